@@ -1,0 +1,31 @@
+# What CI does, one target at a time, from a clean clone: `make lint types test docs bench attack`.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: lint types test docs bench attack
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q -e ".[test]"
+	touch $@
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/installed
+	$(BIN)/pyright
+	$(BIN)/mypy
+
+test: .venv/installed
+	$(BIN)/pytest -q
+
+docs: .venv/installed
+	$(BIN)/pytest -q tests/docs
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/engine.py
+
+attack: .venv/installed
+	TREADLE_ATTACK=1 HYPOTHESIS_PROFILE=attack $(BIN)/pytest -q -m "attack or hypothesis" --timeout=3600
