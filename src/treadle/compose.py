@@ -1,0 +1,237 @@
+"""Names and URLs to live objects: a store by URL, an index by path, a model by name.
+
+The one place that imports the outside rooms, inside functions, so that each loads on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from treadle.errors import ConfigurationError, nearest
+from treadle.interfaces import Model
+
+if TYPE_CHECKING:
+    from treadle.providers.serving import ModelServer
+
+    from treadle.interfaces import Index, Store
+
+
+def open_store(url: str) -> Store:
+    """Give the store behind a URL; it is not connected before ``await store.open()``.
+
+    Args:
+        url: ``"memory:"``, ``"sqlite:///runs.db"`` (relative to the working directory) or
+            ``"sqlite:////var/lib/runs.db"`` (absolute).
+
+    Raises:
+        ConfigurationError: The URL leads nowhere.
+    """
+    scheme, colon, rest = url.partition(":")
+    if not colon:
+        raise ConfigurationError(
+            f"{url!r} is not a store URL; write 'sqlite:///{url}' for a file, or 'memory:'"
+        )
+    if scheme in {"postgresql", "postgres"}:
+        raise ConfigurationError(
+            "stores on PostgreSQL ('postgresql://...') are not in this release; "
+            "use 'sqlite:///path.db' on a disk of this machine"
+        )
+    opener = _STORES.get(scheme)
+    if opener is None:
+        raise ConfigurationError(
+            f"no store speaks {scheme + ':'!r}{nearest(scheme, _STORES)}; "
+            "write 'memory:' or 'sqlite:///path.db' (four slashes for an absolute path)"
+        )
+    return opener(rest, url)
+
+
+def _memory(rest: str, url: str) -> Store:
+    from treadle.stores.memory import MemoryStore  # noqa: PLC0415 - loads on first use
+
+    if rest.strip("/"):
+        raise ConfigurationError(f"{url!r}: the memory store has no path; write 'memory:'")
+    return MemoryStore()
+
+
+def _sqlite(rest: str, url: str) -> Store:
+    from treadle.stores.sqlite import SqliteStore  # noqa: PLC0415 - loads apsw
+
+    path = rest.removeprefix("///")
+    if path == rest or path in {"", "/"}:
+        raise ConfigurationError(
+            f"{url!r} names no file; write 'sqlite:///runs.db' (relative to the working directory) "
+            "or 'sqlite:////var/lib/runs.db' (absolute)"
+        )
+    return SqliteStore(path)
+
+
+_STORES: Final = {"memory": _memory, "sqlite": _sqlite}
+
+
+def open_index(index: str | Index) -> Index:
+    """Give the index behind a path; an object is given back as it is."""
+    if not isinstance(index, str):
+        return index
+    from treadle import retrieval  # noqa: PLC0415 - loads apsw
+
+    return retrieval.open_index(index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelChoice:
+    """Which model a name came to, and why.
+
+    Attributes:
+        source: What decided it, such as ``"OPENAI_API_KEY"``.
+        is_rehearsal: Whether it is the module's scripted model and no real one.
+    """
+
+    model: Model
+    source: str
+    is_rehearsal: bool = False
+
+    @property
+    def line(self) -> str:
+        """One line for people: the model taken and why."""
+        if self.is_rehearsal:
+            return f"rehearsal: no model is configured, so the scripted model {self.model.name!r} answers"
+        return f"model {self.model.name!r} of {self.model.provider}, from {self.source}"
+
+
+def check_model(name: str) -> None:
+    """Tell whether a model's name has a form that this release knows; nothing is looked up or sent.
+
+    Raises:
+        ConfigurationError: It has not; the text says what to write.
+    """
+    if name in AUTO:
+        return
+    provider, colon, model = name.partition(":")
+    if provider == "openai" and model:
+        return
+    if provider == "anthropic":
+        raise ConfigurationError(
+            f"model {name!r}: this release speaks to OpenAI and compatible servers; write 'openai:NAME', "
+            "'auto', or OpenAIModel(NAME, base_url=...)"
+        )
+    if not colon or provider not in {"openai", "auto"}:
+        known = [*AUTO, f"openai:{model or name}"]
+        raise ConfigurationError(
+            f"no model {name!r}{nearest(name, known)}; write 'openai:NAME', 'auto' or 'auto:small', "
+            "or pass a Model object"
+        )
+    raise ConfigurationError(f"no model {name!r}; write 'openai:NAME', 'auto' or 'auto:small'")
+
+
+def resolve_model(name: str, *, rehearsal: object | None = None) -> Model:
+    """Give the model behind a name; see ``choose_model``."""
+    return choose_model(name, rehearsal=rehearsal).model
+
+
+def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = True) -> ModelChoice:
+    """Give the model behind a name, and say what decided it.
+
+    ``"openai:NAME"`` is that model, at ``OPENAI_BASE_URL`` where it is set.  ``"auto"`` and
+    ``"auto:small"`` take the first that is configured: ``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, a
+    server on a usual loopback port of this machine, the rehearsal.  It may block for 0.2 s while it
+    looks for local servers.  Each call makes a new model with connections of its own: keep it, and
+    close it with ``aclose()``.
+
+    Args:
+        name: The declared name.
+        rehearsal: A module's scripted model; it is served over loopback HTTP in OpenAI's wire
+            format, by one server for each process.
+        probe: Whether to look for local servers; ``TREADLE_NO_LOCAL_PROBE=1`` says no, too.
+
+    Raises:
+        ConfigurationError: The name has no known form, or nothing is configured.
+    """
+    check_model(name)
+    if name not in AUTO:
+        from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
+
+        return ModelChoice(model=OpenAIModel(name.removeprefix("openai:")), source=f"the name {name!r}")
+    wanted = _wanted(name)
+    if wanted.startswith("openai:"):
+        return choose_model(wanted)
+    choice = _configured(name, wanted) or (_local(wanted) if probe and _may_probe() else None)
+    if choice is None and rehearsal is not None:
+        return _rehearse(rehearsal)
+    if choice is None:
+        raise ConfigurationError(_NOTHING.format(name=name))
+    return choice
+
+
+AUTO: Final = {"auto": "TREADLE_MODEL", "auto:small": "TREADLE_MODEL_SMALL"}
+"""The names that leave the choice to what is configured, and the variable that overrides each."""
+
+_NOTHING: Final = (
+    "no model is configured for {name!r}; do one of these: set OPENAI_API_KEY; set OPENAI_BASE_URL to a "
+    "compatible server (and TREADLE_MODEL to a model of it); start a local server on port 11434, 8080, 1234 "
+    "or 8000; name one: model='openai:NAME'; or define rehearsal = ScriptedModel(...) in the graph's module"
+)
+
+
+def _wanted(name: str) -> str:
+    """The user's own name for ``auto`` or ``auto:small``; a small model is not a large one's stand-in."""
+    return os.environ.get(AUTO[name], "").strip()
+
+
+def _configured(name: str, wanted: str) -> ModelChoice | None:
+    from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
+
+    from treadle.providers import names, probe  # noqa: PLC0415 - loads on first use
+
+    url = os.environ.get("OPENAI_BASE_URL", "").strip()
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not url and not key:
+        return None
+    source = "OPENAI_API_KEY" if key else "OPENAI_BASE_URL"
+    if not url or names.is_openai(url):
+        return ModelChoice(model=OpenAIModel(wanted or names.OPENAI[name]), source=source)
+    listed = wanted or probe.first_model(url, api_key=key, timeout=5.0)
+    if not listed:
+        raise ConfigurationError(
+            f"OPENAI_BASE_URL={url!r} does not list its models; set {AUTO[name]} to the name of one"
+        )
+    return ModelChoice(model=OpenAIModel(listed), source=f"OPENAI_BASE_URL={url}")
+
+
+def _may_probe() -> bool:
+    return os.environ.get("TREADLE_NO_LOCAL_PROBE", "") in {"", "0"}
+
+
+def _local(wanted: str) -> ModelChoice | None:
+    from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
+
+    from treadle.providers import probe  # noqa: PLC0415 - loads on first use
+
+    found = probe.local_server()
+    if found is None:
+        return None
+    url, first = found
+    model = OpenAIModel(wanted or first, base_url=url)
+    return ModelChoice(model=model, source=f"the local server at {url}")
+
+
+_servers: Final[dict[int, tuple[object, ModelServer]]] = {}
+_serving: Final = threading.Lock()
+
+
+def _rehearse(rehearsal: object) -> ModelChoice:
+    from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
+    from treadle.providers.serving import ModelServer  # noqa: PLC0415 - loads on first use
+
+    if not isinstance(rehearsal, Model):
+        raise ConfigurationError(
+            f"rehearsal = {rehearsal!r} is not a model; write rehearsal = treadle.testing.ScriptedModel(...)"
+        )
+    with _serving:
+        if id(rehearsal) not in _servers:  # the object is kept, so its id is not given to another
+            _servers[id(rehearsal)] = (rehearsal, ModelServer(rehearsal).start())
+        server = _servers[id(rehearsal)][1]
+    model = OpenAIModel(rehearsal.name, base_url=server.url, api_key="rehearsal", price=rehearsal.price)
+    return ModelChoice(model=model, source="the module's rehearsal", is_rehearsal=True)
