@@ -1,0 +1,213 @@
+"""The accounts of an engine's runs, and how they are made again from a history.
+
+An account of a run is known by its id, so what an earlier process settled is found again: every
+``MoneySettled`` is charged to the accounts it names and to those its node stands under now.  A hold
+without its settlement belonged to a process that died: what was held is charged, because nobody can
+tell whether the provider served the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from treadle.budget import NOTHING, Amounts, Budget
+from treadle.engine.activity import busy, covered
+from treadle.engine.money import Account
+from treadle.events import Event, MoneyHeld, MoneySettled
+from treadle.ids import NodeId, RunId, StepId
+from treadle.plan.plan import Plan
+
+RUN: Final = "run"
+"""The id of the account that every run has, limited or not: what it spent is the run's cost."""
+
+Request = tuple[NodeId, int, StepId, int]
+"""Names one request of a run: node, attempt, step, and its count within the step."""
+
+
+class Purse:
+    """All accounts of one engine: those of tenants, which their runs share, and those of each run.
+
+    Args:
+        tenants: The budget of each tenant, by name; other tenants are only counted.
+    """
+
+    def __init__(self, tenants: Mapping[str, Budget] | None = None) -> None:
+        self._budgets = dict(tenants or {})
+        self._tenants: dict[str, Account] = {}
+        self._shares: dict[tuple[str, RunId], Amounts] = {}
+
+    def open(
+        self,
+        run_id: RunId,
+        plan: Plan,
+        *,
+        budget: Budget | None = None,
+        tenant: str = "",
+        events: Iterable[Event] = (),
+    ) -> RunAccounts:
+        """Open the accounts of a run, with all that its history says was settled.
+
+        Args:
+            run_id: The run.
+            plan: The plan it goes on with; scopes and nodes with a budget have an account.
+            budget: What the run was started with; it stands in place of the graph's own.
+            tenant: Whose run it is, ``""`` for nobody's.
+            events: The history so far, settlements of lost holds included (see ``lost``).
+        """
+        history = list(events)
+        above = (self._tenant(tenant),) if tenant else ()
+        accounts = RunAccounts(plan, plan.policies.budget if budget is None else budget, above)
+        accounts.charge(history)
+        if tenant:
+            self.remember(tenant, run_id, accounts.run.spent)
+        return accounts
+
+    def remember(self, tenant: str, run_id: RunId, spent: Amounts) -> None:
+        """Count what one stored run of a tenant has spent; again for the same run replaces it.
+
+        An engine says it at its opening for the runs it does not open, so that a tenant's budget
+        outlives the process.
+        """
+        account = self._tenant(tenant)
+        account.spent += spent - self._shares.get((tenant, run_id), NOTHING)
+        self._shares[(tenant, run_id)] = spent
+
+    def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "") -> None:
+        """Note a run's share of its tenant's account, as this process stops working on it."""
+        if tenant:
+            self._shares[(tenant, run_id)] = accounts.run.spent
+
+    def _tenant(self, name: str) -> Account:
+        if name not in self._tenants:
+            self._tenants[name] = Account(f"tenant {name}", self._budgets.get(name))
+        return self._tenants[name]
+
+
+class RunAccounts:
+    """The accounts of one run, found by node.
+
+    Attributes:
+        run: The run's own; ``run.spent`` is what the run cost so far.
+    """
+
+    def __init__(self, plan: Plan, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
+        self._plan = plan
+        self._above = above
+        self.run = Account(RUN, budget)
+        self._by_id: dict[str, Account] = {RUN: self.run}
+        self._scopes: dict[str, tuple[Account, ...]] = {"": (*above, self.run)}
+        for scope in plan.scopes:
+            around = self._scopes[scope.parent]
+            self._scopes[scope.id] = self._below(around, f"subgraph {scope.id}", scope.policies.budget)
+        self._paths: dict[NodeId, tuple[Account, ...]] = {}
+
+    def path(self, node: NodeId) -> tuple[Account, ...]:
+        """The accounts above a node's model calls, outermost first: tenant, run, subgraphs, node."""
+        path = self._paths.get(node)
+        if path is None:
+            planned = self._plan.by_id[node]
+            path = self._below(self._scopes[planned.scope], f"node {node}", planned.policies.budget)
+            self._paths[node] = path
+        return path
+
+    def nested(
+        self, path: tuple[Account, ...], node: NodeId, step: StepId, budget: Budget | None
+    ) -> tuple[Account, ...]:
+        """The accounts above what runs inside a step, whose callee may have a budget of its own.
+
+        All attempts at the node share the step's account, as they share the node's.
+        """
+        return self._below(path, f"step {node}:{step}", budget)
+
+    def charge(self, events: Iterable[Event]) -> None:
+        """Charge what a history says was settled, and count the seconds that it says ran."""
+        history = list(events)
+        held: dict[Request, Amounts] = {}
+        for event in history:
+            if isinstance(event, MoneyHeld):
+                held[_request(event)] = event.held
+            elif isinstance(event, MoneySettled):
+                self._charge(event, held.pop(_request(event), event.charged))
+        self._count(busy(history))
+
+    def _charge(self, event: MoneySettled, held: Amounts) -> None:
+        path = self.path(event.node) if event.node in self._plan.by_id else (self.run,)
+        accounts = {account.id: account for account in path if account not in self._above}
+        for name in event.accounts:
+            if not name.startswith("tenant "):
+                accounts.setdefault(name, self._account(name))
+        for account in accounts.values():
+            account.charge(event.charged, held=held)
+
+    def _count(self, intervals: Mapping[NodeId, Sequence[tuple[float, float]]]) -> None:
+        ran: dict[Account, list[tuple[float, float]]] = {}
+        for node, spans in intervals.items():
+            for account in self.path(node) if node in self._plan.by_id else (self.run,):
+                if account.is_timed and account not in self._above:
+                    ran.setdefault(account, []).extend(spans)
+        for account, spans in ran.items():
+            account.meter.add(covered(spans))
+
+    def _below(self, path: tuple[Account, ...], name: str, budget: Budget | None) -> tuple[Account, ...]:
+        if budget is None:
+            return path
+        account = self._account(name)
+        account.budget = budget
+        return (*path, account)
+
+    def _account(self, name: str) -> Account:
+        if name not in self._by_id:
+            self._by_id[name] = Account(name)
+        return self._by_id[name]
+
+
+def lost(events: Iterable[Event], *, at: float) -> list[MoneySettled]:
+    """The settlements to append when a run is taken over: open holds are charged in full.
+
+    Args:
+        events: The history so far.
+        at: The time of the take-over, in seconds since 1970.
+    """
+    return [
+        MoneySettled(
+            at=at,
+            node=held.node,
+            attempt=held.attempt,
+            step=held.step,
+            request=held.request,
+            accounts=held.accounts,
+            charged=held.held,
+            started_at=held.at,
+            outcome="lost",
+            model=held.model,
+            provider=held.provider,
+            basis="held",
+            error="the process ended before the outcome was recorded",
+        )
+        for held in _open_holds(events).values()
+    ]
+
+
+def requests_made(events: Iterable[Event]) -> dict[tuple[NodeId, int, StepId], int]:
+    """How many requests each step has made, by node, attempt and step: new ones count on from there."""
+    made: dict[tuple[NodeId, int, StepId], int] = {}
+    for event in events:
+        if isinstance(event, MoneyHeld):
+            key = (event.node, event.attempt, event.step)
+            made[key] = max(event.request, made.get(key, 0))
+    return made
+
+
+def _open_holds(events: Iterable[Event]) -> dict[Request, MoneyHeld]:
+    held: dict[Request, MoneyHeld] = {}
+    for event in events:
+        if isinstance(event, MoneyHeld):
+            held[_request(event)] = event
+        elif isinstance(event, MoneySettled):
+            held.pop(_request(event), None)
+    return held
+
+
+def _request(event: MoneyHeld | MoneySettled) -> Request:
+    return (event.node, event.attempt, event.step, event.request)

@@ -1,0 +1,118 @@
+"""Which failures are tried again, how often, and after how long: retry as data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from treadle import durations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """How long to wait before the next attempt, in seconds.
+
+    Attributes:
+        kind: ``"exponential"`` doubles ``initial`` each time, ``"fixed"`` repeats it, ``"incrementing"``
+            adds it each time (tenacity's ``wait_exponential``, ``wait_fixed``, ``wait_incrementing``).
+        maximum: No wait is longer.
+        jitter: Up to this much is added, drawn from the run's seed, so that replaying draws it again.
+    """
+
+    kind: Literal["exponential", "fixed", "incrementing"] = "exponential"
+    initial: float = 0.5
+    maximum: float = 60.0
+    jitter: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Retry:
+    """How often a node is attempted, after which errors, and with what waits between.
+
+    The state is in the history: a crash neither resets the count nor starts a wait over.
+
+    Attributes:
+        attempts: How often at most, the first included.
+        on: Error classes (by qualified name) that are tried again; empty: every error that says it
+            may pass, and any error of the node's own code.
+        wait: The waits between.
+
+    Example:
+        >>> Retry(attempts=3, on=ConnectionError).on
+        ('builtins.ConnectionError',)
+    """
+
+    attempts: int
+    on: tuple[str, ...]
+    wait: Wait
+
+    def __init__(
+        self,
+        *,
+        attempts: int = 3,
+        on: type[BaseException] | Sequence[type[BaseException] | str] = (),
+        wait: Wait | float | str | None = None,
+    ) -> None:
+        if attempts < 1:
+            raise ValueError(
+                f"Retry(attempts=...) counts the first one too, so it is at least 1, not {attempts}"
+            )
+        classes = (on,) if isinstance(on, type) else on
+        if wait is None:
+            wait = Wait()
+        elif not isinstance(wait, Wait):
+            wait = Wait(kind="fixed", initial=durations.seconds(wait), jitter=0.0)
+        put = object.__setattr__
+        put(self, "attempts", attempts)
+        put(self, "on", tuple(c if isinstance(c, str) else qualified_name(c) for c in classes))
+        put(self, "wait", wait)
+
+    def matches(self, types: Sequence[str], *, retryable: bool) -> bool:
+        """Tell whether a failure of these classes (its own and those above it) is tried again."""
+        return any(name in self.on for name in types) if self.on else retryable
+
+    def delay(self, attempt: int, *, seed: str, retry_after: float | None = None) -> float:
+        """Seconds to wait after a failed attempt; the same for the same seed.
+
+        The growth is tenacity's own; jitter is uniform in ``[0, jitter)``, from SHA-256 of seed and
+        attempt.  No wait is longer than ``Wait.maximum``, whatever the other side asks for.
+
+        Args:
+            attempt: The attempt that failed, counted from 1.
+            seed: What jitter is drawn from.
+            retry_after: Seconds the other side asked to wait; never less is waited, but for the cap.
+        """
+        wait = self.wait
+        drawn = int.from_bytes(hashlib.sha256(f"{seed}:{attempt}".encode()).digest()[:8], "big") / 2**64
+        grown = _grown(wait, attempt) + wait.jitter * drawn
+        return min(wait.maximum, max(grown, retry_after or 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """All that tenacity's wait strategies look at."""
+
+    attempt_number: int
+
+
+def _grown(wait: Wait, attempt: int) -> float:
+    import tenacity  # noqa: PLC0415 - 72 ms of CPU that a run without retries does not pay
+
+    strategies: dict[str, Callable[[tenacity.RetryCallState], float]] = {
+        "exponential": tenacity.wait_exponential(multiplier=wait.initial, max=wait.maximum),
+        "fixed": tenacity.wait_fixed(wait.initial),
+        "incrementing": tenacity.wait_incrementing(wait.initial, wait.initial, wait.maximum),
+    }
+    return float(strategies[wait.kind](cast("tenacity.RetryCallState", _Turn(attempt))))
+
+
+def qualified_name(cls: type) -> str:
+    """The name an error class is recorded under: ``builtins.ValueError``."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def qualified_names(cls: type) -> tuple[str, ...]:
+    """The names of a class and those above it, most special first, but for ``object``."""
+    return tuple(qualified_name(parent) for parent in cls.__mro__[:-1])
