@@ -236,21 +236,20 @@ class _Request:
         return response
 
     def _answered(self, held: Hold, response: ModelResponse) -> None:
+        """Settle to the true usage; an answer that tells none is charged as held."""
         usage, price = response.usage, self.call.model.price
         charged = held.amounts
         if usage.total_tokens:
             usd = NOTHING.usd if price is None else price.cost(usage)
             charged = Amounts(usd=usd, tokens=usage.total_tokens, calls=1)
-        if self.span is not None:
-            self.span.answered(response, charged=charged, price=price)
-        self._settle(held, charged, usage=usage)
+        self._settle(held, charged, response=response)
 
     def _settle(
         self,
         held: Hold,
         charged: Amounts,
         *,
-        usage: Usage = Usage(),  # noqa: B008 - frozen
+        response: ModelResponse | None = None,
         outcome: Outcome = "completed",
         error: BaseException | None = None,
     ) -> None:
@@ -260,6 +259,7 @@ class _Request:
         call, price, at = self.call, self.call.model.price, self.desk.clock.now()
         name = "" if error is None else qualified_name(type(error))
         if self.span is not None:
+            self.span.settled(charged=charged, price=price, response=response)
             failed = outcome == "failed"
             self.span.end(at=at, error=name if failed else "", status="" if failed else outcome)
         self.desk.record(
@@ -272,7 +272,7 @@ class _Request:
                 accounts=tuple(account.id for account in call.accounts),
                 charged=charged,
                 started_at=self.sent_at,
-                usage=usage,
+                usage=Usage() if response is None else response.usage,
                 outcome=outcome,
                 model=call.model.name,
                 provider=call.model.provider,
