@@ -99,9 +99,9 @@ def _mermaid_edge(edge: Edge, names: Mapping[str, str]) -> str:
 def text(plan: Plan) -> str:
     """Write what the result needs as a tree, each node's own needs once."""
     inputs = ", ".join(node.id for node in plan.nodes if node.kind == "input")
-    branches = (
-        [(f"[{literal(plan.result.payload.json())}]", None)] if isinstance(plan.result, Constant) else []
-    )
+    branches: list[Branch] = []
+    if isinstance(plan.result, Constant):
+        branches.append((literal(plan.result.payload.json()), None))
     branches += [("", node_id) for node_id in wires(plan.result)]
     return "\n".join([f"{plan.name}({inputs})", *_TextTree(plan).lines(branches, "")]) + "\n"
 

@@ -1,0 +1,275 @@
+"""A history folded into attempts, steps, requests and questions: what the other views look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from treadle.budget import NOTHING, Amounts, Usage
+from treadle.errors import FormatMismatch, PlanError
+from treadle.events import (
+    AttemptCancelled,
+    AttemptFailed,
+    AttemptParked,
+    CancelRequested,
+    Decided,
+    Event,
+    MoneyHeld,
+    MoneySettled,
+    NodeCompleted,
+    Progress,
+    QuestionAnswered,
+    QuestionAsked,
+    QuestionWithdrawn,
+    Recorded,
+    RunEnded,
+    RunResumed,
+    RunStarted,
+    StepClaimed,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from treadle.ids import NodeId, QuestionId, StepId
+from treadle.plan.plan import Plan
+
+E = TypeVar("E")
+
+
+@dataclass(slots=True, kw_only=True)
+class RequestFact:
+    """One request to a model: held, and settled unless it is in flight or its process died."""
+
+    held: MoneyHeld
+    settled: MoneySettled | None = None
+
+    @property
+    def charged(self) -> Amounts:
+        """What it took; nothing while it is not settled."""
+        return self.settled.charged if self.settled else NOTHING
+
+    @property
+    def usage(self) -> Usage:
+        """Its tokens."""
+        return self.settled.usage if self.settled else Usage()
+
+
+@dataclass(slots=True, kw_only=True)
+class QuestionFact:
+    """One question in its newest opening, and how it ended."""
+
+    asked: QuestionAsked
+    answered: QuestionAnswered | None = None
+    withdrawn: QuestionWithdrawn | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still waits for somebody."""
+        return self.answered is None and self.withdrawn is None
+
+
+@dataclass(slots=True, kw_only=True)
+class StepFact:
+    """One recorded call inside an attempt."""
+
+    started: StepStarted | StepClaimed
+    ended: StepCompleted | StepFailed | StepClaimed | None = None
+    requests: list[RequestFact] = field(default_factory=list[RequestFact])
+
+
+@dataclass(slots=True, kw_only=True)
+class AttemptFact:
+    """One try at a node.
+
+    Attributes:
+        parked_at: When it was unwound to wait for people, while it still waits.
+        worked: The stretches of time in which it was at work, as (start, end) in seconds since 1970.
+    """
+
+    node: NodeId
+    number: int
+    started_at: float
+    ended: NodeCompleted | AttemptFailed | AttemptCancelled | None = None
+    parked_at: float | None = None
+    worked: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    steps: dict[StepId, StepFact] = field(default_factory=dict[StepId, StepFact])
+    questions: dict[QuestionId, QuestionFact] = field(default_factory=dict[QuestionId, QuestionFact])
+    progress: Progress | None = None
+    last_at: float = 0.0
+    began_at: float = 0.0
+
+    @property
+    def requests(self) -> Iterator[RequestFact]:
+        """All requests to models made in it."""
+        for step in self.steps.values():
+            yield from step.requests
+
+
+@dataclass(slots=True, kw_only=True)
+class RunFacts:
+    """A whole history, folded.
+
+    Attributes:
+        plan: The newest plan, or ``None`` where its content was erased.
+        nodes: The attempts of each node, the first one first; nodes in order of appearance.
+        choices: The newest choice of each control word that made one.
+        resumed: When a process took the run up again.
+    """
+
+    started: RunStarted
+    plan: Plan | None
+    nodes: dict[NodeId, dict[int, AttemptFact]]
+    choices: dict[NodeId, Decided]
+    resumed: list[RunResumed]
+    cancel: CancelRequested | None
+    ended: RunEnded | None
+    last_at: float
+
+    @property
+    def attempts(self) -> Iterator[AttemptFact]:
+        """All attempts of all nodes."""
+        for attempts in self.nodes.values():
+            yield from attempts.values()
+
+    @property
+    def questions(self) -> Iterator[QuestionFact]:
+        """All questions, in order of appearance."""
+        for attempt in self.attempts:
+            yield from attempt.questions.values()
+
+    def latest(self, node: NodeId) -> AttemptFact | None:
+        """The newest attempt at a node, or ``None`` where there was none."""
+        attempts = self.nodes.get(node)
+        return attempts[max(attempts)] if attempts else None
+
+
+def read_facts(history: Sequence[Recorded]) -> RunFacts:
+    """Fold a history.
+
+    Raises:
+        FormatMismatch: It does not begin with the start of a run.
+    """
+    if not history or not isinstance(history[0].event, RunStarted):
+        raise FormatMismatch("the history does not begin with 'run_started'; run `treadle verify` on it")
+    reader = _Reader(history[0].event)
+    for recorded in history[1:]:
+        reader.take(recorded.event)
+    return reader.facts()
+
+
+def _plan(started: RunStarted, resumed: Sequence[RunResumed]) -> Plan | None:
+    newest = next((event.plan for event in reversed(resumed) if event.plan is not None), started.plan)
+    try:
+        return Plan.from_json(newest.data)
+    except (FormatMismatch, PlanError):
+        return None  # erased, or from a newer release: everything else can be shown all the same
+
+
+class _Reader:
+    """Takes one event after the other."""
+
+    def __init__(self, started: RunStarted) -> None:
+        self.started = started
+        self.nodes: dict[NodeId, dict[int, AttemptFact]] = {}
+        self.choices: dict[NodeId, Decided] = {}
+        self.resumed: list[RunResumed] = []
+        self.cancel: CancelRequested | None = None
+        self.ended: RunEnded | None = None
+        self.last_at = started.at
+
+    def facts(self) -> RunFacts:
+        return RunFacts(
+            started=self.started,
+            plan=_plan(self.started, self.resumed),
+            nodes=self.nodes,
+            choices=self.choices,
+            resumed=self.resumed,
+            cancel=self.cancel,
+            ended=self.ended,
+            last_at=self.last_at,
+        )
+
+    def take(self, event: Event) -> None:
+        self.last_at = max(self.last_at, event.at)
+        if isinstance(event, NodeCompleted | AttemptFailed | AttemptCancelled):
+            self._end(event)
+        elif isinstance(event, StepStarted | StepCompleted | StepFailed | StepClaimed):
+            self._step(event)
+        elif isinstance(event, MoneyHeld | MoneySettled):
+            self._money(event)
+        elif isinstance(event, QuestionAsked | QuestionAnswered | QuestionWithdrawn):
+            self._question(event)
+        else:
+            self._other(event)
+
+    def _other(self, event: Event) -> None:
+        if isinstance(event, AttemptParked):
+            attempt = self._attempt(event.node, event.attempt, event.at)
+            attempt.parked_at = event.at
+            attempt.worked.append((attempt.began_at, event.at))
+        elif isinstance(event, Progress):
+            self._attempt(event.node, event.attempt, event.at).progress = event
+        elif isinstance(event, Decided):
+            self.choices[event.node] = event
+        elif isinstance(event, RunResumed):
+            self.resumed.append(event)
+            self.ended = None
+        elif isinstance(event, CancelRequested):
+            self.cancel = event
+        elif isinstance(event, RunEnded):
+            self.ended = event
+
+    def _attempt(self, node: NodeId, number: int, at: float) -> AttemptFact:
+        """The attempt an event belongs to; seen for the first time, it began with the event."""
+        attempts = self.nodes.setdefault(node, {})
+        if number not in attempts:
+            attempts[number] = AttemptFact(node=node, number=number, started_at=at, began_at=at)
+        attempt = attempts[number]
+        attempt.last_at = max(attempt.last_at, at)
+        return attempt
+
+    def _end(self, event: NodeCompleted | AttemptFailed | AttemptCancelled) -> None:
+        attempt = self._attempt(event.node, event.attempt, event.started_at)
+        attempt.started_at = min(attempt.started_at, event.started_at)
+        began = attempt.began_at if attempt.worked else attempt.started_at
+        if attempt.parked_at is None:
+            attempt.worked.append((began, event.at))
+        attempt.parked_at = None
+        attempt.ended = event
+        attempt.last_at = event.at
+
+    def _step(self, event: StepStarted | StepCompleted | StepFailed | StepClaimed) -> None:
+        at = event.at if isinstance(event, StepStarted | StepClaimed) else event.started_at
+        attempt = self._attempt(event.node, event.attempt, at)
+        if isinstance(event, StepStarted | StepClaimed):
+            fact = StepFact(started=event, ended=event if isinstance(event, StepClaimed) else None)
+            attempt.steps.setdefault(event.step, fact)
+        elif event.step in attempt.steps:
+            attempt.steps[event.step].ended = event
+
+    def _money(self, event: MoneyHeld | MoneySettled) -> None:
+        step = self._attempt(event.node, event.attempt, event.at).steps.get(event.step)
+        if step is None:
+            return
+        if isinstance(event, MoneyHeld):
+            step.requests.append(RequestFact(held=event))
+            return
+        for request in step.requests:
+            if request.held.request == event.request:
+                request.settled = event
+
+    def _question(self, event: QuestionAsked | QuestionAnswered | QuestionWithdrawn) -> None:
+        if isinstance(event, QuestionAsked):
+            attempt = self._attempt(event.node, event.attempt, event.at)
+            attempt.questions[event.question] = QuestionFact(asked=event)
+            return
+        for attempt in self.nodes.get(event.node, {}).values():
+            fact = attempt.questions.get(event.question)
+            if fact is None:
+                continue
+            if isinstance(event, QuestionWithdrawn):
+                fact.withdrawn = event
+                continue
+            fact.answered = event
+            attempt.parked_at, attempt.began_at = None, event.at

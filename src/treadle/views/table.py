@@ -1,0 +1,186 @@
+"""One run on one line: what came in, which way it went, what came out, what it took, who is waited for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, cast
+
+from treadle.events import NodeCompleted, Recorded
+from treadle.plan.parts import WORK, Binding, Case, PlanNode, Wire, wires
+from treadle.plan.plan import Plan
+from treadle.plan.sketch import case_label, local_name
+from treadle.values import Payload
+from treadle.views.cost import total_cost
+from treadle.views.facts import QuestionFact, RunFacts, read_facts
+from treadle.views.timeline import SpanStatus, failure_note, timeline
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One run, for a table.
+
+    Attributes:
+        message: The first input in words: its longest text.
+        route: The choices of ``when`` and ``match`` from the result inwards, and the node that gave
+            the result or is to give it: ``"hard → expert"``.
+        answer: The result in words, why it failed, or ``""``.
+        models: Names of the models that were asked, in order of first use.
+        tokens: Input and output together.
+        seconds: Time in which at least one attempt was at work; waiting for people is not.
+        waits: Ids of the open questions, each with who is asked.
+    """
+
+    run_id: str
+    status: SpanStatus
+    message: str
+    route: str
+    answer: str
+    models: tuple[str, ...]
+    tokens: int
+    cost_usd: Decimal
+    seconds: float
+    waits: Mapping[str, str]
+
+
+def summarise(history: Sequence[Recorded]) -> Row:
+    """Read a history as one line of a table.
+
+    Raises:
+        FormatMismatch: It does not begin with the start of a run.
+    """
+    facts = read_facts(history)
+    cost = total_cost(history)
+    models = [request.held.model for attempt in facts.attempts for request in attempt.requests]
+    return Row(
+        run_id=facts.started.run_id,
+        status=timeline(history).status,
+        message=next((in_words(payload) for payload in facts.started.inputs.values()), ""),
+        route=_route(facts),
+        answer=_answer(facts),
+        models=tuple(dict.fromkeys(models)),
+        tokens=cost.usage.total_tokens,
+        cost_usd=cost.usd,
+        seconds=union_length(stretch for attempt in facts.attempts for stretch in attempt.worked),
+        waits={fact.asked.question: fact.asked.to for fact in _open(facts)},
+    )
+
+
+def _open(facts: RunFacts) -> Iterable[QuestionFact]:
+    return (fact for fact in facts.questions if fact.is_open and facts.ended is None)
+
+
+def _answer(facts: RunFacts) -> str:
+    if facts.ended is None:
+        return ""
+    if facts.ended.failure is not None:
+        return failure_note(facts.ended.failure)
+    return in_words(facts.ended.result) if facts.ended.result is not None else ""
+
+
+_ERASED: Final = "(erased)"
+
+
+def in_words(payload: Payload) -> str:
+    """A value for a table: a text as it is, of an object its longest text, else its JSON."""
+    if payload.is_erased:
+        return _ERASED
+    data = payload.json()
+    texts = _texts(data)
+    return " ".join(max(texts, key=len).split()) if texts else json.dumps(data, ensure_ascii=False)
+
+
+def _texts(data: Any) -> list[str]:
+    if isinstance(data, str):
+        return [data]
+    if isinstance(data, dict):
+        return [value for value in cast("dict[str, Any]", data).values() if isinstance(value, str)]
+    return []
+
+
+def union_length(stretches: Iterable[tuple[float, float]]) -> float:
+    """How long at least one of some stretches of time lasts, in seconds."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(stretches):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+# The route
+
+
+def _route(facts: RunFacts) -> str:
+    if facts.plan is None:
+        return ""
+    return " → ".join(dict.fromkeys(_steps(facts, facts.plan, facts.plan.result)))
+
+
+def _steps(facts: RunFacts, plan: Plan, binding: Binding) -> list[str]:
+    """The choices on the way to a result, and the node it comes from."""
+    nodes = [plan.by_id[node_id] for node_id in wires(binding)]
+    if not isinstance(binding, Wire) or not nodes:
+        return []
+    node = nodes[0]
+    if node.kind in WORK:
+        return [local_name(node.id)]
+    if node.kind == "expression":
+        return _steps(facts, plan, Wire(node.needs[0])) if node.needs else []
+    if node.kind in {"when", "match"}:
+        return _chosen(facts, plan, node)
+    if node.kind == "fallback":
+        return _steps(facts, plan, _taken(facts, plan, node).binding)
+    if node.kind == "do":
+        return _steps(facts, plan, node.cases[-1].binding if node.cases else node.arguments[-1].binding)
+    return []
+
+
+def _chosen(facts: RunFacts, plan: Plan, node: PlanNode) -> list[str]:
+    case = _choice(facts, node)
+    return [] if case is None else [case_label(node, case), *_steps(facts, plan, case.binding)]
+
+
+def _choice(facts: RunFacts, node: PlanNode) -> Case | None:
+    """The case a ``when`` or ``match`` took, or ``None`` where it has not chosen, or failed to."""
+    decided = facts.choices.get(node.id)
+    return node.cases[decided.choice] if decided is not None and decided.choice >= 0 else None
+
+
+def _taken(facts: RunFacts, plan: Plan, node: PlanNode) -> Case:
+    """The case of a ``fallback`` that gave the result, else the last one that was tried."""
+    given = [case for case in node.cases if _is_given(facts, plan, case.binding)]
+    tried = [case for case in node.cases if _is_tried(facts, plan, case.binding)]
+    return (given or tried[-1:] or list(node.cases))[0]
+
+
+def _is_given(facts: RunFacts, plan: Plan, binding: Binding) -> bool:
+    """Whether everything a binding takes from has completed."""
+    return all(_has_result(facts, plan, plan.by_id[node_id]) for node_id in wires(binding))
+
+
+def _has_result(facts: RunFacts, plan: Plan, node: PlanNode) -> bool:
+    if node.kind in WORK:
+        latest = facts.latest(node.id)
+        return latest is not None and isinstance(latest.ended, NodeCompleted)
+    if node.kind == "fallback":
+        return any(_is_given(facts, plan, case.binding) for case in node.cases)
+    if node.kind in {"when", "match"}:
+        case = _choice(facts, node)
+        return case is not None and _is_given(facts, plan, case.binding)
+    return all(_has_result(facts, plan, plan.by_id[need]) for need in node.needs)
+
+
+def _is_tried(facts: RunFacts, plan: Plan, binding: Binding) -> bool:
+    """Whether anything a binding takes from has begun."""
+    for node_id in wires(binding):
+        node = plan.by_id[node_id]
+        if node_id in facts.nodes or any(_is_tried(facts, plan, Wire(need)) for need in _inner(node)):
+            return True
+    return False
+
+
+def _inner(node: PlanNode) -> Sequence[Any]:
+    """What a control word passes on from; a work node's own needs say nothing about it."""
+    return () if node.kind in WORK else node.needs

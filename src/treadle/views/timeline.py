@@ -1,0 +1,313 @@
+"""The timeline of a run: a tree of run, subgraphs, nodes, attempts, steps, requests and questions.
+
+It is the tree of spans that tracing exports, read from the history alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from treadle.budget import NOTHING, Amounts, Usage
+from treadle.events import (
+    AttemptCancelled,
+    AttemptFailed,
+    Failure,
+    NodeCompleted,
+    Recorded,
+    StepClaimed,
+    StepFailed,
+)
+from treadle.ids import StepId
+from treadle.plan.parts import WORK
+from treadle.views.facts import AttemptFact, QuestionFact, RequestFact, RunFacts, StepFact, read_facts
+
+SpanKind = Literal["run", "scope", "node", "attempt", "step", "request", "question"]
+SpanStatus = Literal[
+    "completed", "claimed", "failed", "in doubt", "cancelled", "lost", "running", "waiting", "withdrawn"
+]
+
+NO_TOKENS: Final = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A stretch of a run.
+
+    Attributes:
+        kind: What it is a stretch of.
+        callee: Of nodes and steps: what was called, such as ``"agent"``, ``"tool"``, ``"model"``.
+        status: ``"claimed"`` was answered from an earlier record; ``"lost"`` went down with a process.
+        started_at: Seconds since 1970 (UTC); of a claimed one when it was claimed.
+        seconds: How long it took, or ``None`` while it goes on or where nothing was done.
+        note: A model's name, a failure's message, who was asked or answered.
+        usage, spent: Tokens and money of it and everything below it.
+    """
+
+    kind: SpanKind
+    name: str
+    status: SpanStatus
+    started_at: float
+    seconds: float | None = None
+    callee: str = ""
+    note: str = ""
+    usage: Usage = NO_TOKENS
+    spent: Amounts = NOTHING
+    children: tuple[Span, ...] = ()
+
+    def walk(self) -> Iterator[Span]:
+        """Give it and everything below it, depth first."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+
+def timeline(history: Sequence[Recorded]) -> Span:
+    """Read a history as a tree of spans.
+
+    Raises:
+        FormatMismatch: It does not begin with the start of a run.
+    """
+    facts = read_facts(history)
+    started = facts.started
+    children = _inside(facts, "")
+    return _above(
+        Span(
+            kind="run",
+            name=started.graph,
+            status=_run_status(facts),
+            started_at=started.at,
+            seconds=facts.ended.at - started.at if facts.ended else None,
+            note=_run_note(facts),
+        ),
+        children,
+    )
+
+
+def add_usage(parts: Iterable[Usage]) -> Usage:
+    """Sum token counts."""
+    total = [0, 0, 0, 0, 0]
+    for one in parts:
+        counts = (
+            one.input_tokens,
+            one.output_tokens,
+            one.cache_read_tokens,
+            one.cache_write_tokens,
+            one.reasoning_tokens,
+        )
+        total = [a + b for a, b in zip(total, counts, strict=True)]
+    return Usage(
+        input_tokens=total[0],
+        output_tokens=total[1],
+        cache_read_tokens=total[2],
+        cache_write_tokens=total[3],
+        reasoning_tokens=total[4],
+    )
+
+
+def _above(span: Span, children: Sequence[Span]) -> Span:
+    """Put spans below another one, which then counts their usage too."""
+    return replace(
+        span,
+        children=tuple(children),
+        usage=add_usage([span.usage, *(child.usage for child in children)]),
+        spent=sum((child.spent for child in children), span.spent),
+    )
+
+
+def _run_status(facts: RunFacts) -> SpanStatus:
+    if facts.ended is not None:
+        return facts.ended.status
+    open_questions = any(question.is_open for question in facts.questions)
+    busy = any(attempt.ended is None and attempt.parked_at is None for attempt in facts.attempts)
+    return "waiting" if open_questions and not busy else "running"
+
+
+def _run_note(facts: RunFacts) -> str:
+    notes: list[str] = []
+    if facts.resumed:
+        count = len(facts.resumed)
+        notes.append("resumed" if count == 1 else f"resumed {count} times")
+    if facts.cancel is not None:
+        notes.append(f"cancelled by {facts.cancel.by}" if facts.cancel.by else "cancelled")
+    if facts.ended is not None and facts.ended.failure is not None:
+        notes.append(failure_note(facts.ended.failure))
+    return "; ".join(notes)
+
+
+def failure_note(failure: Failure) -> str:
+    """A failure on one line: its class and the first line of its message."""
+    return f"{failure.type}: {failure.message.partition(chr(10))[0]}"
+
+
+def _inside(facts: RunFacts, scope: str) -> list[Span]:
+    """The spans directly inside a subgraph, in order of time; only what began is there."""
+    spans: list[Span] = []
+    scopes = facts.plan.scopes if facts.plan else ()
+    for box in scopes:
+        if box.parent == scope:
+            children = _inside(facts, box.id)
+            if children:
+                spans.append(_scope(box.id, children))
+    for node_id, attempts in facts.nodes.items():
+        node = facts.plan.by_id.get(node_id) if facts.plan else None
+        if (node.scope if node else "") != scope or (node is not None and node.kind not in WORK):
+            continue
+        spans.append(_node(facts, node_id, node.kind if node else "node", list(attempts.values())))
+    return sorted(spans, key=lambda span: span.started_at)
+
+
+_WORST: tuple[SpanStatus, ...] = ("failed", "in doubt", "waiting", "running", "lost", "cancelled")
+
+
+def _scope(name: str, children: Sequence[Span]) -> Span:
+    found = {child.status for child in children}
+    worst = [one for one in _WORST if one in found]
+    started_at = min(child.started_at for child in children)
+    ends = [child.started_at + child.seconds for child in children if child.seconds is not None]
+    seconds = max(ends) - started_at if len(ends) == len(children) else None
+    span = Span(
+        kind="scope",
+        name=name.rpartition("/")[2],
+        callee="graph",
+        status=worst[0] if worst else "completed",
+        started_at=started_at,
+        seconds=seconds,
+    )
+    return _above(span, children)
+
+
+def _node(facts: RunFacts, name: str, kind: str, attempts: Sequence[AttemptFact]) -> Span:
+    """A node; where there was one attempt, it stands for it."""
+    spans = [_attempt(facts, attempt, is_last=attempt is attempts[-1]) for attempt in attempts]
+    title, callee = name.rpartition("/")[2], "person" if kind == "human" else kind
+    if len(spans) == 1:
+        return replace(spans[0], kind="node", name=title, callee=callee)
+    last = spans[-1]
+    end = None if last.seconds is None else last.started_at + last.seconds - spans[0].started_at
+    span = Span(
+        kind="node",
+        name=title,
+        callee=callee,
+        status=last.status,
+        started_at=spans[0].started_at,
+        seconds=end,
+    )
+    return _above(span, spans)
+
+
+def _attempt(facts: RunFacts, attempt: AttemptFact, *, is_last: bool) -> Span:
+    ended = attempt.ended
+    status: SpanStatus
+    note = ""
+    if isinstance(ended, NodeCompleted):
+        status = "claimed" if ended.claimed else "completed"
+    elif isinstance(ended, AttemptFailed):
+        status, note = "failed", failure_note(ended.failure)
+    elif isinstance(ended, AttemptCancelled):
+        status = "cancelled"
+    elif attempt.parked_at is not None and facts.ended is None:
+        status = "waiting"
+    elif facts.ended is not None or not is_last:
+        status = "lost"
+    else:
+        status = "running"
+        note = attempt.progress.message if attempt.progress else ""
+    span = Span(
+        kind="attempt",
+        name=f"attempt {attempt.number}",
+        status=status,
+        started_at=attempt.started_at,
+        seconds=ended.at - attempt.started_at if ended and status != "claimed" else None,
+        note=note,
+    )
+    return _above(span, _calls(attempt))
+
+
+def _calls(attempt: AttemptFact) -> list[Span]:
+    """The steps of an attempt as a tree by their paths, and its questions."""
+    spans = [_question(question) for question in attempt.questions.values()]
+    below: dict[StepId, list[StepId]] = {}
+    for step in attempt.steps:
+        below.setdefault(_parent(step, attempt), []).append(step)
+    for step in below.get(StepId(""), []):
+        if step:
+            spans.append(_step_tree(step, attempt, below))
+        else:
+            spans += [_request(request) for request in attempt.steps[step].requests]
+    return sorted(spans, key=lambda span: span.started_at)
+
+
+def _parent(step: StepId, attempt: AttemptFact) -> StepId:
+    """The nearest recorded step around one, or ``""``."""
+    parent = step.rpartition("/")[0]
+    while parent and StepId(parent) not in attempt.steps:
+        parent = parent.rpartition("/")[0]
+    return StepId(parent)
+
+
+def _step_tree(step: StepId, attempt: AttemptFact, below: dict[StepId, list[StepId]]) -> Span:
+    inner = [_step_tree(one, attempt, below) for one in below.get(step, [])]
+    fact = attempt.steps[step]
+    span = _step(fact, is_over=attempt.ended is not None)
+    requests = [_request(request) for request in fact.requests]
+    if len(requests) == 1 and requests[0].status == span.status:
+        only = requests[0]
+        return _above(replace(span, usage=only.usage, spent=only.spent, note=span.note or only.note), inner)
+    return _above(span, [*requests, *inner])
+
+
+def _step(fact: StepFact, *, is_over: bool) -> Span:
+    started, ended = fact.started, fact.ended
+    status: SpanStatus = "completed"
+    note = "" if isinstance(started, StepClaimed) else started.resolved.get("model", "")
+    if isinstance(ended, StepClaimed):
+        status = "claimed"
+        note = f"from attempt {ended.from_attempt}"
+    elif isinstance(ended, StepFailed):
+        status, note = "in doubt" if ended.in_doubt else "failed", failure_note(ended.failure)
+    elif ended is None:
+        status = "lost" if is_over else "running"
+    return Span(
+        kind="step",
+        name=started.callee,
+        callee="" if isinstance(started, StepClaimed) else started.callee_kind,
+        status=status,
+        started_at=started.at,
+        seconds=None if ended is None or status == "claimed" else ended.at - started.at,
+        note=note,
+    )
+
+
+def _request(fact: RequestFact) -> Span:
+    held, settled = fact.held, fact.settled
+    note = held.model
+    if settled is not None and settled.error:
+        note = f"{note}: {settled.error}"
+    if settled is not None and settled.over:
+        note = f"{note} (more than was held)"
+    return Span(
+        kind="request",
+        name=f"request {held.request}",
+        status=settled.outcome if settled else "running",
+        started_at=settled.started_at if settled else held.at,
+        seconds=settled.at - settled.started_at if settled else None,
+        note=note,
+        usage=fact.usage,
+        spent=fact.charged,
+    )
+
+
+def _question(fact: QuestionFact) -> Span:
+    asked, ended = fact.asked, fact.answered or fact.withdrawn
+    status: SpanStatus = "waiting" if ended is None else "completed" if fact.answered else "withdrawn"
+    who = f"answered by {fact.answered.by}" if fact.answered else f"to {asked.to}"
+    return Span(
+        kind="question",
+        name=asked.question,
+        status=status,
+        started_at=asked.at,
+        seconds=ended.at - asked.at if ended else None,
+        note=f"{who}: {asked.prompt.partition(chr(10))[0]}",
+    )
