@@ -158,12 +158,12 @@ def _inside(facts: RunFacts, scope: str) -> list[Span]:
     return sorted(spans, key=lambda span: span.started_at)
 
 
-_WORST: tuple[SpanStatus, ...] = ("failed", "in doubt", "waiting", "running", "lost", "cancelled")
+_WORST: Final[tuple[SpanStatus, ...]] = ("failed", "in doubt", "waiting", "running", "lost", "cancelled")
 
 
 def _scope(name: str, children: Sequence[Span]) -> Span:
     found = {child.status for child in children}
-    worst = [one for one in _WORST if one in found]
+    worst: list[SpanStatus] = [one for one in _WORST if one in found]
     started_at = min(child.started_at for child in children)
     ends = [child.started_at + child.seconds for child in children if child.seconds is not None]
     seconds = max(ends) - started_at if len(ends) == len(children) else None
