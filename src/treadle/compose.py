@@ -14,9 +14,8 @@ from treadle.errors import ConfigurationError, nearest
 from treadle.interfaces import Model
 
 if TYPE_CHECKING:
-    from treadle.providers.serving import ModelServer
-
     from treadle.interfaces import Index, Store
+    from treadle.providers.serving import ModelServer
 
 
 def open_store(url: str) -> Store:
@@ -144,7 +143,7 @@ def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = Tr
         name: The declared name.
         rehearsal: A module's scripted model; it is served over loopback HTTP in OpenAI's wire
             format, by one server for each process.
-        probe: Whether to look for local servers; ``TREADLE_NO_LOCAL_PROBE=1`` says no, too.
+        probe: Whether to look for local servers; an empty ``TREADLE_LOCAL_PORTS`` says no, too.
 
     Raises:
         ConfigurationError: The name has no known form, or nothing is configured.
@@ -157,7 +156,7 @@ def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = Tr
     wanted = _wanted(name)
     if wanted.startswith("openai:"):
         return choose_model(wanted)
-    choice = _configured(name, wanted) or (_local(wanted) if probe and _may_probe() else None)
+    choice = _configured(name, wanted) or (_local(wanted) if probe else None)
     if choice is None and rehearsal is not None:
         return _rehearse(rehearsal)
     if choice is None:
@@ -181,9 +180,8 @@ def _wanted(name: str) -> str:
 
 
 def _configured(name: str, wanted: str) -> ModelChoice | None:
-    from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
-
     from treadle.providers import names, probe  # noqa: PLC0415 - loads on first use
+    from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
 
     url = os.environ.get("OPENAI_BASE_URL", "").strip()
     key = os.environ.get("OPENAI_API_KEY", "").strip()
@@ -200,16 +198,11 @@ def _configured(name: str, wanted: str) -> ModelChoice | None:
     return ModelChoice(model=OpenAIModel(listed), source=f"OPENAI_BASE_URL={url}")
 
 
-def _may_probe() -> bool:
-    return os.environ.get("TREADLE_NO_LOCAL_PROBE", "") in {"", "0"}
-
-
 def _local(wanted: str) -> ModelChoice | None:
+    from treadle.providers import probe  # noqa: PLC0415 - loads on first use
     from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
 
-    from treadle.providers import probe  # noqa: PLC0415 - loads on first use
-
-    found = probe.local_server()
+    found = probe.local_server(probe.local_ports())
     if found is None:
         return None
     url, first = found

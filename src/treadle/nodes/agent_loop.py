@@ -236,12 +236,10 @@ async def _side_by_side(run: Callable[[int, ToolCall], Any], calls: Sequence[Too
         raise _first(failures) from None
 
 
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+def _first(error: BaseException) -> BaseException:
     """The one error inside nested groups that is told; signals of the engine come out as they are."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    inner = cast("Sequence[BaseException]", getattr(error, "exceptions", ()))
+    return _first(inner[0]) if inner and isinstance(error, BaseExceptionGroup) else error
 
 
 async def _outcome(ctx: Context, tools: Mapping[str, Callee], call: ToolCall) -> ToolResult | TreadleError:

@@ -1,0 +1,39 @@
+"""The models behind ``auto``, and which addresses are OpenAI's own or this machine's."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+OPENAI: Final = {"auto": "gpt-6-sol", "auto:small": "gpt-6-luna"}
+"""What the names mean at OpenAI (its Python SDK's list of chat models, read in November 2026)."""
+
+OPENAI_URL: Final = "https://api.openai.com/v1"
+
+LOOPBACK_PORTS: Final = (11434, 8080, 1234, 8000)
+"""Where local servers usually listen: Ollama, llama.cpp, LM Studio, vLLM; the first found is taken."""
+
+
+def host(url: str) -> str:
+    """The host of a URL, in lower case; ``""`` where it has none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_openai(url: str) -> bool:
+    """Whether a base URL is OpenAI's own service, regional ones included."""
+    name = host(url)
+    return name == "api.openai.com" or name.endswith(".api.openai.com")
+
+
+def is_azure(url: str) -> bool:
+    """Whether a base URL is OpenAI's models as Microsoft hosts them."""
+    return host(url).endswith((".openai.azure.com", ".services.ai.azure.com"))
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a base URL is on this machine."""
+    name = host(url)
+    return name in {"localhost", "::1"} or name.startswith("127.")

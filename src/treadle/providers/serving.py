@@ -1,0 +1,211 @@
+"""``ModelServer``: any model behind real loopback HTTP, in OpenAI's Chat Completions format.
+
+A rehearsal is served by it, and tests build on it in ``treadle.testing``.  It listens on 127.0.0.1
+alone, and answers whoever asks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final, Self, cast
+
+import anyio
+
+from treadle.errors import MalformedResponse, ProviderError
+from treadle.interfaces import Model
+from treadle.messages import ModelRequest, ModelResponse
+from treadle.providers import serving_wire
+
+_log: Final = logging.getLogger("treadle.serving")
+
+Answer = Callable[[ModelRequest], ModelResponse]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What goes back over the wire; ``drop`` closes the connection without a word."""
+
+    status: int = 200
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    drop: bool = False
+
+
+class ModelServer:
+    """Serves a model, or a function of the request, in a thread: ``with ModelServer(model) as server``.
+
+    Attributes:
+        url: The ``base_url`` for clients; known once started.
+        count: Requests for completions that arrived, answered or not.
+
+    Args:
+        model: What answers; its ``ProviderError``s become the statuses that a client reads as them.
+        port: 0 takes a free one.
+    """
+
+    def __init__(self, model: Model | Answer, *, port: int = 0) -> None:
+        self.model_name: Final = getattr(model, "name", "scripted")
+        self._answer = _answer_of(model)
+        self._port = port
+        self._http: _Http | None = None
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self.count = 0
+        self.url = ""
+
+    def start(self) -> Self:
+        """Listen and serve until ``stop``, or until the process ends."""
+        self._http = _Http(("127.0.0.1", self._port), self)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, args=(0.02,), daemon=True, name="treadle model server"
+        )
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Close the port and every connection.  Safe to call twice."""
+        http, self._http = self._http, None
+        if http is not None and self._thread is not None:
+            http.shutdown()
+            http.server_close()
+            http.close_connections()
+            self._thread.join(5)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def reply(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Answer one request; ``GET`` has an empty body.  Called in many threads at once."""
+        del headers
+        if path.endswith("/models"):
+            model = {"id": self.model_name, "object": "model", "created": 0, "owned_by": "treadle"}
+            return Reply(body={"object": "list", "data": [model]})
+        if not path.endswith("/chat/completions"):
+            return error_reply(404, f"nothing is served at {path}", "not_found")
+        with self._lock:
+            self.count += 1
+        return self.complete(body)
+
+    def complete(self, body: bytes) -> Reply:
+        """Answer the body of one request for a completion."""
+        try:
+            wire: Any = json.loads(body)
+            if not isinstance(wire, dict):
+                raise ValueError("the body is not a JSON object")
+            request = serving_wire.read_request(cast("dict[str, Any]", wire))
+        except ValueError as error:
+            return error_reply(400, str(error), "invalid_request_error")
+        name = str(cast("dict[str, Any]", wire).get("model", self.model_name))
+        try:
+            response = self._answer(request)
+        except MalformedResponse:
+            return Reply(body="this is not what the interface promises")
+        except ProviderError as error:
+            return _failed(error)
+        except Exception as error:  # noqa: BLE001 - a user's script is called
+            _log.exception("the script of the served model raised")
+            return error_reply(500, f"the script raised {type(error).__name__}", "server_error")
+        return Reply(body=serving_wire.response_body(response, model=name, key=body))
+
+
+def _answer_of(model: Model | Answer) -> Answer:
+    respond: Any = getattr(model, "respond", None)
+    if callable(respond):  # a scripted model: it needs no event loop
+        return cast("Answer", respond)
+    if isinstance(model, Model):
+        served = model
+        return lambda request: anyio.run(served.complete, request)
+    return model
+
+
+def error_reply(status: int, message: str, code: str) -> Reply:
+    """An error the way OpenAI writes one."""
+    return Reply(status=status, body=serving_wire.error_body(message, code=code))
+
+
+def _failed(error: ProviderError) -> Reply:
+    status, code = serving_wire.error_status(error)
+    headers = {} if error.retry_after is None else {"retry-after": f"{error.retry_after:g}"}
+    return Reply(status=status, body=serving_wire.error_body(str(error), code=code), headers=headers)
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def __init__(self, address: tuple[str, int], owner: ModelServer) -> None:
+        self.owner = owner
+        self._open: set[socket.socket] = set()
+        self._guard = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Note the connection before its thread starts, so that ``stop`` can close it."""
+        with self._guard:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget the connection and close it."""
+        with self._guard:
+            self._open.discard(request)
+        super().shutdown_request(request)
+
+    def close_connections(self) -> None:
+        """Cut off clients that keep their connections alive."""
+        with self._guard:
+            still_open = list(self._open)
+        for connection in still_open:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # the client was quicker
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away while it is answered is no error of ours."""
+        del request, client_address
+        _log.debug("a connection broke off", exc_info=True)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    server: _Http  # pyright: ignore[reportIncompatibleVariableOverride] - only ever made by it
+
+    def do_GET(self) -> None:
+        """Answer ``/v1/models``."""
+        self._send(self.server.owner.reply(self.path, b"", dict(self.headers)))
+
+    def do_POST(self) -> None:
+        """Answer ``/v1/chat/completions``."""
+        length = int(self.headers.get("content-length") or 0)
+        self._send(self.server.owner.reply(self.path, self.rfile.read(length), dict(self.headers)))
+
+    def _send(self, reply: Reply) -> None:
+        if reply.drop:
+            self.close_connection = True
+            return
+        raw = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+        body = raw.encode()
+        self.send_response_only(reply.status)
+        for name, value in {"content-type": "application/json", **reply.headers}.items():
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class' name
+        """Requests are counted, not printed."""

@@ -1,0 +1,243 @@
+"""A model server for tests: real loopback HTTP, in the thread or as a process of its own.
+
+``python -m treadle.testing.loopback FILE:NAME --count FILE`` serves the model or function ``NAME`` of
+a Python file.  Each request is one line in the count file, written before it is answered, so the
+count survives the death of whoever asked, and of the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gzip
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from treadle.interfaces import Model
+from treadle.providers import serving
+from treadle.providers.serving import Reply
+from treadle.values import digest
+
+Check = Callable[[dict[str, Any]], str]
+"""Looks at the body of a request and says what is wrong with it, or ``""``."""
+
+_PATIENCE: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One request as it arrived; ``body`` is the parsed JSON, or ``None``."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+class ModelServer(serving.ModelServer):
+    """Serves a model over loopback HTTP, remembers requests, and misbehaves on demand.
+
+    Args:
+        model: What answers: a ``ScriptedModel``, any other model, or a function of the request.
+        faults: Replies by number of the request (from 1), sent in place of an answer; or a function
+            of that number that gives one, or ``None``.
+        check: Judges each request; a bad one gets status 400, and leaving the ``with`` block fails.
+        count_file: Gets one JSON line for each request: its number, and the digest of its body.
+        port: 0 takes a free one.
+
+    Attributes:
+        received: The requests for completions, in the order they arrived.
+        complaints: What ``check`` said of bad ones.
+
+    Example:
+        >>> from treadle.testing import ModelServer, ScriptedModel
+        >>> with ModelServer(ScriptedModel(["hello"])) as server:
+        ...     server.url.startswith("http://127.0.0.1:")
+        True
+    """
+
+    def __init__(
+        self,
+        model: Model | serving.Answer,
+        *,
+        faults: Mapping[int, Reply] | Callable[[int], Reply | None] | None = None,
+        check: Check | None = None,
+        count_file: Path | None = None,
+        port: int = 0,
+    ) -> None:
+        super().__init__(model, port=port)
+        self._fault = faults if callable(faults) else (faults or {}).get
+        self._check = check
+        self._count_file = count_file
+        self._arrived = 0
+        self.received: Final[list[Received]] = []
+        self.complaints: Final[list[str]] = []
+
+    def reply(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Count and judge a request, then misbehave or answer."""
+        if not path.endswith("/chat/completions"):
+            return super().reply(path, body, headers)
+        number = self._note(path, body, headers)
+        complaint = self._judge(number, body)
+        if complaint:
+            return serving.error_reply(400, complaint, "invalid_request_error")
+        fault = self._fault(number)
+        if fault is not None:
+            with self._lock:
+                self.count += 1
+            return fault
+        return super().reply(path, body, headers)
+
+    def _note(self, path: str, body: bytes, headers: Mapping[str, str]) -> int:
+        with self._lock:
+            self._arrived += 1
+            self.received.append(Received(path=path, headers=headers, body=_parsed(body)))
+            if self._count_file is not None:
+                line = json.dumps({"request": self._arrived, "digest": digest(body)})
+                with self._count_file.open("a") as file:
+                    file.write(f"{line}\n")
+            return self._arrived
+
+    def _judge(self, number: int, body: bytes) -> str:
+        if self._check is None:
+            return ""
+        parsed = _parsed(body)
+        complaint = "the body is not a JSON object"
+        if isinstance(parsed, dict):
+            complaint = self._check(cast("dict[str, Any]", parsed))
+        if complaint:
+            self.complaints.append(f"request {number}: {complaint}")
+        return complaint
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop; fails where a request was bad."""
+        super().__exit__(*exc)
+        if self.complaints and exc[0] is None:
+            raise AssertionError("requests that the schema forbids: " + "; ".join(self.complaints))
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def openapi_check(document: Path, schema: str = "CreateChatCompletionRequest") -> Check:
+    """Make a check from a published OpenAPI 3.1 description (JSON, gzip or not).
+
+    Args:
+        document: The file.
+        schema: Name of the request's schema under ``components``.
+    """
+    import jsonschema.exceptions  # noqa: PLC0415 - only where requests are judged
+
+    raw = document.read_bytes()
+    described = json.loads(gzip.decompress(raw) if document.suffix == ".gz" else raw)
+    whole = {"$ref": f"#/components/schemas/{schema}", "components": described["components"]}
+    best: Any = jsonschema.exceptions.best_match  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
+    validator: Any = jsonschema.Draft202012Validator(whole)
+
+    def check(body: dict[str, Any]) -> str:
+        error: Any = best(validator.iter_errors(body))
+        return f"{error.json_path}: {error.message[:300]}" if error is not None else ""
+
+    return check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerProcess:
+    """A model server in a process of its own.
+
+    Attributes:
+        url: The ``base_url`` for clients.
+        count_file: Its requests, one JSON line each: ``request`` and ``digest``.
+    """
+
+    url: str
+    pid: int
+    count_file: Path
+
+    def digests(self) -> list[str]:
+        """The digest of each request's body that has arrived so far, in order."""
+        if not self.count_file.exists():
+            return []
+        return [json.loads(line)["digest"] for line in self.count_file.read_text().splitlines()]
+
+    @property
+    def count(self) -> int:
+        """How many requests have arrived."""
+        return len(self.digests())
+
+
+@contextlib.contextmanager
+def server_process(target: str, *, count_file: Path, port: int = 0) -> Generator[ServerProcess]:
+    """Run a model server as a process of its own, until the block is left or this process dies.
+
+    Args:
+        target: ``"path/to/file.py:NAME"`` of a model or a function of the request.
+        count_file: Kept over restarts: a new server goes on where the last one stopped.
+        port: 0 takes a free one.
+    """
+    command = [sys.executable, "-m", "treadle.testing.loopback", target, "--port", str(port)]
+    command += ["--count", str(count_file)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with process:
+        try:
+            url = _first_line(process)
+            yield ServerProcess(url=url, pid=process.pid, count_file=count_file)
+        finally:
+            process.kill()
+
+
+def _first_line(process: subprocess.Popen[str]) -> str:
+    if process.stdout is None:
+        raise AssertionError("the server's output is piped")
+    ready, _, _ = select.select([process.stdout], [], [], _PATIENCE)
+    line = process.stdout.readline().strip() if ready else ""
+    if not line:
+        raise RuntimeError(f"the model server did not start within {_PATIENCE:g} s: {process.args!r}")
+    return line
+
+
+def load(target: str) -> Model | serving.Answer:
+    """Give the object ``NAME`` of ``FILE:NAME``.
+
+    Raises:
+        ValueError: There is no such file or name.
+    """
+    path, _, name = target.rpartition(":")
+    spec = importlib.util.spec_from_file_location("served", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{target!r}: there is no Python file {path!r}; write FILE:NAME")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["served"] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        raise ValueError(f"{target!r}: {path} has no {name!r}")
+    return cast("Model | serving.Answer", getattr(module, name))
+
+
+def main() -> None:
+    """Serve until standard input closes: when whoever started it has died, too."""
+    parser = argparse.ArgumentParser(prog="python -m treadle.testing.loopback", description=__doc__)
+    parser.add_argument("target", metavar="FILE:NAME")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--count", type=Path, default=None)
+    options = parser.parse_args()
+    with ModelServer(load(options.target), count_file=options.count, port=options.port) as server:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        while os.read(0, 4096):
+            continue
+
+
+if __name__ == "__main__":
+    main()
