@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from treadle.messages import ModelRequest, ToolCall, ToolResult
+from treadle.testing import call
 
 MARK = "\n\nThe customer writes:\n"
 
@@ -87,7 +88,7 @@ def _difficulty(text: str) -> str:
 
 def _results(request: ModelRequest) -> dict[str, Any]:
     """What each tool gave so far; where it failed, the text that says so."""
-    names = {call.id: call.name for message in request.messages for call in message.tool_calls}
+    names = {each.id: each.name for message in request.messages for each in message.tool_calls}
     parts = (part for message in request.messages for part in message.parts if isinstance(part, ToolResult))
     return {names.get(part.call_id, part.name): _json(part.content) for part in parts}
 
@@ -104,7 +105,7 @@ def _calls(before: str, text: str, results: Mapping[str, Any], offered: set[str]
     looks = [name for name in ("find_account", "find_payments") if name in offered and name not in results]
     if looks:
         customer = re.search(r"customer (\S+?),", before)
-        return [_call(name, customer=customer.group(1) if customer else "unknown") for name in looks]
+        return [call(name, customer=customer.group(1) if customer else "unknown") for name in looks]
     if offered & {"replace_card", "refund"} & set(results):
         return []
     change = _change(text, results)
@@ -119,9 +120,9 @@ def _change(text: str, results: Mapping[str, Any]) -> ToolCall | None:
     )
     cards = [card["id"] for card in _cards(results) if card["state"] == "active"]
     if reason and cards and not re.search(r"pay|transaction|charged", text, re.IGNORECASE):
-        return _call("replace_card", card=cards[0], reason=reason)
+        return call("replace_card", card=cards[0], reason=reason)
     payment = _refundable(text, results)
-    return _call("refund", payment=payment["id"], reason=" ".join(text.split())[:80]) if payment else None
+    return call("refund", payment=payment["id"], reason=" ".join(text.split())[:80]) if payment else None
 
 
 def _refundable(text: str, results: Mapping[str, Any]) -> dict[str, str] | None:
@@ -207,10 +208,6 @@ def _payments(results: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _first_match(table: Mapping[str, str], text: str) -> str | None:
     return next((name for name, pattern in table.items() if re.search(pattern, text, re.IGNORECASE)), None)
-
-
-def _call(name: str, **arguments: str) -> ToolCall:
-    return ToolCall(id=f"call-{name}", name=name, arguments=json.dumps(arguments, ensure_ascii=False))
 
 
 def _plain(text: str) -> str:

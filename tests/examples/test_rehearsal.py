@@ -44,21 +44,7 @@ PASSAGE = Passage(
     title="Lost card",
 )
 WORDS = st.sampled_from(
-    [
-        "my",
-        "card",
-        "was",
-        "lost",
-        "stolen",
-        "charged",
-        "twice",
-        "fee",
-        "transfer",
-        "pending",
-        "someone",
-        "refund",
-    ]
-    + ["卡", "где", "?", "[1]", "##", "still"]
+    ["my", "card", "lost", "charged", "twice", "fee", "transfer", "someone", "卡", "где", "[1]", "##"]
 )
 MESSAGES = st.text(max_size=200) | st.lists(WORDS, max_size=20).map(" ".join)
 

@@ -67,6 +67,19 @@ def test_a_passage_is_a_slice_of_its_document(index: KeywordIndex) -> None:
         assert passage.corpus == corpus(PAGES).version
 
 
+@given(
+    st.text(st.characters(codec="utf-8") | st.sampled_from("\x00\n é界"), max_size=200), st.integers(1, 50)
+)
+@settings(max_examples=25)
+def test_passages_of_any_text_are_slices(
+    tmp_path_factory: pytest.TempPathFactory, text: str, length: int
+) -> None:
+    document = Document(name="page", text=f"{text} known {text}")
+    path = tmp_path_factory.mktemp("slices") / "index.sqlite"
+    for passage in build_index(path, [document], length=length).search_blocking(document.text, k=99):
+        assert passage.text == document.text[passage.start : passage.end]
+
+
 @pytest.mark.parametrize(
     "query", ["topping", "TOPPED up by cards!", "cafe", "Café", "what's the top-up?", "Cards' arrivals"]
 )
