@@ -1,0 +1,67 @@
+"""Treadle runs agent pipelines that their owners can answer for.
+
+Agents, tools, retrieval and people are declared as one typed graph; an async engine runs every node
+the moment its inputs are there; each run leaves one history: checkpoint, trace, ledger and audit.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from treadle.budget import Budget
+from treadle.errors import (
+    BudgetExceeded,
+    InDoubt,
+    NodeFailed,
+    NodeTimeout,
+    PlanError,
+    ProviderError,
+    RunCancelled,
+    RunError,
+    RunWaiting,
+    TreadleError,
+    WiringError,
+)
+from treadle.interfaces import Ask, Context, Index, Model, Passage
+from treadle.nodes.agent import Prompt, agent
+from treadle.nodes.function import node
+from treadle.nodes.graph import graph
+from treadle.nodes.human import human
+from treadle.nodes.retriever import Retriever
+from treadle.nodes.tool import tool
+from treadle.plan.flow import do, fallback, is_none, match, narrow, not_, some, when
+from treadle.plan.plan import Plan
+from treadle.retry import Retry, Wait
+
+if TYPE_CHECKING:
+    from treadle.engine.engine import Engine, RunHandle, run
+
+__all__ = [
+    # what a graph is made of
+    "agent", "graph", "human", "node", "tool", "Retriever", "Ask", "Prompt", "Context", "Passage",
+    # control words
+    "when", "match", "fallback", "do", "not_", "is_none", "some", "narrow",
+    # policies
+    "Budget", "Retry", "Wait",
+    # running
+    "Engine", "RunHandle", "run", "Plan", "Model", "Index",
+    # errors
+    "TreadleError", "WiringError", "PlanError", "RunError", "NodeFailed", "NodeTimeout", "BudgetExceeded",
+    "ProviderError", "InDoubt", "RunWaiting", "RunCancelled",
+]  # fmt: skip
+
+_ENGINE = {"Engine", "RunHandle", "run"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the engine when it is first asked for: declaring and drawing graphs does not need it."""
+    if name not in _ENGINE:
+        raise AttributeError(f"module 'treadle' has no attribute {name!r}")
+    found = getattr(importlib.import_module("treadle.engine.engine"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

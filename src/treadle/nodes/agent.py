@@ -1,0 +1,224 @@
+"""``@agent``: a node whose result a model gives, in a loop with tools."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Concatenate, Final, Generic, Protocol, overload
+
+from typing_extensions import TypeVar
+
+from treadle.budget import Budget
+from treadle.interfaces import Context, Model
+from treadle.messages import Message, system, user
+from treadle.nodes.agent_loop import MAX_OUTPUT, MAX_TURNS, MIN_OUTPUT, AgentSpec, converse
+from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
+from treadle.nodes.signature import Signature, check_async
+from treadle.plan.parts import Policies
+from treadle.retry import Retry
+
+T = TypeVar("T", default=Any)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Generic[T]):
+    """What a model is asked; its answer is a validated ``T``.
+
+    Attributes:
+        text: The question in words.
+        system: Instructions before the conversation, besides the agent's own.
+        history: Messages of an earlier conversation, oldest first.
+
+    Example::
+
+        @agent(model="auto:small")
+        async def triage(ticket: Ticket) -> Prompt[Triage]:
+            return Prompt(f"Classify this ticket: {ticket.body}")
+    """
+
+    text: str
+    system: str = ""
+    history: tuple[Message, ...] = ()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation as it is sent."""
+        first = (system(self.system),) if self.system else ()
+        return (*first, *self.history, user(self.text))
+
+
+class Agent(Node[P, R]):
+    """A node that asks a model for its result and lets it call tools.
+
+    Attributes:
+        model: The model as declared: a name or an object.
+        tools: The nodes that the model may call.
+        instructions: Said to the model before every prompt.
+    """
+
+    kind: Final = "agent"
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        policies: Policies,
+        name: str,
+        *,
+        model: str | Model,
+        tools: tuple[Node[..., Any], ...],
+        instructions: str,
+    ) -> None:
+        super().__init__(function, Signature(function, Prompt), policies, name)
+        self.model = model
+        self.tools = tools
+        self.instructions = instructions
+        self._spec: tuple[Policies, AgentSpec] | None = None
+
+    @property
+    def _declared_model(self) -> str:
+        return model_name(self.model)
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The declared model, the tools by name and definition, and the instructions."""
+        offered = [{"name": tool.name, "definition": tool.definition.digest} for tool in self.tools]
+        return {
+            "model": model_name(self.model),
+            **({"tools": offered} if offered else {}),
+            **({"instructions": self.instructions} if self.instructions else {}),
+        }
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Those of the signature, of its tools, and an unknown model."""
+        found = list(super().faults)
+        if isinstance(self.model, str):
+            found.extend(model_faults(self.model))
+        if self.policies.model is not None and self._live_model is None:
+            found.extend(model_faults(self.policies.model))
+        names = [tool.name for tool in self.tools]
+        found.extend(
+            f"two of its tools are called {name!r}"
+            for name in sorted({n for n in names if names.count(n) > 1})
+        )
+        found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in tool.faults)
+        return tuple(found)
+
+    @property
+    def description(self) -> str:
+        """The docstring, as a model reads it that has this agent for a tool."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def spec(self) -> AgentSpec:
+        """What the loop needs to know, with the policies resolved so far."""
+        if self._spec is None or self._spec[0] is not self.policies:
+            self._spec = (self.policies, self._make_spec())
+        return self._spec[1]
+
+    def _make_spec(self) -> AgentSpec:
+        policies = self.policies
+        return AgentSpec(
+            name=self.name,
+            model=self._live_model or policies.model or self.model,
+            tools=self.tools,
+            result=self.result,
+            policies=replace(policies, model=None),  # resolved here
+            max_turns=policies.max_turns or MAX_TURNS,
+            max_output=policies.max_output or MAX_OUTPUT,
+            min_output=policies.min_output or min(MIN_OUTPUT, policies.max_output or MIN_OUTPUT),
+            instructions=self.instructions,
+        )
+
+    async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
+        """Evaluate the body to a prompt, and lead the conversation to an answer."""
+        prompt: Prompt[Any] = await self.evaluate(ctx, arguments)
+        return await converse(ctx, self.spec, prompt.messages)
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, Prompt[R]]], /
+    ) -> Agent[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, Prompt[R]]], /) -> Agent[P, R]: ...
+
+
+@overload
+def agent(function: Callable[Concatenate[Context, P], Coroutine[Any, Any, Prompt[R]]], /) -> Agent[P, R]: ...
+@overload
+def agent(function: Callable[P, Coroutine[Any, Any, Prompt[R]]], /) -> Agent[P, R]: ...
+@overload
+def agent(
+    *,
+    model: str | Model = "auto",
+    tools: Sequence[Node[..., Any]] = (),
+    instructions: str = "",
+    name: str | None = None,
+    budget: Budget | None = None,
+    retry: Retry | None = None,
+    timeout: float | str | None = None,
+    max_turns: int | None = None,
+    max_output: int | None = None,
+    min_output: int | None = None,
+) -> _Decorator: ...
+
+
+def agent(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    model: str | Model = "auto",
+    tools: Sequence[Node[..., Any]] = (),
+    instructions: str = "",
+    name: str | None = None,
+    budget: Budget | None = None,
+    retry: Retry | None = None,
+    timeout: float | str | None = None,
+    max_turns: int | None = None,
+    max_output: int | None = None,
+    min_output: int | None = None,
+) -> Any:
+    """Declare a node whose result a model gives: the body makes the prompt, the type the form.
+
+    Every request and every tool call is recorded: after a crash none of them is paid again.
+
+    Args:
+        function: The body; it gives a ``Prompt[T]``.
+        model: ``"auto"``, ``"auto:small"``, ``"openai:NAME"`` and so on, or an object.
+        tools: What the model may call: tools, other nodes, other agents.
+        instructions: Said to the model before every prompt.
+        name: Another name than the function's; part of the identity of its results.
+        budget: What one run of the agent may consume.
+        retry: For its requests and for the node.
+        timeout: Of one attempt at the whole conversation, in seconds or as ``"2m"``.
+        max_turns: Requests it may make before it must have answered.
+        max_output: Output tokens asked for in each request.
+        min_output: The least that a tight budget may lower them to.
+
+    Example::
+
+        @agent(model="auto", tools=[find_order], budget=Budget(usd="0.05"), max_turns=8)
+        async def expert(ticket: Ticket) -> Prompt[Reply]:
+            return Prompt(f"Solve this. Use the tools. {ticket.body}")
+
+    Raises:
+        WiringError: The body is no ``async def``.
+    """
+
+    def declare(body: Callable[..., Any]) -> Agent[..., Any]:
+        check_async(body, "agent")
+        policies = policies_of(
+            retry=retry,
+            timeout=timeout,
+            budget=budget,
+            max_turns=max_turns,
+            max_output=max_output,
+            min_output=min_output,
+        )
+        label = name_of(body, name)
+        return Agent(body, policies, label, model=model, tools=tuple(tools), instructions=instructions)
+
+    return declare if function is None else declare(function)

@@ -1,0 +1,222 @@
+"""``@graph``: a plain function that wires nodes, and its plan."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Literal, Protocol, cast, overload
+
+from typing_extensions import Self, Unpack
+
+from treadle.budget import Budget
+from treadle.errors import PlanError, ResultRefused, WiringError
+from treadle.interfaces import Model
+from treadle.nodes.node import Changes, P, R, changed, model_faults, name_of, policies_of
+from treadle.nodes.signature import Signature
+from treadle.plan.build import build
+from treadle.plan.parts import Parameter, Policies
+from treadle.plan.plan import Plan
+from treadle.plan.ref import refuse
+from treadle.plan.where import where
+from treadle.plan.wiring import bound, current
+from treadle.retry import Retry
+from treadle.values import Codec, Payload
+
+OnFailure = Literal["drain", "cancel"]
+
+
+class Graph(Generic[P, R]):
+    """A declared graph: what ``run`` and ``Engine`` execute, and a node inside other graphs.
+
+    Attributes:
+        policies: What its nodes inherit where they say nothing; the budget is the graph's own.
+        on_failure: What happens to running attempts when the graph's result has failed.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        signature: Signature,
+        policies: Policies,
+        name: str,
+        on_failure: OnFailure,
+    ) -> None:
+        self._function = function
+        self._signature = signature
+        self._name = name
+        self._lock = threading.RLock()
+        self.live_model: Model | None = None
+        self.policies = policies
+        self.on_failure: OnFailure = on_failure
+        self.__doc__ = function.__doc__
+        self.__name__ = name
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Wire the graph inside the graph that is being wired.
+
+        Raises:
+            WiringError: Called anywhere else.
+        """
+        frame = current()
+        if frame is None:
+            refuse(
+                f"graph {self._name!r} was called, which runs nothing",
+                f"write `await run({self._name}, ...)`, or `await engine.start({self._name}, ...)` to keep it",
+            )
+        return cast("R", frame.enter(self, args, kwargs))
+
+    def __repr__(self) -> str:
+        return f"<graph {self._name}>"
+
+    @property
+    def name(self) -> str:
+        """What it is registered and recorded under."""
+        return self._name
+
+    @property
+    def function(self) -> Callable[P, R]:
+        """The plain function."""
+        return self._function
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The inputs of a run."""
+        return self._signature.parameters
+
+    @property
+    def result(self) -> Codec[Any]:
+        """Writes and reads the result of a run."""
+        return self._signature.result
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the signature, and an unknown model."""
+        if self.policies.model is None or self.live_model is not None:
+            return self._signature.faults
+        return (*self._signature.faults, *model_faults(self.policies.model))
+
+    @property
+    def plan(self) -> Plan:
+        """The plan, wired at the first use and the same from then on.
+
+        Raises:
+            WiringError: The function used a stand-in as if it were a value.
+            PlanError: The wiring is wrong; all faults at once.
+        """
+        with self._lock:
+            return self._plan
+
+    @functools.cached_property
+    def _plan(self) -> Plan:
+        return build(self, self.on_failure)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Payload]:
+        """Take the inputs of a run: one payload for each parameter, defaults filled in.
+
+        Raises:
+            PlanError: Inputs are missing, unknown, or do not fit their types; all at once.
+        """
+        faults: list[str] = []
+        given = dict(bound(self.parameters, args, kwargs, faults.append))
+        payloads: dict[str, Payload] = {}
+        for parameter in self.parameters:
+            if parameter.name not in given and parameter.required:
+                continue
+            value = given.get(parameter.name, parameter.default)
+            try:
+                payloads[parameter.name] = parameter.codec.pack(value)
+            except ResultRefused as error:
+                faults.append(f"{parameter.name!r}: {error}")
+        if faults:
+            raise PlanError(f"graph {self._name!r} cannot start: {'; '.join(faults)}", faults)
+        return payloads
+
+    def named(self, name: str) -> Self:
+        """Give the graph under another name."""
+        if not name or "/" in name:
+            refuse(f"{name!r} is no name for a graph", "write some text without `/`")
+        return self._changed(_name=name)
+
+    def using(self, **changes: Unpack[Changes]) -> Self:
+        """Give the graph with other policies; ``model`` replaces the declared model of every agent
+        in it that was not given another one by ``using`` itself."""
+        made = self._changed(policies=changed(self.policies, changes))
+        model = changes.get("model")
+        if model is not None:
+            made.live_model = None if isinstance(model, str) else model
+        return made
+
+    def _changed(self, **attributes: object) -> Self:
+        made = copy.copy(self)
+        made.__dict__.pop("_plan", None)
+        made.__dict__.update(attributes, _lock=threading.RLock())
+        return made
+
+
+class _Decorator(Protocol):
+    def __call__(self, function: Callable[P, R], /) -> Graph[P, R]: ...
+
+
+@overload
+def graph(function: Callable[P, R], /) -> Graph[P, R]: ...
+@overload
+def graph(
+    *,
+    name: str | None = None,
+    budget: Budget | None = None,
+    retry: Retry | None = None,
+    timeout: float | str | None = None,
+    on_failure: OnFailure = "drain",
+) -> _Decorator: ...
+
+
+def graph(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    budget: Budget | None = None,
+    retry: Retry | None = None,
+    timeout: float | str | None = None,
+    on_failure: OnFailure = "drain",
+) -> Any:
+    """Declare a graph: a plain ``def`` that wires nodes; ``def`` wires, ``async def`` works.
+
+    The function is called once, with stand-ins, at the first use of the plan; it must be
+    deterministic.  Nothing runs while it is called.
+
+    Args:
+        function: The function that wires.
+        name: Another name than the function's; runs are recorded under it.
+        budget: What one run (or one use as a subgraph) may consume.
+        retry: For nodes that declare none.
+        timeout: Of one attempt, for nodes that declare none.
+        on_failure: When the result has failed: ``"drain"`` lets running attempts finish, which are
+            paid for; ``"cancel"`` does not.
+
+    Example::
+
+        @graph(budget=Budget(usd="0.20"))
+        def support(ticket: Ticket) -> Reply:
+            t = triage(ticket)
+            return when(t.is_easy, quick(ticket), desk(ticket))
+
+    Raises:
+        WiringError: The function is an ``async def``.
+    """
+
+    def declare(body: Callable[..., Any]) -> Graph[..., Any]:
+        label = name_of(body, name)
+        if inspect.iscoroutinefunction(body):
+            raise WiringError(
+                f"{where()}: @graph stands over {label!r}, which is an `async def`; a graph only wires: write "
+                f"`def {label}(...)` and drop every `await`, or declare it a @node"
+            )
+        policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+        return Graph(body, Signature(body), policies, label, on_failure)
+
+    return declare if function is None else declare(function)

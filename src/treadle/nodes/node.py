@@ -1,0 +1,243 @@
+"""What all node objects share: calling them while wiring, naming them, giving them policies."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, cast
+
+from typing_extensions import Self, Unpack
+
+from treadle import durations
+from treadle.budget import Budget
+from treadle.errors import nearest
+from treadle.interfaces import Context, Model
+from treadle.nodes.signature import Signature
+from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies, WorkKind
+from treadle.plan.ref import refuse
+from treadle.plan.wiring import current
+from treadle.retry import Retry
+from treadle.values import Codec
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NO_SETTINGS: Final[Mapping[str, Any]] = {}
+
+
+class Changes(TypedDict, total=False):
+    """What ``.using`` can set; durations are seconds or text such as ``"30s"``."""
+
+    model: str | Model
+    retry: Retry
+    timeout: float | str
+    budget: Budget
+    max_turns: int
+    max_output: int
+    min_output: int
+
+
+class Node(Generic[P, R]):
+    """A declared unit of work; calling it inside a graph draws wires, and runs nothing.
+
+    Attributes:
+        kind: Which of the five kinds it is.
+        policies: Its own, as declared and by ``using``; while wiring those around it are added.
+    """
+
+    kind: WorkKind = "node"
+
+    def __init__(
+        self, function: Callable[..., Any], signature: Signature, policies: Policies, name: str
+    ) -> None:
+        self._function = function
+        self._signature = signature
+        self._declared_name = name
+        self._name = name
+        self._live_model: Model | None = None
+        self.policies = policies
+        self.__doc__ = function.__doc__
+        self.__name__ = name
+        self.__module__ = function.__module__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Record a call of the node in the graph that is being wired.
+
+        Raises:
+            WiringError: Called anywhere else.
+        """
+        frame = current()
+        if frame is None:
+            refuse(
+                f"{self.kind} {self._name!r} was called outside of a graph",
+                f"inside a function under @graph it is wired; inside a body write "
+                f"`await ctx.step({self._name}, ...)`, in a unit test `await {self._name}.function(...)`, "
+                "and to run a graph `await run(graph, ...)`",
+            )
+        return cast("R", frame.call(self, args, kwargs))
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self._name}>"
+
+    @property
+    def name(self) -> str:
+        """What it is called in plans; ``named`` changes it."""
+        return self._name
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The plain function, for unit tests."""
+        return self._function
+
+    @property
+    def definition(self) -> Definition:
+        """What it is, whatever it is called: half of the identity of its results."""
+        parameters, result = self._signature.digests
+        return Definition(
+            kind=self.kind,
+            name=self._declared_name,
+            parameters=parameters,
+            result=result,
+            model=self._declared_model,
+        )
+
+    @property
+    def _declared_model(self) -> str:
+        return ""
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """What wires can be drawn to."""
+        return self._signature.parameters
+
+    @property
+    def result(self) -> Codec[Any]:
+        """Writes and reads what it gives."""
+        return self._signature.result
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether the body is given ``ctx`` first."""
+        return self._signature.takes_context
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What else its kind declares, as JSON data: part of the plan."""
+        return NO_SETTINGS
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the declaration; a plan that uses it is refused."""
+        return self._signature.faults
+
+    @property
+    def plain(self) -> Callable[..., Any] | None:
+        """The async function itself where calling it is all there is to do."""
+        return None
+
+    async def evaluate(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
+        """Call the body alone: a value, a ``Prompt`` or an ``Ask``."""
+        if self._signature.takes_context:
+            return await self._function(ctx, **arguments)
+        return await self._function(**arguments)
+
+    async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
+        """Run the body with everything around it that belongs to its kind."""
+        return await self.evaluate(ctx, arguments)
+
+    def named(self, name: str) -> Self:
+        """Give the node under another name in plans; what it is stays the same."""
+        if not name or "/" in name:
+            refuse(f"{name!r} is no name for a node", "write some text without `/`")
+        return self._changed(_name=name)
+
+    def using(self, **changes: Unpack[Changes]) -> Self:
+        """Give the node with other policies; they are part of the plan.
+
+        Args:
+            changes: ``model``, ``retry``, ``timeout``, ``budget``, and for agents ``max_turns``,
+                ``max_output``, ``min_output``.
+        """
+        model = changes.get("model")
+        made = self._changed(policies=changed(self.policies, changes))
+        if model is not None:
+            made._live_model = None if isinstance(model, str) else model
+        return made
+
+    def resolved(self, policies: Policies, model: Model | None) -> Callee:
+        """Give the node with policies that take those of the graphs around it into account."""
+        made = self._changed(policies=policies)
+        if model is not None:
+            made._live_model = model
+        return made
+
+    def _changed(self, **attributes: object) -> Self:
+        made = copy.copy(self)
+        made.__dict__.update(attributes)
+        return made
+
+
+def changed(policies: Policies, changes: Changes) -> Policies:
+    """Give policies with some of them set to something else."""
+    return Policies(
+        retry=changes.get("retry", policies.retry),
+        timeout=durations.seconds(changes["timeout"]) if "timeout" in changes else policies.timeout,
+        budget=changes.get("budget", policies.budget),
+        effect=policies.effect,
+        in_doubt=policies.in_doubt,
+        model=model_name(changes["model"]) if "model" in changes else policies.model,
+        max_turns=changes.get("max_turns", policies.max_turns),
+        max_output=changes.get("max_output", policies.max_output),
+        min_output=changes.get("min_output", policies.min_output),
+    )
+
+
+def policies_of(
+    *,
+    retry: Retry | None = None,
+    timeout: float | str | None = None,
+    budget: Budget | None = None,
+    max_turns: int | None = None,
+    max_output: int | None = None,
+    min_output: int | None = None,
+) -> Policies:
+    """Make the policies a decorator was given."""
+    made = Policies(
+        retry=retry,
+        timeout=None if timeout is None else durations.seconds(timeout),
+        budget=budget,
+        max_turns=max_turns,
+        max_output=max_output,
+        min_output=min_output,
+    )
+    return DEFAULT if made == DEFAULT else made
+
+
+def model_name(model: str | Model) -> str:
+    """What a model is called in plans: its name, or ``provider:name`` of an object."""
+    return model if isinstance(model, str) else f"{model.provider}:{model.name}"
+
+
+def name_of(function: Callable[..., Any], name: str | None) -> str:
+    """The name a decorator was given, else the function's."""
+    return name or getattr(function, "__name__", "node")
+
+
+_PROVIDERS: Final = ("openai", "anthropic", "local")
+_AUTOMATIC: Final = ("auto", "auto:small")
+
+
+def model_faults(name: str) -> list[str]:
+    """Say what is wrong with a model's name, as far as the name shows it."""
+    if name in _AUTOMATIC:
+        return []
+    provider, colon, rest = name.partition(":")
+    if provider in _PROVIDERS and rest:
+        return []
+    known = (*_AUTOMATIC, *_PROVIDERS)
+    if colon and provider in _PROVIDERS:
+        return [f"model {name!r} names no model; write {provider}:NAME"]
+    return [
+        f"model {name!r} is unknown{nearest(provider if rest and provider != 'auto' else name, known)}; write 'auto', "
+        "'auto:small', 'openai:NAME', 'anthropic:NAME', 'local:PATH', or give a model object"
+    ]

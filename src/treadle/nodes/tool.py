@@ -1,0 +1,117 @@
+"""``@tool``: a node that a model may call too."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any, Concatenate, Final, Literal, Protocol, overload
+
+from treadle.budget import Budget
+from treadle.interfaces import Context
+from treadle.nodes.node import Node, P, R, name_of, policies_of
+from treadle.nodes.signature import Signature, check_async
+from treadle.retry import Retry
+
+Effect = Literal["repeatable", "once"]
+InDoubt = Literal["ask", "retry", "fail"]
+
+
+class Tool(Node[P, R]):
+    """A node whose body is code and whose signature and docstring are shown to models."""
+
+    kind: Final = "tool"
+
+    @property
+    def description(self) -> str:
+        """The docstring, as models read it."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def plain(self) -> Callable[..., Any] | None:
+        """The function, unless it takes a context or must not be repeated."""
+        return None if self.takes_context or self.policies.effect == "once" else self.function
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Those of the signature, and a missing docstring."""
+        if self.description:
+            return super().faults
+        return (*super().faults, "a tool needs a docstring: it is what a model reads to choose it")
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /
+    ) -> Tool[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Tool[P, R]: ...
+
+
+@overload
+def tool(function: Callable[Concatenate[Context, P], Coroutine[Any, Any, R]], /) -> Tool[P, R]: ...
+@overload
+def tool(function: Callable[P, Coroutine[Any, Any, R]], /) -> Tool[P, R]: ...
+@overload
+def tool(
+    *,
+    effect: Effect = "repeatable",
+    in_doubt: InDoubt = "ask",
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: float | str | None = None,
+    budget: Budget | None = None,
+) -> _Decorator: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    effect: Effect = "repeatable",
+    in_doubt: InDoubt = "ask",
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: float | str | None = None,
+    budget: Budget | None = None,
+) -> Any:
+    """Declare a typed async function as a tool: graphs wire it, agents may call it.
+
+    Args:
+        function: The body; its docstring is what a model reads.
+        effect: ``"once"`` for what must never be silently repeated: the intent is recorded before
+            the body runs, and where it began and did not return the effect is in doubt.
+        in_doubt: What settles that: ``"ask"`` a person, ``"retry"`` it, or ``"fail"``.
+        name: Another name than the function's; part of the identity of its results.
+        retry: What is tried again; under ``"once"`` the errors that mean "it did not happen".
+        timeout: Of one attempt, in seconds or as ``"30s"``.
+        budget: What one run of the tool may consume.
+
+    Example::
+
+        @tool(effect="once", in_doubt="ask")
+        async def refund(ctx: Context, order_id: str, amount: Decimal) -> Receipt:
+            \"\"\"Refund an amount on an order.\"\"\"
+            return await shop.refund(order_id, amount, idempotency_key=ctx.idempotency_key)
+
+    Raises:
+        WiringError: The body is no ``async def``.
+        ValueError: An unknown effect or settlement.
+    """
+    _one_of("effect", effect, Effect)
+    _one_of("in_doubt", in_doubt, InDoubt)
+
+    def declare(body: Callable[..., Any]) -> Tool[..., Any]:
+        check_async(body, "tool")
+        policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+        if effect == "once":
+            policies = replace(policies, effect=effect, in_doubt=in_doubt)
+        return Tool(body, Signature(body), policies, name_of(body, name))
+
+    return declare if function is None else declare(function)
+
+
+def _one_of(option: str, value: str, known: Any) -> None:
+    if value not in known.__args__:
+        raise ValueError(f"@tool({option}={value!r}): it is one of {', '.join(map(repr, known.__args__))}")

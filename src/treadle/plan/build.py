@@ -1,0 +1,107 @@
+"""From a graph function to its plan: call it once, check everything, keep what demand can reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from pydantic import ValidationError
+
+from treadle.errors import PlanError, WiringError
+from treadle.plan import binding
+from treadle.plan.fits import fits
+from treadle.plan.parts import Binding, PlanNode, Wire
+from treadle.plan.plan import Plan
+from treadle.plan.ref import Ref, StandIn, ref_of
+from treadle.plan.shapes import title
+from treadle.plan.validate import kept, sorted_faults
+from treadle.plan.wiring import Blueprint, Frame, Wiring
+
+SHOWN = 20
+"""So many faults stand in the message of a ``PlanError``; all are in its ``faults``."""
+
+
+def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") -> Plan:
+    """Wire a graph.
+
+    Raises:
+        WiringError: The function used a stand-in as if it were a value.
+        PlanError: The wiring is wrong; it lists all faults.
+    """
+    wiring = Wiring()
+    frame = Frame(wiring, graph)
+    wiring.faults.extend(f"graph {graph.name!r}: {fault}" for fault in graph.faults)
+    if wiring.faults:
+        raise _error(graph, wiring)
+    inputs = {
+        parameter.name: _input(wiring, frame, parameter.name, parameter.codec)
+        for parameter in graph.parameters
+    }
+    value = frame.run(lambda: _called(graph, inputs))
+    result = frame.run(lambda: _result(frame, graph, value))
+    nodes = kept(wiring, result)
+    if wiring.faults:
+        raise _error(graph, wiring)
+    return Plan(
+        name=graph.name,
+        nodes=nodes,
+        result=result,
+        scopes=tuple(wiring.scopes),
+        policies=graph.policies,
+        on_failure=on_failure,
+        codec=graph.result,
+    )
+
+
+def _input(wiring: Wiring, frame: Frame, name: str, codec: Any) -> StandIn:
+    node = PlanNode(id=wiring.new_id(name), kind="input", codec=codec)
+    return StandIn(Ref(frame, wiring.add(node), (), codec.type))
+
+
+def _called(graph: Blueprint, inputs: dict[str, StandIn]) -> object:
+    call = cast("Callable[..., object]", graph.function)
+    try:
+        return call(**inputs)
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_context=False):
+            if type(item["input"]) is StandIn:
+                raise WiringError(_built_from(error, cast("StandIn", item["input"]))) from error
+        raise
+
+
+def _built_from(error: ValidationError, found: StandIn) -> str:
+    place = "?"
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if "pydantic" not in code.co_filename:
+            place = f"{code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return (
+        f"{place}: a {error.title} was built from the stand-in {ref_of(found).text!r}, which has no value while "
+        "the graph is wired; build it in a node: async def build(x: ...) -> ..."
+    )
+
+
+def _result(frame: Frame, graph: Blueprint, value: object) -> Binding:
+    def report(text: str) -> None:
+        frame.fault(f"result: {text}")
+
+    bound = binding.bind(frame, value, graph.result, report)
+    if type(value) is StandIn and isinstance(bound, Wire):
+        declared = ref_of(value).declared
+        wanted = graph.result.type
+        if fits(declared, wanted) and not fits(declared, wanted, exact=True):
+            report(
+                f"{ref_of(value).text!r} is {title(declared)}, which does not come back equal when it is stored as "
+                f"{title(wanted)}; declare -> {title(declared)}"
+            )
+    return bound
+
+
+def _error(graph: Blueprint, wiring: Wiring) -> PlanError:
+    faults = sorted_faults(wiring.faults)
+    shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN])
+    more = f"\n  and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return PlanError(f"graph {graph.name!r} has {count}; nothing has run:\n{shown}{more}", faults)

@@ -1,0 +1,299 @@
+"""The control words of a graph: which node is needed when.
+
+They are called inside a ``@graph`` function, on stand-ins and ordinary values alike, and give
+stand-ins.  A branch is a plain argument: it runs only where it is chosen.
+"""
+
+from __future__ import annotations
+
+import enum
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar, TypeVarTuple, cast
+
+from treadle.errors import nearest
+from treadle.plan import binding, shapes
+from treadle.plan.fits import fits, labels
+from treadle.plan.parts import Argument, Binding, Case
+from treadle.plan.ref import StandIn, ref_of, refuse
+from treadle.plan.wiring import Frame, current
+from treadle.retry import qualified_name
+from treadle.values import parse
+
+A = TypeVar("A")
+B = TypeVar("B")
+S = TypeVar("S")
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+class _Nothing(enum.Enum):
+    NOTHING = "nothing"
+
+
+_NOTHING: Final = _Nothing.NOTHING
+
+
+def _frame(word: str, instead: str) -> Frame:
+    frame = current()
+    if frame is None:
+        refuse(f"{word} stands outside of a graph", f"it belongs into a function under @graph; {instead}")
+    return frame
+
+
+def when(condition: bool, then: A, otherwise: B) -> A | B:
+    """Choose between two branches by a condition; only the chosen one is needed.
+
+    Example::
+
+        return when(order.amount > 100, approve(order), order)
+
+    Raises:
+        WiringError: Called outside of a graph.
+    """
+    frame = _frame("when", "elsewhere write `if`")
+    subject, declared = binding.infer(frame, condition, frame.fault)
+    if not binding.is_bool(declared):
+        frame.fault(
+            f"when needs a condition, and got {shapes.title(declared)}; compare it (x == y), or ask "
+            "is_none(x) or not_(x)"
+        )
+    yes, yes_type = binding.infer(frame, then, frame.fault)
+    no, no_type = binding.infer(frame, otherwise, frame.fault)
+    cases = (
+        Case(binding=yes, test="equal", label=True, live=True),
+        Case(binding=no, test="equal", label=False, live=False),
+    )
+    chosen = frame.control("when", subject=subject, cases=cases, declared=shapes.union((yes_type, no_type)))
+    return cast("A | B", chosen)
+
+
+@typing.overload
+def match(subject: object, cases: Mapping[Any, A]) -> A: ...
+
+
+@typing.overload
+def match(subject: object, cases: Mapping[Any, A], otherwise: B) -> A | B: ...
+
+
+def match(subject: object, cases: Mapping[Any, A], otherwise: B | _Nothing = _NOTHING) -> A | B:
+    """Choose one of several branches by a value, or by its class; only the chosen one is needed.
+
+    The cases must cover the subject's type (a literal, an enum, ``bool`` or a union of classes), or
+    ``otherwise`` says what to do with the rest.  The first case that fits is taken.
+
+    Example::
+
+        return match(t.difficulty, {"easy": quick(ticket), "hard": expert(ticket)})
+
+    Raises:
+        WiringError: Called outside of a graph.
+    """
+    frame = _frame("match", "elsewhere write Python's own match statement")
+    looked_at, declared = binding.infer(frame, subject, frame.fault)
+    recorded: list[Case] = []
+    types: list[Any] = []
+    for label, branch in cases.items():
+        bound, branch_type = binding.infer(frame, branch, frame.fault)
+        recorded.append(_case(frame, label, bound))
+        types.append(branch_type)
+    if otherwise is not _NOTHING:
+        bound, branch_type = binding.infer(frame, otherwise, frame.fault)
+        recorded.append(Case(binding=bound))
+        types.append(branch_type)
+    if type(subject) is StandIn:
+        for text in uncovered(declared, [case for case in recorded]):
+            frame.fault(f"match on {ref_of(subject).text!r}: {text}")
+    chosen = frame.control("match", subject=looked_at, cases=tuple(recorded), declared=shapes.union(types))
+    return cast("A | B", chosen)
+
+
+def _case(frame: Frame, label: object, bound: Binding) -> Case:
+    if isinstance(label, type):
+        return Case(binding=bound, test="instance", label=label.__name__, live=label)
+    written, _ = binding.infer(frame, label, frame.fault)
+    payload = getattr(written, "payload", None)
+    return Case(
+        binding=bound, test="equal", label=None if payload is None else parse(payload.data), live=label
+    )
+
+
+def uncovered(declared: Any, cases: Sequence[Case]) -> list[str]:
+    """Say which values of a type no case takes, and which cases can never be taken."""
+    faults: list[str] = []
+    left = [one for member in shapes.alternatives(declared) for one in _values(member)]
+    known = [one.live for one in left if isinstance(one, _Label)]
+    is_open = not all(isinstance(one, _Label) or isinstance(one, type) for one in left)
+    for case in cases:
+        taken = [one for one in left if _takes(case, one)]
+        if not taken and not (is_open and _may_take(case, left)):
+            faults.append(f"case {_spell(case)} is never taken{_nearest(case, known)}")
+        left = [one for one in left if one not in taken]
+    if left and not any(case.test == "otherwise" for case in cases):
+        rest = ", ".join(repr(one.live) if isinstance(one, _Label) else shapes.title(one) for one in left)
+        faults.append(f"no case takes {rest}; add it, or give otherwise=")
+    return faults
+
+
+class _Label:
+    """One value of a type that has few."""
+
+    __slots__ = ("live",)
+
+    def __init__(self, live: object) -> None:
+        self.live = live
+
+
+def _values(member: Any) -> list[Any]:
+    if shapes.is_unknown(member):
+        return [Any]
+    found = labels(member)
+    return [member] if found is None else [_Label(one) for one in found]
+
+
+def _takes(case: Case, one: Any) -> bool:
+    """Whether a case takes everything of one member: a value, or a class."""
+    if case.test == "otherwise":
+        return True
+    if isinstance(one, _Label):
+        if case.test == "instance":
+            return isinstance(one.live, cast("type", case.live))
+        return type(one.live) is type(case.live) and one.live == case.live
+    cls = shapes.class_of(one)
+    return case.test == "instance" and cls is not None and issubclass(cls, cast("type", case.live))
+
+
+def _may_take(case: Case, left: list[Any]) -> bool:
+    """Whether a case takes some of what is left, but not all of any member."""
+    wanted = case.live if case.test == "instance" else type(case.live)
+    return any(
+        shapes.is_unknown(one) or fits(wanted, one)
+        for one in left
+        if not isinstance(one, _Label)
+    )  # fmt: skip
+
+
+def _spell(case: Case) -> str:
+    if case.test == "otherwise":
+        return "otherwise"
+    return str(case.label) if case.test == "instance" else repr(case.live)
+
+
+def _nearest(case: Case, known: list[Any]) -> str:
+    texts = [one for one in known if isinstance(one, str)]
+    return nearest(case.live, texts) if isinstance(case.live, str) else ""
+
+
+def fallback(first: A, *others: B, on: type[BaseException] | Sequence[type[BaseException]] = ()) -> A | B:
+    """Take the first that succeeds; the next is needed only where the one before has failed.
+
+    Args:
+        on: Error classes that lead to the next; without it every failure of nodes, providers and
+            budgets does.  Cancellation, an effect in doubt and a history mismatch never do.
+
+    Example::
+
+        return fallback(expert(ticket), desk(ticket))
+
+    Raises:
+        WiringError: Called outside of a graph.
+    """
+    frame = _frame("fallback", "elsewhere write try and except")
+    if not others:
+        frame.fault("fallback has nothing to fall back to; give it a second argument, or leave it out")
+    found = [binding.infer(frame, one, frame.fault) for one in (first, *others)]
+    classes = (on,) if isinstance(on, type) else on
+    chosen = frame.control(
+        "fallback",
+        cases=tuple(Case(binding=bound) for bound, _ in found),
+        on=tuple(map(qualified_name, classes)),
+        declared=shapes.union(declared for _, declared in found),
+    )
+    return cast("A | B", chosen)
+
+
+def do(*refs: *tuple[*Ts, T]) -> T:
+    """Need all of its arguments, and be the last one.
+
+    Example::
+
+        return do(notify(reply), reply)
+
+    Raises:
+        WiringError: Called outside of a graph.
+    """
+    frame = _frame("do", "elsewhere call one after the other")
+    found = [binding.infer(frame, one, frame.fault) for one in cast("tuple[object, ...]", refs)]
+    if not found:
+        refuse("do() has no arguments", "write do(first, ..., result)")
+    last = frame.control("do", cases=tuple(Case(binding=bound) for bound, _ in found), declared=found[-1][1])
+    return cast("T", last)
+
+
+def not_(x: object) -> bool:
+    """Turn a condition round; on an ordinary value it is Python's ``not``.
+
+    Example::
+
+        return when(not_(order.is_paid), remind(order), order)
+    """
+    if type(x) is not StandIn:
+        return not x
+    frame = _frame("not_", "elsewhere write `not x`")
+    bound, declared = binding.infer(frame, x, frame.fault)
+    if not binding.is_bool(declared):
+        frame.fault(
+            f"not_ needs a condition, and got {shapes.title(declared)}; compare it, or ask is_none(x)"
+        )
+    return cast("bool", frame.expression("not", (Argument("value", bound),), bool))
+
+
+def is_none(x: object) -> bool:
+    """Ask whether a value is ``None``.
+
+    Example::
+
+        return when(is_none(order.note), plain(order), noted(order))
+    """
+    if type(x) is not StandIn:
+        return x is None
+    frame = _frame("is_none", "elsewhere write `x is None`")
+    bound, declared = binding.infer(frame, x, frame.fault)
+    if not fits(type(None), declared):
+        frame.fault(f"{ref_of(x).text!r} is {shapes.title(declared)}, which is never None; leave is_none out")
+    return cast("bool", frame.expression("is_none", (Argument("value", bound),), bool))
+
+
+def some(x: T | None) -> T:
+    """Take a value that may be ``None`` for one that is not; where it is ``None`` the read fails.
+
+    Example::
+
+        return write(some(order.note))
+    """
+    if type(x) is not StandIn:
+        if x is None:
+            refuse("some(None) can never succeed", "give it a value that may be there")
+        return cast("T", x)
+    frame = _frame("some", "elsewhere write `assert x is not None`")
+    bound, declared = binding.infer(frame, x, frame.fault)
+    rest = shapes.union(one for one in shapes.alternatives(declared) if one is not shapes.NOTHING)
+    return cast("T", frame.expression("some", (Argument("value", bound),), rest))
+
+
+def narrow(x: object, cls: type[T]) -> T:
+    """Take a value of a wider type for one of a class; where it is another the read fails.
+
+    Example::
+
+        return match(shape, {Circle: area(narrow(shape, Circle)), Square: side(narrow(shape, Square))})
+    """
+    if type(x) is not StandIn:
+        if not isinstance(x, cls):
+            refuse(f"{x!r} is no {cls.__name__}", "narrow to a class it has")
+        return x
+    frame = _frame("narrow", "elsewhere write `assert isinstance(x, ...)`")
+    bound, declared = binding.infer(frame, x, frame.fault)
+    if not any(fits(cls, one) or fits(one, cls) for one in shapes.alternatives(declared)):
+        frame.fault(f"{ref_of(x).text!r} is {shapes.title(declared)}, which is never a {cls.__name__}")
+    return cast("T", frame.expression("narrow", (Argument("value", bound),), cls, live=cls))

@@ -1,0 +1,477 @@
+"""The recorder: turns calls on nodes into plan nodes while a graph function runs.
+
+One ``Wiring`` holds what a plan will be made of; one ``Frame`` stands for one call of one graph
+function in it.  A stand-in belongs to the frame that made it: an inner graph sees what it was given
+as arguments and nothing else of the outer one.  Wrong use of a stand-in raises at once
+(``WiringError``); wrong wiring is collected, to be told all together (``PlanError``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from treadle.errors import nearest
+from treadle.ids import NodeId
+from treadle.interfaces import Model
+from treadle.plan import binding, shapes
+from treadle.plan.parts import (
+    DEFAULT,
+    Argument,
+    Binding,
+    Callee,
+    Case,
+    Constant,
+    NodeKind,
+    Parameter,
+    PlanNode,
+    Policies,
+    Read,
+    Scope,
+    Wire,
+    WorkKind,
+)
+from treadle.plan.ref import Ref, StandIn, ref_of, refuse, spell
+from treadle.plan.where import where
+from treadle.values import Codec
+
+_CURRENT: ContextVar[Frame | None] = ContextVar("treadle_wiring", default=None)
+
+_OPERATION_NAMES: Final = {
+    "==": "equal",
+    "!=": "unequal",
+    "<": "less",
+    "<=": "at_most",
+    ">": "greater",
+    ">=": "at_least",
+}
+
+
+class Declared(Callee, Protocol):
+    """A node object as the recorder sees it."""
+
+    @property
+    def kind(self) -> WorkKind: ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What else the kind declares, as JSON data."""
+        ...
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the declaration itself."""
+        ...
+
+    def resolved(self, policies: Policies, model: Model | None) -> Callee:
+        """Give the node with policies that take those around it into account.
+
+        ``model`` is the live object behind ``policies.model`` where the graph was given one.
+        """
+        ...
+
+
+class Blueprint(Protocol):
+    """A graph object as the recorder sees it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def function(self) -> Callable[..., Any]: ...
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]: ...
+
+    @property
+    def result(self) -> Codec[Any]: ...
+
+    @property
+    def policies(self) -> Policies: ...
+
+    @property
+    def live_model(self) -> Model | None:
+        """The model object behind ``policies.model``, where it is one."""
+        ...
+
+    @property
+    def faults(self) -> tuple[str, ...]: ...
+
+
+class Wiring:
+    """What has been recorded of one plan so far.
+
+    Attributes:
+        nodes: In the order they were recorded: every wire points back.
+        consumed: Nodes given to a subgraph, which may or may not use them.
+        faults: What is wrong, one sentence each.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: dict[NodeId, PlanNode] = {}
+        self.scopes: list[Scope] = []
+        self.faults: list[str] = []
+        self.consumed: set[NodeId] = set()
+        self.expressions: dict[object, Wire] = {}
+        self._counts: dict[str, int] = {}
+
+    def new_id(self, name: str) -> NodeId:
+        """Give ``name``, or ``name.2`` and so on where it is taken."""
+        count = self._counts.get(name, 0) + 1
+        taken = name if count == 1 else f"{name}.{count}"
+        while taken in self._counts and count > 1:
+            count += 1
+            taken = f"{name}.{count}"
+        self._counts[name] = count
+        if count > 1:
+            self._counts.setdefault(taken, 1)
+        return NodeId(taken)
+
+    def add(self, node: PlanNode) -> Wire:
+        """Record a node."""
+        self.nodes[node.id] = node
+        return Wire(node.id)
+
+    def fault(self, subject: str, place: str, text: str) -> None:
+        """Note what is wrong, to be told with all the rest."""
+        self.faults.append(f"{subject} ({place}): {text}")
+
+
+class Frame:
+    """One call of a graph function while it is wired.
+
+    Attributes:
+        id: Id of the subgraph's scope, ``""`` for the outermost graph.
+        policies: What nodes without policies of their own inherit.
+        graph: The graph being wired.
+    """
+
+    __slots__ = ("_resolved", "graph", "id", "is_active", "model", "outer", "policies", "prefix", "wiring")
+
+    def __init__(self, wiring: Wiring, graph: Blueprint, scope: str = "", outer: Frame | None = None) -> None:
+        self.wiring = wiring
+        self.graph = graph
+        self.id = scope
+        self.prefix = f"{scope}/" if scope else ""
+        self.outer = outer
+        self.policies = inherit(graph.policies, outer.policies) if outer else graph.policies
+        self.model = graph.live_model
+        if outer is not None and graph.policies.model is None:
+            self.model = outer.model
+        self.is_active = False
+        self._resolved: dict[int, tuple[Declared, Callee, Policies]] = {}
+
+    # What nodes and control words record.
+
+    def call(self, node: Declared, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StandIn:
+        """Record a call of a node and give the stand-in for its result."""
+        place = where()
+        callee, policies = self._resolve(node)
+        node_id = self.wiring.new_id(self.prefix + node.name)
+        if node.faults:
+            for text in node.faults:
+                self.wiring.fault(f"node {node_id!r}", place, text)
+            return self._unknown(node, node_id, policies, place)
+
+        def report(text: str) -> None:
+            self.wiring.fault(f"node {node_id!r}", place, text)
+
+        codec = node.result
+        wire = self.wiring.add(
+            PlanNode(
+                id=node_id,
+                kind=node.kind,
+                scope=self.id,
+                definition=node.definition,
+                arguments=self._arguments(node.parameters, args, kwargs, report),
+                policies=policies,
+                settings=node.settings,
+                where=place,
+                callee=callee,
+                codec=codec,
+            )
+        )
+        return StandIn(Ref(self, wire, (), codec.type))
+
+    def control(
+        self,
+        kind: NodeKind,
+        *,
+        cases: tuple[Case, ...],
+        declared: Any,
+        subject: Binding | None = None,
+        on: tuple[str, ...] = (),
+    ) -> StandIn:
+        """Record a control word and give the stand-in for its result."""
+        wire = self.wiring.add(
+            PlanNode(
+                id=self.wiring.new_id(self.prefix + kind),
+                kind=kind,
+                scope=self.id,
+                subject=subject,
+                cases=cases,
+                on=on,
+                where=where(),
+            )
+        )
+        return StandIn(Ref(self, wire, (), declared))
+
+    def expression(
+        self, operation: str, operands: tuple[Argument, ...], declared: Any, live: object = None
+    ) -> StandIn:
+        """Record an expression, once for equal ones, and give the stand-in for its value."""
+        key = (operation, live, *(binding.key(operand.binding) for operand in operands))
+        wire = self.wiring.expressions.get(key)
+        if wire is None:
+            node_id = self.wiring.new_id(self.prefix + _OPERATION_NAMES.get(operation, operation))
+            settings = {"class": shapes.title(live)} if live is not None else {}
+            wire = self.wiring.expressions[key] = self.wiring.add(
+                PlanNode(
+                    id=node_id,
+                    kind="expression",
+                    scope=self.id,
+                    operation=operation,
+                    arguments=operands,
+                    settings=settings,
+                    where=where(),
+                    live=live,
+                )
+            )
+        return StandIn(Ref(self, wire, (), declared))
+
+    def fault(self, text: str) -> None:
+        """Note a fault of the line that is running."""
+        self.wiring.fault(f"graph {self.graph.name!r}", where(), text)
+
+    def enter(self, graph: Blueprint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Wire a graph inside this one; its nodes stand in a scope of their own."""
+        place = where()
+        frame: Frame | None = self
+        while frame is not None:
+            if frame.graph.function is graph.function:
+                refuse(
+                    f"graph {graph.name!r} contains itself", "a plan has no cycles: repeat work inside a node"
+                )
+            frame = frame.outer
+        scope = self.wiring.new_id(self.prefix + graph.name)
+        self.wiring.scopes.append(
+            Scope(id=scope, graph=graph.name, parent=self.id, policies=graph.policies, where=place)
+        )
+
+        def report(text: str) -> None:
+            self.wiring.fault(f"subgraph {scope!r}", place, text)
+
+        for text in graph.faults:
+            report(text)
+        if graph.faults:
+            return self._unknown_value(graph, scope, place)
+        inner = Frame(self.wiring, graph, scope, self)
+        given = dict(bound(graph.parameters, args, kwargs, report))
+        for parameter in graph.parameters:
+            if parameter.name in given:
+                binding.check(self, given[parameter.name], parameter.codec, report)
+        inside = {name: binding.move(value, self, inner) for name, value in given.items()}
+        result = inner.run(lambda: graph.function(**inside))
+        binding.check(inner, result, graph.result, report)
+        return binding.move(result, inner, self, declared=graph.result.type)
+
+    def run(self, body: Callable[[], Any]) -> Any:
+        """Call a graph function with this frame as the one that records."""
+        token = _CURRENT.set(self)
+        self.is_active = True
+        try:
+            return body()
+        finally:
+            self.is_active = False
+            _CURRENT.reset(token)
+
+    # What stand-ins record.
+
+    def read_field(self, ref: Ref, name: str) -> object:
+        """Record the read of an attribute, without a node until somebody needs it."""
+        if name.startswith("_") and name not in shapes.fields(shapes.strip(ref.declared)):
+            raise AttributeError(name)  # Python and tools probe for such names
+        self.own(ref)
+        return self._read(ref, Read(name, field=True), shapes.field(ref.declared, name))
+
+    def read_item(self, ref: Ref, key: object) -> object:
+        """Record the read of an item."""
+        self.own(ref)
+        if type(key) is not int and type(key) is not str:
+            refuse(
+                f"an item of {ref.text!r} is read by {_describe(key)}",
+                "read items by a number or a text known while wiring; for anything else use a node",
+            )
+        return self._read(ref, Read(key, field=False), shapes.item(ref.declared, key))
+
+    def _read(self, ref: Ref, read: Read, declared: Any) -> StandIn:
+        path = (*ref.path, read)
+        if isinstance(declared, shapes.Missing):
+            self.fault(f"cannot read {ref.wire.node + spell(path)!r}: {declared.why}")
+            declared = Any
+        return StandIn(Ref(self, ref.wire, path, declared))
+
+    def compare(self, operation: str, left: object, right: object) -> object:
+        """Record a comparison."""
+        operands: list[Argument] = []
+        types: list[Any] = []
+        for name, value in (("left", left), ("right", right)):
+            bound_value, declared = binding.infer(self, value, self.fault)
+            operands.append(Argument(name, bound_value))
+            types.append(declared)
+        if not binding.can_compare(operation, *types):
+            self.fault(
+                f"{shapes.title(types[0])} {operation} {shapes.title(types[1])} "
+                "can never be what was meant; compare values of one type"
+            )
+        return self.expression(operation, tuple(operands), bool)
+
+    def both(self, left: object, right: object) -> object:
+        """Record ``left & right``: the right side is needed only where the left is true."""
+        return self._logic("and", left, right)
+
+    def either(self, left: object, right: object) -> object:
+        """Record ``left | right``: the right side is needed only where the left is false."""
+        return self._logic("or", left, right)
+
+    def _logic(self, kind: NodeKind, left: object, right: object) -> object:
+        bindings: list[Binding] = []
+        for value in (left, right):
+            bound_value, declared = binding.infer(self, value, self.fault)
+            bindings.append(bound_value)
+            if not binding.is_bool(declared):
+                sign = "&" if kind == "and" else "|"
+                self.fault(f"{sign} joins conditions, and {shapes.title(declared)} is none; compare it first")
+        subject, other = bindings
+        settled = Constant(binding.pack_plain(kind == "or"))
+        yes, no = (other, settled) if kind == "and" else (settled, other)
+        cases = (
+            Case(binding=yes, test="equal", label=True, live=True),
+            Case(binding=no, test="equal", label=False, live=False),
+        )
+        return self.control(kind, subject=subject, cases=cases, declared=bool)
+
+    # Bindings.
+
+    def own(self, ref: Ref) -> None:
+        """Make sure that a stand-in belongs to this frame and that this frame is being wired."""
+        if _CURRENT.get() is not ref.frame:
+            refuse(
+                f"{ref.text!r} belongs to another graph, or to one that has been wired already",
+                "give it to this graph as a parameter",
+            )
+
+    def wire(self, ref: Ref) -> Wire:
+        """Give the wire to what a stand-in stands for; a chain of reads becomes a node here."""
+        if ref.frame is not self:
+            self.own(ref)
+        if not ref.path:
+            return ref.wire
+        key = ("read", ref.wire.node, ref.path)
+        wire = self.wiring.expressions.get(key)
+        if wire is None:
+            node = PlanNode(
+                id=self.wiring.new_id(ref.text),
+                kind="expression",
+                scope=self.wiring.nodes[ref.wire.node].scope,
+                operation="read",
+                arguments=(Argument("value", ref.wire),),
+                path=ref.path,
+                where=where(),
+            )
+            wire = self.wiring.expressions[key] = self.wiring.add(node)
+        return wire
+
+    def _arguments(
+        self,
+        parameters: tuple[Parameter, ...],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        report: Callable[[str], None],
+    ) -> tuple[Argument, ...]:
+        codecs = {parameter.name: parameter.codec for parameter in parameters}
+        return tuple(
+            Argument(
+                name, binding.bind(self, value, codecs[name], lambda text, n=name: report(f"{n!r}: {text}"))
+            )
+            for name, value in bound(parameters, args, kwargs, report)
+        )
+
+    def _resolve(self, node: Declared) -> tuple[Callee, Policies]:
+        known = self._resolved.get(id(node))
+        if known is None:
+            policies = inherit(node.policies, self.policies)
+            inherits = policies is not node.policies
+            model = self.model if node.policies.model is None else None
+            callee: Callee = node.resolved(policies, model) if inherits else node
+            known = self._resolved[id(node)] = (node, callee, policies)
+        return known[1], known[2]
+
+    def _unknown(self, node: Declared, node_id: NodeId, policies: Policies, place: str) -> StandIn:
+        wire = self.wiring.add(
+            PlanNode(id=node_id, kind=node.kind, scope=self.id, policies=policies, where=place)
+        )
+        self.wiring.consumed.add(node_id)
+        return StandIn(Ref(self, wire, (), Any))
+
+    def _unknown_value(self, graph: Blueprint, scope: str, place: str) -> StandIn:
+        wire = self.wiring.add(PlanNode(id=NodeId(scope), kind="do", scope=self.id, where=place))
+        self.wiring.consumed.add(wire.node)
+        return StandIn(Ref(self, wire, (), Any))
+
+
+def bound(
+    parameters: tuple[Parameter, ...],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    report: Callable[[str], None],
+) -> list[tuple[str, Any]]:
+    """Give each argument its parameter's name, in the order of the parameters; tell what does not fit."""
+    positional = [parameter for parameter in parameters if not parameter.keyword_only]
+    if len(args) > len(positional):
+        report(f"takes {len(positional)} positional arguments, not {len(args)}")
+    found = [(parameter.name, value) for parameter, value in zip(positional, args, strict=False)]
+    if len(found) == len(parameters) and not kwargs:
+        return found
+    for name, _ in found:
+        if name in kwargs:
+            report(f"{name!r} is given twice")
+    taken = {name for name, _ in found}
+    for parameter in parameters:
+        name = parameter.name
+        if name in taken:
+            continue
+        if name in kwargs:
+            found.append((name, kwargs[name]))
+        elif parameter.required:
+            report(f"{name!r} is missing")
+    known = [parameter.name for parameter in parameters]
+    for name in kwargs:
+        if name not in known:
+            report(f"there is no parameter {name!r}{nearest(name, known)}")
+    return found
+
+
+def inherit(own: Policies, outer: Policies) -> Policies:
+    """Fill in what a node leaves open from the policies around it; a budget is never inherited."""
+    if outer is DEFAULT:
+        return own
+    filled = {
+        name: getattr(outer, name)
+        for name in ("retry", "timeout", "model", "max_turns", "max_output", "min_output")
+        if getattr(own, name) is None and getattr(outer, name) is not None
+    }
+    return replace(own, **filled) if filled else own
+
+
+def current() -> Frame | None:
+    """Give the frame that is being wired, or ``None`` outside of graphs."""
+    return _CURRENT.get()
+
+
+def _describe(key: object) -> str:
+    if type(key) is StandIn:
+        return f"the stand-in {ref_of(key).text!r}"
+    return "a slice" if isinstance(key, slice) else f"a {type(key).__name__}"
