@@ -7,7 +7,8 @@ settling never pass a limit because a hold takes its worst case from every accou
   passes an older one only where it does not need the account the older one waits for.
 - Nobody waits while holding, except that a request may be made *within* a hold of an ancestor.  Such
   a request goes before those that hold nothing, and its ancestors' holds do not count as others'.
-- Who waits is served by whoever gives money back, in the same step, so that nobody can come between.
+- Who waits is served by whoever gives money back, in the same step, so that nobody can come between;
+  of the heads of the lines concerned the oldest first.
 - A hold *may settle* unless a request within it waits for one that cannot.  Where no other hold that
   may settle is left in a short account, waiting is useless: the output limit of the request is
   lowered to what fits, and where even its least does not fit, the request is refused.  So every
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from operator import attrgetter
 from typing import Final
@@ -279,7 +280,7 @@ def _enter(request: _Request, account: Account) -> None:
     for held in request.ancestors:
         held.waiting.add(request)
     if request.ancestors:  # its ancestors' holds may no longer settle: whom did that leave waiting?
-        _serve({other: None for held in request.ancestors for other in held.path})
+        _serve(account for held in request.ancestors for account in held.path)
 
 
 def _leave(request: _Request) -> None:
@@ -291,14 +292,16 @@ def _leave(request: _Request) -> None:
         held.waiting.discard(request)
 
 
-def _serve(accounts: Sequence[Account] | dict[Account, None]) -> None:
-    """Decide whatever can be decided at the heads of some accounts' lines."""
-    for account in accounts:
-        while account.line:
-            head = account.line[0]
-            _move(head)
-            if account.line and account.line[0] is head:
-                break
+def _serve(accounts: Iterable[Account]) -> None:
+    """Decide whatever can be decided at the heads of some accounts' lines, the oldest head first."""
+    lines = tuple(dict.fromkeys(accounts))
+    stay: set[_Request] = set()
+    while heads := [account.line[0] for account in lines if account.line and account.line[0] not in stay]:
+        head = min(heads, key=attrgetter("key"))
+        before = head.at
+        _move(head)
+        if head.at is before:
+            stay.add(head)
 
 
 def _can_free(account: Account, request: _Request) -> bool:

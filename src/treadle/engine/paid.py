@@ -89,7 +89,7 @@ class Known:
 
     Attributes:
         messages: How many messages it has.
-        tokens: Input and output tokens of the response that ends it.
+        tokens: The input tokens of the request that sent them.
     """
 
     messages: int
@@ -100,34 +100,31 @@ class Known:
 class Counted:
     """The conversations of one node's attempt, so that each next request is bounded tightly.
 
-    A provider's own count is far below a bound by bytes; it holds for a request that goes on where
-    an earlier one to the same model, with the same tools and form of output, ended.
+    A provider's own count is far below a bound by bytes; it holds for a request that begins like an
+    earlier one to the same model, with the same tools and form of output.  The reply between counts
+    as new: a provider may write it into the next prompt in other tokens than it made it of.
     """
 
-    _seen: list[tuple[str, ModelRequest, ModelResponse]] = field(
-        default_factory=list[tuple[str, ModelRequest, ModelResponse]]
-    )
+    _seen: list[tuple[str, ModelRequest, int]] = field(default_factory=list[tuple[str, ModelRequest, int]])
 
     def add(self, model: Model, request: ModelRequest, response: ModelResponse) -> None:
         """Remember a request that was answered, just now or in an earlier process."""
         if response.usage.input_tokens:
-            self._seen.append((f"{model.provider}:{model.name}", request, response))
+            self._seen.append((f"{model.provider}:{model.name}", request, response.usage.input_tokens))
 
     def known(self, model: Model, request: ModelRequest) -> Known | None:
         """What is known of a request's conversation, or ``None``."""
         name = f"{model.provider}:{model.name}"
-        for other, earlier, response in reversed(self._seen):
-            if other == name and _goes_on(request, earlier, response):
-                return Known(len(earlier.messages) + 1, response.usage.total_tokens)
+        for other, earlier, tokens in reversed(self._seen):
+            if other == name and _goes_on(request, earlier):
+                return Known(len(earlier.messages), tokens)
         return None
 
 
-def _goes_on(request: ModelRequest, earlier: ModelRequest, response: ModelResponse) -> bool:
+def _goes_on(request: ModelRequest, earlier: ModelRequest) -> bool:
     length = len(earlier.messages)
     return (
-        len(request.messages) > length
-        and request.messages[length] == response.message
-        and request.messages[:length] == earlier.messages
+        request.messages[:length] == earlier.messages
         and request.tools == earlier.tools
         and request.output == earlier.output
     )
