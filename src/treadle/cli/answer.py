@@ -1,0 +1,107 @@
+"""``treadle answer``: give a person's answer; no code of the graph is needed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from treadle.cli.options import DEFAULT_STORE, StoreOption, existing_store, run_async
+from treadle.errors import QuestionError
+
+if TYPE_CHECKING:
+    from treadle.interfaces import Question, RunSummary
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("answer")(answer)
+
+
+def answer(
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", help="Id of the question, as in `treadle inbox`.")
+    ],
+    *,
+    value: Annotated[
+        str, typer.Option(metavar="JSON", help="The answer, as JSON of the form that was asked for.")
+    ],
+    by: Annotated[str, typer.Option("--as", metavar="NAME", help="Who answers; it is recorded.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded.")] = "",
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Answer a question.  The answer is checked against the form that was stored with the question.
+
+    Example: treadle answer q-4k7d2m9c --value '{"answer": "It is on its way."}' --as maria
+    """
+    given = _parse(value)
+    asked, run = run_async(lambda: _submit(store, question, given, by, reason))
+    from treadle.cli.words import console
+
+    out = console()
+    out.print(f"recorded: {asked.id} answered by {by}", style="green")
+    if run.owner:
+        out.print(f"{run.id} is running and takes it up by itself")
+    else:
+        out.print(f"go on with: treadle resume {run.id} FILE")
+
+
+def _parse(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        quoted = json.dumps(value, ensure_ascii=False)
+        raise QuestionError(
+            f"--value is not JSON ({error}); write text in quotes of its own, as in --value '{quoted}'"
+        ) from error
+
+
+async def _submit(
+    url: str, question_id: str, value: Any, by: str, reason: str
+) -> tuple[Question, RunSummary]:
+    import time
+
+    from treadle.ids import QuestionId
+    from treadle.interfaces import Request
+    from treadle.values import JSON
+
+    async with existing_store(url) as store:
+        question = await store.question(QuestionId(question_id))
+        _check(question, value)
+        request = Request(
+            run_id=question.run_id,
+            kind="answer",
+            at=time.time(),
+            by=by,
+            reason=reason,
+            question=question.id,
+            opening=question.opening,
+            value=JSON.pack(value),
+        )
+        await store.submit(request)
+        return question, await store.run(question.run_id)
+
+
+def _check(question: Question, value: Any) -> None:
+    """Refuse an answer that is not of the stored form, with every complaint.
+
+    Raises:
+        QuestionError: It is not.
+    """
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(question.schema)
+    faults = [
+        f"{'.'.join(map(str, fault.absolute_path)) or 'the answer'}: {fault.message}"
+        for fault in cast("Any", validator).iter_errors(value)
+    ]
+    if faults:
+        from treadle.cli.inbox import skeleton
+
+        example = json.dumps(skeleton(question.schema), ensure_ascii=False)
+        raise QuestionError(
+            f"the answer to {question.id} was not recorded; it has another form than was asked for:\n"
+            + "\n".join(f"  {fault}" for fault in faults)
+            + f"\nwrite for example --value '{example}'"
+        )

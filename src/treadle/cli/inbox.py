@@ -1,0 +1,142 @@
+"""``treadle inbox``: what waits for people."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, run_async
+
+if TYPE_CHECKING:
+    from treadle.interfaces import Question
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("inbox")(inbox)
+
+
+def inbox(
+    *,
+    to: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what this person or group is asked.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(metavar="RUN", help="Only the questions of this run.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Answered and withdrawn questions too.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """List the questions that wait for an answer, the oldest first.
+
+    Example: treadle inbox --to support-leads
+    """
+    found = run_async(lambda: _read(store, to, run, everything=everything))
+    if as_json:
+        _print_json(found)
+    else:
+        _print(found, store, to)
+
+
+async def _read(url: str, to: str | None, run: str | None, *, everything: bool) -> list[Question]:
+    from treadle.ids import RunId
+
+    async with existing_store(url) as store:
+        state = None if everything else "open"
+        return await store.questions(state=state, to=to, run_id=RunId(run) if run else None)
+
+
+def _print_json(found: list[Question]) -> None:
+    from treadle.cli.words import print_json_lines
+
+    print_json_lines(found)
+
+
+def _print(found: list[Question], url: str, to: str | None) -> None:
+    import time
+
+    from rich.text import Text
+
+    from treadle.cli.words import ago, console, moment, status_style
+
+    out = console()
+    if not found:
+        out.print(f"nothing waits for {to or 'anybody'} in {url}")
+        return
+    for question in found:
+        heading = Text.assemble(
+            (question.id, "bold yellow"),
+            f"  to {question.to}  ",
+            (ago(question.asked_at, now=time.time()), "dim"),
+        )
+        if question.state != "open":
+            heading.append(f"  {question.state}", status_style(question.state))
+        if question.deadline is not None:
+            heading.append(f"  due {moment(question.deadline)}")
+        out.print(heading)
+        out.print(f"  {question.prompt}")
+        if question.complaint:
+            out.print(f"  the last answer was refused: {question.complaint}", style="red")
+        for line in shown_lines(question.shown):
+            out.print(f"    {line}", style="dim", overflow="ellipsis", no_wrap=True)
+        out.print(f"  {question.graph} {question.run_id}, node {question.node}", style="dim")
+        if question.state == "open":
+            example = json.dumps(skeleton(question.schema), ensure_ascii=False)
+            out.print(
+                f"  treadle answer {question.id} --value '{example}' --as NAME\n",
+                style="cyan",
+                soft_wrap=True,
+            )
+
+
+def shown_lines(shown: Any) -> list[str]:
+    """What was shown with a question, a line for each field."""
+    if shown is None:
+        return []
+    if isinstance(shown, dict):
+        fields = cast("dict[str, Any]", shown)
+        return [f"{name}: {_plain(value)}" for name, value in fields.items()]
+    return [_plain(shown)]
+
+
+def _plain(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return " ".join(text.split())
+
+
+def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
+    """An answer of the right form to be filled in, from the JSON Schema of a question."""
+    root = root or schema
+    found = _resolved(schema, root)
+    if "default" in found:
+        return found["default"]
+    for word in ("const", "enum", "anyOf", "oneOf"):
+        if word in found:
+            choice: Any = found[word]
+            return choice if word == "const" else choice[0] if word == "enum" else skeleton(choice[0], root)
+    if found.get("type") == "object":
+        properties = cast("dict[str, dict[str, Any]]", found.get("properties", {}))
+        wanted = cast("list[str]", found.get("required") or list(properties))
+        return {name: skeleton(properties[name], root) for name in wanted if name in properties}
+    return _BLANK.get(str(found.get("type", "")), "...")
+
+
+_BLANK: dict[str, Any] = {
+    "string": "...",
+    "integer": 0,
+    "number": 0,
+    "boolean": True,
+    "array": [],
+    "null": None,
+}
+
+
+def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    reference = schema.get("$ref")
+    if not isinstance(reference, str):
+        return schema
+    found: Any = root
+    for part in reference.removeprefix("#/").split("/"):
+        found = found[part]
+    return cast("dict[str, Any]", found)

@@ -1,0 +1,87 @@
+"""Options that several verbs take, and the store they name."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from treadle.errors import ConfigurationError, UnknownRun, nearest
+
+if TYPE_CHECKING:
+    from treadle.interfaces import RunSummary, Store
+
+T = TypeVar("T")
+
+DEFAULT_STORE: Final = "sqlite:///treadle.db"
+
+StoreOption = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="TREADLE_STORE",
+        metavar="URL",
+        help="Where runs are kept, such as sqlite:///runs.db.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as `treadle runs` lists it.")]
+
+
+def run_async(function: Callable[[], Awaitable[T]]) -> T:
+    """Run an async function to its end, on asyncio."""
+    import anyio
+
+    return anyio.run(function)
+
+
+@asynccontextmanager
+async def existing_store(url: str) -> AsyncGenerator[Store]:
+    """Open a store that must be there already, and close it at the end.
+
+    Raises:
+        ConfigurationError: There is none, so there is nothing to look at.
+        StoreUnavailable, FormatMismatch: It cannot be opened.
+    """
+    from treadle.compose import open_store
+
+    store = open_store(url)
+    _require(url)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _require(url: str) -> None:
+    """Refuse a store that opening would only make."""
+    if url.startswith("memory:"):
+        raise ConfigurationError(
+            f"{url!r} ends with each command; name a store that stays, as --store {DEFAULT_STORE}"
+        )
+    path = Path(url.partition(":///")[2])
+    if url.startswith("sqlite:") and not path.exists():
+        raise ConfigurationError(
+            f"there is no store at {str(path)!r} yet; `treadle run` makes it, "
+            "and --store or TREADLE_STORE names another one"
+        )
+
+
+async def find_run(store: Store, run_id: str) -> RunSummary:
+    """Give a run's summary, or name the run whose id comes nearest.
+
+    Raises:
+        UnknownRun: There is no such run.
+    """
+    from treadle.ids import RunId
+
+    try:
+        return await store.run(RunId(run_id))
+    except UnknownRun as error:
+        known: list[Any] = [summary.id for summary in await store.runs(limit=1000)]
+        hint = nearest(run_id, known) or "; `treadle runs` lists them"
+        raise UnknownRun(f"there is no run {run_id!r} in {store.url}{hint}") from error

@@ -1,0 +1,189 @@
+"""``treadle show``: one run as a tree of what was done, with times, tokens and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from treadle.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    RunArgument,
+    StoreOption,
+    existing_store,
+    find_run,
+    run_async,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from treadle.events import Recorded
+    from treadle.interfaces import RunSummary
+    from treadle.views.timeline import Span
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("show")(show)
+
+
+def show(
+    run: RunArgument,
+    *,
+    events: Annotated[bool, typer.Option("--events", help="List the recorded events instead.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one run: the tree of nodes, attempts and steps, with times, tokens and cost.
+
+    Example: treadle show r-1a2b3c4d5
+    """
+    summary, history = run_async(lambda: _read(store, run))
+    if events:
+        _print_events(history, as_json=as_json)
+    elif as_json:
+        _print_json(summary, history)
+    else:
+        _print(summary, history)
+
+
+async def _read(url: str, run_id: str) -> tuple[RunSummary, list[Recorded]]:
+    async with existing_store(url) as store:
+        summary = await find_run(store, run_id)
+        return summary, await store.read(summary.id)
+
+
+def _print_json(summary: RunSummary, history: list[Recorded]) -> None:
+    from treadle.cli.words import print_json
+    from treadle.views.cost import costs
+    from treadle.views.table import summarise
+    from treadle.views.timeline import timeline
+
+    print_json(
+        {
+            **_fields(summarise(history)),
+            "status": summary.status,
+            "timeline": timeline(history),
+            "costs": costs(history),
+        }
+    )
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(row)
+
+
+def _print_events(history: list[Recorded], *, as_json: bool) -> None:
+    from treadle.cli.words import console, moment, print_json_lines, table
+
+    if as_json:
+        print_json_lines(
+            {"seq": one.seq, "at": one.event.at, "kind": one.event.kind, "hash": one.hash} for one in history
+        )
+        return
+    rows = table("seq", "at", "event", "node", "hash", right=("seq",))
+    for one in history:
+        node = getattr(one.event, "node", "")
+        rows.add_row(str(one.seq), moment(one.event.at), one.event.kind, node, one.hash[:12])
+    console().print(rows)
+
+
+def _print(summary: RunSummary, history: list[Recorded]) -> None:
+    from rich.text import Text
+
+    from treadle.cli.words import console, dollars, duration, moment, status_style
+    from treadle.views.table import summarise
+    from treadle.views.timeline import timeline
+
+    out = console()
+    root, row = timeline(history), summarise(history)
+    head = Text.assemble(
+        (f"{summary.graph} ", "bold"),
+        f"{summary.id}  ",
+        (summary.status, status_style(summary.status)),
+        f"  {moment(root.started_at)}  {dollars(root.spent.usd)}  at work {duration(row.seconds) or '0 s'}",
+    )
+    out.print(head)
+    if root.note:
+        out.print(root.note, style="dim")
+    out.print()
+    out.print(_tree(root, out))
+    _print_costs(out, history)
+    if row.answer:
+        out.print(Text.assemble(("\nresult  ", "bold"), row.answer))
+    _print_next(out, summary, row.waits)
+
+
+def _tree(root: Span, out: Console) -> Any:
+    """The tree as a table, so that times and cost stand under each other."""
+    from rich.text import Text
+
+    from treadle.cli.words import count, dollars, duration, status_style, table
+
+    is_wide = out.width >= 100
+    columns = ["step", "status", *(["at"] if is_wide else []), "took", "tokens", "cost", "note"]
+    rows = table(*columns, right=("at", "took", "tokens", "cost"))
+    for guide, span in _lines(root, ""):
+        at = [f"+{span.started_at - root.started_at:.2f} s"] if is_wide else []
+        name = Text.assemble((guide, "dim"), (span.name, "bold" if span.kind in {"node", "scope"} else ""))
+        if span.callee and span.kind != "scope":
+            name.append(f" {span.callee}", "dim")
+        rows.add_row(
+            name,
+            Text(span.status, status_style(span.status)),
+            *at,
+            duration(span.seconds),
+            count(span.usage.total_tokens),
+            dollars(span.spent.usd) if span.spent.usd else "",
+            Text(span.note, "dim"),
+        )
+    return rows
+
+
+def _lines(span: Span, indent: str) -> Iterator[tuple[str, Span]]:
+    for number, child in enumerate(span.children):
+        is_last = number == len(span.children) - 1
+        yield f"{indent}{'└─ ' if is_last else '├─ '}", child
+        yield from _lines(child, indent + ("   " if is_last else "│  "))
+
+
+def _print_costs(out: Console, history: list[Recorded]) -> None:
+    from treadle.cli.words import count, dollars, table
+    from treadle.views.cost import costs_by_model
+
+    lines = costs_by_model(history)
+    if not lines:
+        return
+    rows = table(
+        "model", "requests", "input", "output", "cost", "price", right=("requests", "input", "output", "cost")
+    )
+    for line in lines:
+        lost = f" ({line.lost} lost, charged as held)" if line.lost else ""
+        usage = line.usage
+        rows.add_row(
+            line.model,
+            f"{line.requests}{lost}",
+            count(usage.input_tokens),
+            count(usage.output_tokens),
+            dollars(line.usd),
+            line.basis,
+        )
+    out.print()
+    out.print(rows)
+
+
+def _print_next(out: Console, summary: RunSummary, waits: Any) -> None:
+    """Say what would make the run go on."""
+    for question, to in waits.items():
+        out.print(f"\nwaits for {to}: treadle answer {question} --value JSON --as NAME", style="yellow")
+    if summary.status == "running" and not summary.owner:
+        out.print(
+            f"\nno process runs it: treadle resume {summary.id} FILE goes on where it stands", style="yellow"
+        )
+    if summary.status == "failed":
+        out.print(f"\ntreadle resume {summary.id} FILE runs again what failed, and only that", style="yellow")

@@ -1,0 +1,119 @@
+"""Amounts, times and tables as people read them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from treadle import durations
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+STATUS_STYLES = {
+    "completed": "green",
+    "claimed": "dim green",
+    "failed": "bold red",
+    "in doubt": "bold red",
+    "lost": "red",
+    "waiting": "yellow",
+    "running": "cyan",
+    "pending": "cyan",
+    "cancelled": "dim",
+    "withdrawn": "dim",
+}
+
+
+def console(*, err: bool = False) -> Console:
+    """A console that is plain where nobody looks; the width of a pipe is 120 columns unless COLUMNS says."""
+    import os
+
+    from rich.console import Console
+
+    stream = sys.stderr if err else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else 120
+    return Console(stderr=err, width=width, highlight=False, emoji=False, markup=False)
+
+
+def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
+    """An unboxed table; columns in ``wrap`` may be folded, the others keep to one line."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold", show_edge=False)
+    for name in columns:
+        made.add_column(
+            name,
+            justify="right" if name in right else "left",
+            no_wrap=name not in wrap,
+            overflow="fold" if name in wrap else "ellipsis",
+        )
+    return made
+
+
+def status_style(status: str) -> str:
+    """The style a status is shown in."""
+    return STATUS_STYLES.get(status, "")
+
+
+def dollars(amount: Decimal) -> str:
+    """An amount of money: four decimals below a dollar, more where that would round it to nothing."""
+    if not amount:
+        return "$0"
+    if abs(amount) >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if abs(amount) >= Decimal("0.0001") else f"${amount:.{1 - amount.adjusted()}f}"
+
+
+def count(number: int) -> str:
+    """A whole number with thousands set apart; nothing for zero."""
+    return f"{number:,}" if number else ""
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time, or nothing where there is none."""
+    if seconds is None:
+        return ""
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else durations.describe(seconds)
+
+
+def moment(at: float) -> str:
+    """A moment in local time."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(at: float, *, now: float) -> str:
+    """How long ago a moment was."""
+    return f"{durations.describe(max(now - at, 0.01))} ago" if now - at >= 1 else "just now"
+
+
+def shorten(text: str, width: int) -> str:
+    """A text on one line, cut where it is too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= width else f"{line[: width - 1].rstrip()}…"
+
+
+def print_json(value: object) -> None:
+    """Print a value as one JSON document; decimals become text."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
+
+
+def print_json_lines(values: Iterable[object]) -> None:
+    """Print values as JSON lines."""
+    for value in values:
+        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+        sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return str(value)
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    return dict(value)
