@@ -63,7 +63,8 @@ class Retry:
         if wait is None:
             wait = Wait()
         elif not isinstance(wait, Wait):
-            wait = Wait(kind="fixed", initial=durations.seconds(wait), jitter=0.0)
+            length = durations.seconds(wait)
+            wait = Wait(kind="fixed", initial=length, maximum=max(length, Wait().maximum), jitter=0.0)
         put = object.__setattr__
         put(self, "attempts", attempts)
         put(self, "on", tuple(c if isinstance(c, str) else qualified_name(c) for c in classes))
