@@ -48,9 +48,10 @@ def from_status(
         model: Which model was asked, for the message.
     """
     error = _error_of(body)
+    kinds = {_identifier(error.get("code")), _identifier(error.get("type"))}
     code = _identifier(error.get("code")) or _identifier(error.get("type"))
     told = f"openai at {address}, model {model!r}: status {status}" + (f" ({code})" if code else "")
-    if status == 402 or _USED_UP & {code, _identifier(error.get("type"))}:
+    if status == 402 or _USED_UP & kinds:
         mend = "the quota or credit is used up; raise it at the provider, or use another key"
         return RateLimited(f"{told}: {mend}", provider="openai", status=status)
     if status == 200:
@@ -88,7 +89,8 @@ def _in_good_status(told: str, code: str, error: Mapping[str, Any]) -> ProviderE
 
 def _mend(status: int, code: str, error: Mapping[str, Any]) -> str:
     said = str(error.get("message", "")).lower()
-    if code in _OVERFLOW_CODES or any(words in said for words in _OVERFLOW_WORDS):
+    kinds = {code, _identifier(error.get("type"))}
+    if kinds & _OVERFLOW_CODES or any(words in said for words in _OVERFLOW_WORDS):
         return (
             "the conversation does not fit the model's context window; send fewer or shorter documents "
             "and tool results, lower max_output, or use a model with a larger window"
