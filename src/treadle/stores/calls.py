@@ -1,0 +1,180 @@
+"""What the writer does besides appending: new runs, new owners, requests of others."""
+
+from __future__ import annotations
+
+import os
+import socket
+from datetime import UTC, datetime
+
+from pydantic_core import to_json
+
+from treadle.errors import OwnedElsewhere, RunExists
+from treadle.events import RunStarted
+from treadle.ids import RunId
+from treadle.interfaces import Request
+from treadle.stores import chain
+from treadle.stores.answers import Standing, is_new, unknown_question, unknown_run
+from treadle.stores.derived import RUNNING
+from treadle.stores.log import Entry, WriterLog
+from treadle.stores.ownership import Locks
+from treadle.stores.queries import queries
+from treadle.stores.transaction import Batch, Call, SqliteDatabase
+from treadle.stores.writer import Writer
+from treadle.values import digest as digest_of
+
+
+class Take(Call):
+    """Takes the ownership of a run that nobody has; ``log`` is there once it is committed."""
+
+    __slots__ = ("_database", "_locked", "_locks", "_writer", "log", "run_id")
+    flushes = False  # an owner dies in a power cut as well: nothing depends on the fence being safe
+
+    def __init__(self, run_id: RunId, *, writer: Writer, database: SqliteDatabase, locks: Locks) -> None:
+        super().__init__()
+        self.run_id = run_id
+        self.log: WriterLog | None = None
+        self._writer = writer
+        self._database = database
+        self._locks = locks
+        self._locked: int | None = None
+
+    def run(self, batch: Batch) -> None:
+        """Lock the run and count its fence up."""
+        found = batch.connection.execute(queries()["find_run"], (self.run_id,)).fetchone()
+        if found is None:
+            known = batch.connection.execute(queries()["known_runs"]).fetchall()
+            raise unknown_run(self.run_id, [row[0] for row in known])
+        number, fence, events, head, owner = found
+        self._lock(number, owner)
+        batch.connection.execute(queries()["take_run"], (this_process(), number))
+        self.log = self._new_log(number, fence=fence + 1, seq=events, head=head)
+
+    def fail(self, error: Exception) -> None:
+        """Unlock what was locked in vain."""
+        super().fail(error)
+        if self._locked is not None:
+            self._locks.give(self._locked)
+            self._locked = None
+
+    def _lock(self, number: int, owner: str) -> None:
+        if self._locked == number:  # from an attempt that was rolled back
+            return
+        if self._locked is not None:
+            self._locks.give(self._locked)
+            self._locked = None
+        if not self._locks.take(number):
+            holder = owner or "a process that has not said who it is yet"
+            raise OwnedElsewhere(
+                f"run {self.run_id!r} is owned by {holder}; it goes on there, or end that process to take it over",
+                owner=holder,
+            )
+        self._locked = number
+
+    def _new_log(self, number: int, *, fence: int, seq: int, head: bytes) -> WriterLog:
+        return WriterLog(
+            writer=self._writer,
+            progress=self._database,
+            run_id=self.run_id,
+            number=number,
+            fence=fence,
+            seq=seq,
+            head=head,
+        )
+
+
+class Create(Take):
+    """Records a new run with its first event, and owns it."""
+
+    __slots__ = ("_started",)
+    flushes = True
+
+    def __init__(
+        self, started: RunStarted, *, writer: Writer, database: SqliteDatabase, locks: Locks
+    ) -> None:
+        super().__init__(started.run_id, writer=writer, database=database, locks=locks)
+        self._started = started
+
+    def run(self, batch: Batch) -> None:
+        """Insert the run, lock it, and write its first event."""
+        if batch.connection.execute(queries()["find_run"], (self.run_id,)).fetchone():
+            raise RunExists(f"there is a run {self.run_id!r} already; choose another id, or resume that one")
+        log = self._new_log(0, fence=1, seq=0, head=chain.GENESIS)
+        entry = Entry(log, (self._started,))
+        entry.encode()  # before anything is written: it may be refused
+        row = {
+            "id": self.run_id,
+            "graph": self._started.graph,
+            "tenant": self._started.tenant,
+            "labels": to_json(dict(self._started.labels)).decode(),
+            "at": self._started.at,
+            "head": chain.GENESIS,
+            "owner": this_process(),
+        }
+        log.number = batch.connection.execute(queries()["insert_run"], row).get
+        self._lock(log.number, "")
+        batch.write(entry)
+        self.log = log
+
+
+class Submit(Call):
+    """Puts a request for the owner of a run; the rules are in ``answers``."""
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Request) -> None:
+        super().__init__()
+        self._request = request
+
+    def run(self, batch: Batch) -> None:
+        """Check the request against how things stand, and write it down."""
+        request = self._request
+        found = batch.connection.execute(queries()["run_status"], (request.run_id,)).fetchone()
+        if found is None:
+            known = batch.connection.execute(queries()["known_runs"]).fetchall()
+            raise unknown_run(request.run_id, [row[0] for row in known])
+        number, status = found
+        if request.kind == "answer":
+            wanted = is_new(request, self._standing(batch))
+        else:
+            asked = batch.connection.execute(queries()["pending_cancel"], (number, request.by)).fetchone()
+            wanted = status == RUNNING and asked is None
+        if wanted:
+            self._insert(batch, number)
+
+    def _standing(self, batch: Batch) -> Standing:
+        question = self._request.question
+        found = batch.connection.execute(queries()["find_question"], (question,)).fetchone()
+        if found is None:
+            known = batch.connection.execute(queries()["known_questions"]).fetchall()
+            raise unknown_question(question, [row[0] for row in known])
+        run_id, state, opening, deadline, answered_by, answer = found
+        waiting = batch.connection.execute(queries()["pending_answers"], (question, opening)).fetchall()
+        return Standing(
+            run_id=run_id,
+            state=state,
+            opening=opening,
+            deadline=deadline,
+            answered_by=answered_by,
+            answer=answer,
+            pending=[(by, "" if value is None else digest_of(value)) for by, value in waiting],
+        )
+
+    def _insert(self, batch: Batch, number: int) -> None:
+        request = self._request
+        row = (
+            number,
+            request.kind,
+            request.at,
+            request.by,
+            request.reason,
+            request.question,
+            request.opening,
+            None if request.value is None else request.value.data,
+        )
+        batch.connection.execute(queries()["insert_request"], row)
+
+
+def this_process() -> str:
+    """Who we are, for those who find a run owned."""
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return f"process {os.getpid()} on {socket.gethostname()} since {since}"

@@ -1,0 +1,89 @@
+"""The stored form of a payload's content: small ones beside their event, larger ones once, compressed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from treadle.errors import FormatMismatch, StoreError
+from treadle.values import Payload
+
+if TYPE_CHECKING:
+    from backports import zstd
+
+INLINE_BYTES: Final = 300
+"""Up to this size a payload stands beside its event; above, it is stored once under its digest."""
+
+COMPRESS_BYTES: Final = 1000
+"""From this size compression is tried (docs/decisions/history-size.md)."""
+
+LARGEST_BYTES: Final = 256 * 1024 * 1024
+"""No payload may be larger, stored or decompressed: a bomb of zeros must not fill the memory."""
+
+PLAIN: Final = 0
+ZSTD: Final = 1
+ERASED: Final = 2
+
+
+def pack(data: bytes) -> tuple[int, bytes]:
+    """Give the form a content is stored in, and its bytes: zstd where that saves a tenth."""
+    if len(data) < COMPRESS_BYTES:
+        return PLAIN, data
+    smaller = _zstd().compress(data, 3)
+    return (ZSTD, smaller) if len(smaller) * 10 < len(data) * 9 else (PLAIN, data)
+
+
+def unpack(form: int, content: bytes | None, digest: str) -> Payload:
+    """Give the payload that was stored; one that was erased has its digest alone.
+
+    Raises:
+        FormatMismatch: The stored bytes are not what ``pack`` makes.
+    """
+    if form == ERASED or content is None:
+        return Payload(digest=digest)
+    if form == PLAIN:
+        return Payload(data=content, digest=digest)
+    if form != ZSTD:
+        raise FormatMismatch(f"the content {digest} is stored in form {form}, which this release does not know")
+    return Payload(data=_decompress(content, digest), digest=digest)
+
+
+def check_size(data: bytes, name: str) -> None:
+    """Refuse what is too large to be read back.
+
+    Raises:
+        StoreError: It is.
+    """
+    if len(data) > LARGEST_BYTES:
+        raise StoreError(
+            f"the payload {name!r} has {len(data)} bytes, and the store takes at most {LARGEST_BYTES}; "
+            "keep such content in a file or an object store, and record its address"
+        )
+
+
+def is_genuine(payload: Payload) -> bool:
+    """Whether the content has the digest it is stored under; true of what was erased."""
+    return payload.is_erased or hashlib.sha256(payload.data).hexdigest() == payload.digest
+
+
+def _decompress(content: bytes, digest: str) -> bytes:
+    zstd = _zstd()
+    decompressor = zstd.ZstdDecompressor()
+    try:
+        data = decompressor.decompress(content, max_length=LARGEST_BYTES)
+    except zstd.ZstdError as error:
+        raise FormatMismatch(f"the content {digest} cannot be decompressed: {error}") from error
+    if not decompressor.eof:
+        raise FormatMismatch(f"the content {digest} is cut short, or larger than {LARGEST_BYTES} bytes")
+    return data
+
+
+@functools.cache
+def _zstd() -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415 - loaded with the first large payload
+    else:
+        from backports import zstd  # noqa: PLC0415
+    return zstd

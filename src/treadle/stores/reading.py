@@ -1,0 +1,263 @@
+"""What people and engines ask an SQLite store: histories, summaries, questions, requests, ledger.
+
+Plain functions of a connection, to be run on a worker thread; ``Readers`` keeps the connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+import apsw
+from pydantic_core import from_json
+
+from treadle.budget import Amounts
+from treadle.errors import FormatMismatch
+from treadle.events import QuestionAsked, Recorded
+from treadle.ids import QuestionId, RunId
+from treadle.interfaces import LedgerLine, Question, Request, RunSummary
+from treadle.stores import decoding
+from treadle.stores.answers import unknown_question, unknown_run
+from treadle.stores.decoding import load_contents, parse_parts
+from treadle.stores.derived import RUNNING, State, as_question, status
+from treadle.stores.encoding import decode
+from treadle.stores.ownership import Locks
+from treadle.stores.queries import queries
+from treadle.stores.schema import connect, translated
+from treadle.stores.tables import SEQ_BITS, event_row
+from treadle.values import Payload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+AT_ONCE: Final = 4
+"""Reads that go on at the same time."""
+
+
+class Readers:
+    """Connections of their own for reading, so that no read waits for the writer."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._idle: list[apsw.Connection] = []
+        self._is_open = False
+        self._limiter: anyio.CapacityLimiter | None = None
+
+    def open(self) -> None:
+        """Begin, in an event loop."""
+        self._is_open = True
+        self._limiter = anyio.CapacityLimiter(AT_ONCE)
+
+    async def read(
+        self, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a function on a worker thread, with one state of the database throughout."""
+        return await anyio.to_thread.run_sync(
+            lambda: self._read(function, *args, **kwargs), limiter=self._limiter
+        )
+
+    def close(self) -> None:
+        """Close the connections; one that is in use closes when it is done."""
+        self._is_open = False
+        while self._idle:
+            self._idle.pop().close()
+
+    def _read(
+        self, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        with translated(self._path):
+            connection = self._connection()
+            try:
+                with _snapshot(connection):
+                    return function(connection, *args, **kwargs)
+            finally:
+                self._put_back(connection)
+
+    def _connection(self) -> apsw.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return connect(self._path, read_only=True)
+
+    def _put_back(self, connection: apsw.Connection) -> None:
+        if self._is_open:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+
+@contextmanager
+def _snapshot(connection: apsw.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def find_run(connection: apsw.Connection, run_id: RunId) -> tuple[int, int, bytes]:
+    """Give number, length and head of a run; raises ``UnknownRun``."""
+    found = connection.execute(queries()["read_head"], (run_id,)).fetchone()
+    if found is None:
+        known = connection.execute(queries()["known_runs"]).fetchall()
+        raise unknown_run(run_id, [row[0] for row in known])
+    return cast("tuple[int, int, bytes]", found)
+
+
+def length(connection: apsw.Connection, run_id: RunId) -> int:
+    """Give the number of events of a run."""
+    return find_run(connection, run_id)[1]
+
+
+def history(connection: apsw.Connection, run_id: RunId, after: int) -> list[Recorded]:
+    """Give the events of a run above ``after``."""
+    number, events, _head = find_run(connection, run_id)
+    bounds = (event_row(number, after), event_row(number, events))
+    rows = connection.execute(queries()["read_events"], bounds).fetchall()
+    if len(rows) != max(0, events - after):
+        raise FormatMismatch(
+            f"run {run_id!r} has {events} events, and {events - after - len(rows)} of those after {after} "
+            f"are missing; `treadle verify {run_id}` says which"
+        )
+    parts = [parse_parts(row[3]) for row in rows]
+    stored = load_contents(connection, parts)
+    return [
+        Recorded(seq=seq, hash=digest.hex(), event=decode(body, decoding.payloads(names, inline, stored)))
+        for (seq, digest, body, _, inline), names in zip(rows, parts, strict=True)
+    ]
+
+
+def summaries(
+    connection: apsw.Connection,
+    locks: Locks,
+    *,
+    run_id: RunId | None = None,
+    wanted: str | None = None,
+    graph: str | None = None,
+    limit: int = 100,
+) -> list[RunSummary]:
+    """Give summaries, the newest run first."""
+    recorded = RUNNING if wanted in {"pending", "running", "waiting"} else wanted
+    found: list[RunSummary] = []
+    for row in connection.execute(
+        queries()["read_runs"], {"id": run_id, "graph": graph, "status": recorded}
+    ):
+        if len(found) >= limit:
+            break
+        summary = _summary(row, locks)
+        if wanted in {None, summary.status}:
+            found.append(summary)
+    return found
+
+
+def summary(connection: apsw.Connection, locks: Locks, run_id: RunId) -> RunSummary:
+    """Give one summary; raises ``UnknownRun``."""
+    find_run(connection, run_id)
+    return summaries(connection, locks, run_id=run_id)[0]
+
+
+def _summary(row: tuple[Any, ...], locks: Locks) -> RunSummary:
+    number, run_id, graph, tenant, labels, recorded, started_at, updated_at, events, head = row[:10]
+    owner, usd, tokens, calls, questions = row[10:]
+    is_owned = bool(owner) and locks.is_taken(number)
+    return RunSummary(
+        id=run_id,
+        graph=graph,
+        status=status(recorded, is_owned=is_owned, was_released=not owner, questions=questions),
+        started_at=started_at,
+        updated_at=updated_at,
+        spent=Amounts(usd=Decimal(usd), tokens=tokens, calls=calls),
+        questions=questions,
+        events=events,
+        head=head.hex(),
+        labels=from_json(labels),
+        tenant=tenant,
+        owner=owner if is_owned else "",
+    )
+
+
+def questions(
+    connection: apsw.Connection,
+    *,
+    question_id: QuestionId | None = None,
+    run_id: RunId | None = None,
+    to: str | None = None,
+    state: str | None = None,
+) -> list[Question]:
+    """Give questions, the oldest first."""
+    number = None if run_id is None else find_run(connection, run_id)[0]
+    wanted = {"id": question_id, "run": number, "to": to, "state": state}
+    rows = connection.execute(queries()["read_questions"], wanted).fetchall()
+    parts = [parse_parts(row[3]) for row in rows]
+    stored = load_contents(connection, parts)
+    return [
+        _question(row, decoding.payloads(names, row[4], stored))
+        for row, names in zip(rows, parts, strict=True)
+    ]
+
+
+def _question(row: tuple[Any, ...], found: dict[str, Payload] | Any) -> Question:
+    run_id, graph, body, _parts, _inline, state = row
+    event = decode(body, found)
+    if not isinstance(event, QuestionAsked):
+        raise FormatMismatch(f"a question of run {run_id!r} points at an event of kind {event.kind!r}")
+    return as_question(event, run_id=run_id, graph=graph, state=cast("State", state))
+
+
+def question(connection: apsw.Connection, question_id: QuestionId) -> Question:
+    """Give one question; raises ``QuestionError``."""
+    found = questions(connection, question_id=question_id)
+    if not found:
+        known = connection.execute(queries()["known_questions"]).fetchall()
+        raise unknown_question(question_id, [row[0] for row in known])
+    return found[0]
+
+
+def requests(connection: apsw.Connection, run_id: RunId | None) -> list[Request]:
+    """Give requests not taken up yet, in order of arrival."""
+    number = None if run_id is None else find_run(connection, run_id)[0]
+    return [
+        Request(
+            run_id=RunId(run),
+            kind=kind,
+            at=at,
+            by=by,
+            reason=reason,
+            question=QuestionId(question_id),
+            opening=opening,
+            value=None if value is None else Payload(data=value),
+            id=row,
+        )
+        for run, kind, at, by, reason, question_id, opening, value, row in connection.execute(
+            queries()["read_requests"], {"run": number}
+        )
+    ]
+
+
+def ledger(connection: apsw.Connection, run_id: RunId) -> list[LedgerLine]:
+    """Give what a run was charged; raises ``UnknownRun``."""
+    number = find_run(connection, run_id)[0]
+    return [
+        LedgerLine(
+            run_id=run_id,
+            account=account,
+            node=node,
+            model=model,
+            requests=count,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            usd=Decimal(usd),
+        )
+        for account, node, model, count, input_tokens, output_tokens, usd in connection.execute(
+            queries()["read_ledger"], (number,)
+        )
+    ]
+
+
+def last_row(number: int) -> int:
+    """The highest row an event of a run can stand in."""
+    return ((number + 1) << SEQ_BITS) - 1

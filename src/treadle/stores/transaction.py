@@ -1,0 +1,330 @@
+"""What one batch does to an SQLite database: events, payloads and derived tables in one transaction.
+
+Everything that can be wrong with an entry alone (a value that is not JSON, a lost ownership, a
+question id that is taken) is found before anything is written, or else makes the batch start over
+without that entry; so a bad entry fails alone, and good ones pay for no savepoint.  A commit that
+fails (disk full, I/O error) fails every job of the batch.
+
+Durability: a batch is committed with ``synchronous=FULL`` if one of its jobs asks for it, which is one
+fdatasync of the WAL and makes all earlier commits durable too; else with ``NORMAL``, which syncs
+nothing.  Checkpoints are made in moments when nothing waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import apsw
+from pydantic_core import to_json
+
+from treadle.errors import FormatMismatch, OwnershipLost, StoreError, TreadleError
+from treadle.ids import RunId
+from treadle.stores import chain, contents, schema, tables
+from treadle.stores.log import Encoded, Entry, Flush, Release, WriterLog, again, as_store_error
+from treadle.stores.ownership import Locks, close_locks
+from treadle.stores.queries import queries
+from treadle.stores.watchers import Watchers
+from treadle.stores.writer import Job, Waiter
+
+CHECKPOINT_PAGES: Final = 2000
+"""Pages in the WAL (8 MB) from which the next idle moment is used to move them to the database."""
+
+BUSY_PAGES: Final = 8 * CHECKPOINT_PAGES
+"""Pages from which it is done without waiting for an idle moment."""
+
+REMEMBERED: Final = 8192
+"""Digests whose row is remembered, so that content seen lately is not looked up."""
+
+_OWN_FAULT: Final = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, UnicodeError, OverflowError)
+"""What SQLite says when a row is wrong, rather than the database."""
+
+
+class Call(Job):
+    """Something else to be done within the transaction: it checks first and writes after.
+
+    Attributes:
+        flushes: Whether it has to be safe against a power cut when its caller goes on.
+    """
+
+    __slots__ = ()
+    flushes = True
+
+    def run(self, batch: Batch) -> None:
+        """Do it.  May be called again, after a rollback.
+
+        Raises:
+            TreadleError: It is refused, and has written nothing.
+        """
+        raise NotImplementedError
+
+    def done(self) -> None:
+        """Take note that it is committed."""
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this file
+    """An entry is bad; the batch starts over without it."""
+
+    def __init__(self, entry: Entry, error: StoreError) -> None:
+        super().__init__(entry, error)
+        self.entry = entry
+        self.error = error
+
+
+class Batch:
+    """One attempt at a transaction; forgotten where it fails."""
+
+    __slots__ = ("_known", "connection", "fresh", "heads", "rows")
+
+    def __init__(self, connection: apsw.Connection, known: dict[str, int]) -> None:
+        self.connection = connection
+        self._known = known
+        self.fresh: dict[str, int] = {}
+        self.heads: dict[WriterLog, tuple[int, bytes, Entry]] = {}
+        self.rows: list[tuple[int, bytes, bytes, bytes | None, bytes | None]] = []
+
+    def write(self, entry: Entry) -> None:
+        """Record the events of one append.
+
+        Raises:
+            _Refused
+        """
+        log = entry.log
+        try:
+            encoded = entry.encode()
+            seq, head, _ = self.heads.get(log) or (log.seq, log.head, entry)
+            for item in encoded:
+                seq += 1
+                head = self._write(log.number, seq, head, item)
+        except StoreError as error:
+            raise _Refused(entry, error) from error
+        except _OWN_FAULT as error:
+            raise _Refused(entry, as_store_error(error, entry)) from error
+        self.heads[log] = (seq, head, entry)
+
+    def _write(self, number: int, seq: int, previous: bytes, item: Encoded) -> bytes:
+        event, text, payloads, digests = item
+        head = chain.link(previous, text, digests)
+        row = tables.event_row(number, seq)
+        if not payloads:
+            self.rows.append((row, head, text, None, None))
+        else:
+            parts: dict[str, Any] = {}
+            inline = b""
+            for name, payload in payloads.items():
+                if payload.is_erased:
+                    parts[name] = digests[name]
+                elif len(data := payload.data) <= contents.INLINE_BYTES:
+                    parts[name] = [len(data)]
+                    inline += data
+                else:
+                    parts[name] = self._content(digests[name], data)
+            self.rows.append((row, head, text, to_json(parts), inline or None))
+        tables.derive(self.connection, number, seq, event)
+        return head
+
+    def _content(self, digest: str, data: bytes) -> int:
+        row = self._known.get(digest) or self.fresh.get(digest)
+        if row is None:
+            key = bytes.fromhex(digest)
+            found = self.connection.execute(queries()["find_payload"], {"digest": key}).fetchone()
+            if found is None:
+                values = (key, *contents.pack(data))
+                found = self.connection.execute(queries()["insert_payload"], values).fetchone()
+            row = self.fresh[digest] = int(found[0])
+        return row
+
+    def finish(self) -> None:
+        """Write the events and the new heads.
+
+        Raises:
+            _Refused: A run has another owner by now, or a history that goes on behind its head.
+        """
+        for log, (seq, head, entry) in self.heads.items():
+            updated_at = entry.events[-1].at
+            row = (seq, head, updated_at, log.number, log.fence, log.seq)
+            self.connection.execute(queries()["advance_run"], row)
+            if self.connection.changes() == 0:
+                raise _Refused(entry, _overtaken(log))
+        try:
+            self.connection.executemany(queries()["insert_event"], self.rows)
+        except apsw.ConstraintError:
+            raise self._blocked() from None
+
+    def _blocked(self) -> Exception:
+        for log, (_seq, _head, entry) in self.heads.items():
+            place = (tables.event_row(log.number, log.seq + 1),)
+            if self.connection.execute(queries()["has_event"], place).fetchone():
+                return _Refused(
+                    entry,
+                    FormatMismatch(
+                        f"the history of run {log.run_id!r} goes on behind its head (event {log.seq}); "
+                        f"somebody has written to it: treadle verify {log.run_id}"
+                    ),
+                )
+        return apsw.CorruptError("an event could not be put in its place")
+
+
+class SqliteDatabase:
+    """The writer's side of an SQLite store; all of it runs on the writer thread.
+
+    Attributes:
+        synced: The number of the newest commit that is safe against a power cut.
+    """
+
+    def __init__(
+        self,
+        connection: apsw.Connection,
+        *,
+        path: str,
+        locks: Locks,
+        watchers: Watchers,
+        held: dict[RunId, WriterLog],
+    ) -> None:
+        self.connection = connection
+        self.synced = 0
+        self._path = path
+        self._locks = locks
+        self._watchers = watchers
+        self._held = held
+        self._commits = 0
+        self._known: dict[str, int] = {}
+        self._is_full: bool | None = None
+        self._pages = 0
+        self._limit = CHECKPOINT_PAGES
+        connection.wal_autocheckpoint(0)
+        connection.set_wal_hook(self._count_pages)
+
+    def commit(self, jobs: Sequence[Job]) -> Iterable[Waiter]:
+        """Do a batch of jobs in one transaction."""
+        if self._pages >= self._limit + BUSY_PAGES:
+            self._checkpoint()
+        while True:
+            try:
+                self._attempt(jobs)
+                break
+            except _Refused as refused:
+                self._roll_back()
+                refused.entry.fail(refused.error)
+            except apsw.Error as error:
+                self._roll_back()
+                _fail_all(jobs, schema.translate(error, self._path))
+                break
+        return self._after(jobs)
+
+    def rest(self) -> None:
+        """Move pages from the WAL to the database, where enough have gathered."""
+        if self._pages >= self._limit:
+            self._checkpoint()
+
+    def close(self) -> None:
+        """Close the connection and the lock file."""
+        self.connection.close()
+        close_locks(self._locks)
+
+    def _attempt(self, jobs: Sequence[Job]) -> None:
+        full = self._must_sync(jobs)
+        if not full and all(type(job) is Flush for job in jobs):
+            return
+        if full is not self._is_full:
+            self.connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            self._is_full = full
+        self.connection.execute("BEGIN IMMEDIATE")
+        before = self.connection.total_changes()
+        batch = Batch(self.connection, self._known)
+        for job in jobs:
+            self._do(job, batch)
+        batch.finish()
+        if full and self.connection.total_changes() == before:
+            self.connection.execute(queries()["touch"])
+        self.connection.execute("COMMIT")
+        self._committed(jobs, batch, full=full)
+
+    def _do(self, job: Job, batch: Batch) -> None:
+        if isinstance(job, Entry):
+            if job.log.error is None:
+                batch.write(job)
+        elif isinstance(job, Call):
+            job.error = None
+            try:
+                job.run(batch)
+            except TreadleError as error:
+                job.fail(error)
+        elif isinstance(job, Release):
+            self.connection.execute(queries()["let_run_go"], (job.log.number, job.log.fence))
+
+    def _must_sync(self, jobs: Sequence[Job]) -> bool:
+        written = {job.log for job in jobs if isinstance(job, Entry)}
+        return any(
+            (isinstance(job, Flush) and (job.log in written or job.log.commit > self.synced))
+            or (isinstance(job, Call) and job.flushes)
+            for job in jobs
+        )
+
+    def _committed(self, jobs: Sequence[Job], batch: Batch, *, full: bool) -> None:
+        self._commits += 1
+        if full:
+            self.synced = self._commits
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
+        self._known.update(batch.fresh)
+        for log, (seq, head, _entry) in batch.heads.items():
+            log.commit, log.seq, log.head = self._commits, seq, head
+        for job in jobs:
+            if isinstance(job, Call) and job.error is None:
+                job.done()
+
+    def _after(self, jobs: Sequence[Job]) -> list[Waiter]:
+        """Tell everybody what has become of their jobs."""
+        counts: dict[WriterLog, int] = {}
+        for job in jobs:
+            if isinstance(job, Entry):
+                counts[job.log] = counts.get(job.log, 0) + len(job.events)
+            elif isinstance(job, Flush):
+                counts.setdefault(job.log, 0)
+                if job.log.error is not None and not job.log.released:
+                    job.fail(again(job.log.error))
+        woken: list[Waiter] = []
+        for log, count in counts.items():
+            woken += log.settle(count)
+        for job in jobs:
+            if isinstance(job, Release) and not job.log.released:
+                self._locks.give(job.log.number)
+                self._held.pop(job.log.run_id, None)
+                job.log.let_go()
+        return woken + self._watchers.take(log.run_id for log in counts)
+
+    def _roll_back(self) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
+        if pages < self._pages:  # the WAL was started anew
+            self._limit = CHECKPOINT_PAGES
+        self._pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        self._limit = self._pages + CHECKPOINT_PAGES
+        try:
+            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error:
+            # Nothing is lost: all of it stands in the WAL.  The next round tries again, and a disk
+            # that is full or broken fails the next commit, where somebody can be told.
+            return
+
+
+def _overtaken(log: WriterLog) -> OwnershipLost:
+    return OwnershipLost(
+        f"run {log.run_id!r} has another owner by now (this one had fence {log.fence}), so nothing was recorded; "
+        f"treadle show {log.run_id} says who"
+    )
+
+
+def _fail_all(jobs: Iterable[Job], error: StoreError) -> None:
+    for job in jobs:
+        if isinstance(job, Flush):
+            job.log.fail(error)
+        if job.error is None:
+            job.fail(again(error))
+

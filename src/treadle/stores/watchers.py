@@ -1,0 +1,40 @@
+"""Who waits for a run to get on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+
+from treadle.ids import RunId
+from treadle.stores.writer import Waiter
+
+
+class Watchers:
+    """Waiting tasks by run; event loops add to it, the writer thread takes from it."""
+
+    __slots__ = ("_by_run", "_guard")
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._by_run: dict[RunId, list[Waiter]] = {}
+
+    def add(self, run_id: RunId, waiter: Waiter) -> None:
+        """Wait for a run.  Look at the run after this, not before, or a commit may be missed."""
+        with self._guard:
+            self._by_run.setdefault(run_id, []).append(waiter)
+
+    def discard(self, run_id: RunId, waiter: Waiter) -> None:
+        """Wait no longer."""
+        with self._guard:
+            waiting = self._by_run.get(run_id, [])
+            if waiter in waiting:
+                waiting.remove(waiter)
+            if not waiting:
+                self._by_run.pop(run_id, None)
+
+    def take(self, runs: Iterable[RunId]) -> list[Waiter]:
+        """Give who waits for these runs, to be woken."""
+        if not self._by_run:
+            return []
+        with self._guard:
+            return [waiter for run_id in runs for waiter in self._by_run.pop(run_id, ())]

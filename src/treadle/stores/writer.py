@@ -1,0 +1,225 @@
+"""One writer thread for a database: what all runs have queued becomes one transaction.
+
+Event loops only put jobs in a queue.  The thread takes everything that waits, hands it to the
+database as one batch, and wakes all waiting tasks with one call to each event loop.  A job that
+nobody waits for gives the thread ``LINGER`` seconds to let more come together; one that somebody
+waits for starts it at once.
+
+It runs under asyncio and under trio: both offer one function that may be called from another thread,
+and that is all of them that is used here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final, Protocol, TypeVar, cast
+
+import anyio
+from anyio.lowlevel import current_token
+
+from treadle.errors import InternalError, StoreUnavailable
+
+LINGER: Final = 0.003
+"""Seconds that jobs nobody waits for may stay queued for others to join them."""
+
+LARGEST_BATCH: Final = 2048
+"""Jobs in one transaction at most, so that nobody waits for long behind a flood."""
+
+T = TypeVar("T")
+
+
+class Waiter:
+    """A task that waits for the writer; made in the event loop, woken from the thread."""
+
+    __slots__ = ("_event", "post")
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self.post = _poster()
+
+    def set(self) -> None:
+        """Let the task go on; only within its event loop."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return once the writer has answered."""
+        await self._event.wait()
+
+
+def _poster() -> Callable[..., object]:
+    token = cast("Any", current_token().native_token)
+    if hasattr(token, "run_sync_soon"):  # trio
+        return cast("Callable[..., object]", token.run_sync_soon)
+    return cast("Callable[..., object]", token.call_soon_threadsafe)  # asyncio
+
+
+def _set_all(waiters: Iterable[Waiter]) -> None:
+    for waiter in waiters:
+        waiter.set()
+
+
+def wake(waiters: Iterable[Waiter]) -> None:
+    """Wake tasks from the thread: one call to each event loop they live in."""
+    loops: dict[Callable[..., object], list[Waiter]] = {}
+    for waiter in waiters:
+        loops.setdefault(waiter.post, []).append(waiter)
+    for post, group in loops.items():
+        try:
+            post(_set_all, group)
+        except RuntimeError:
+            # That event loop has ended, and its tasks with it: nobody is left to be told.
+            continue
+
+
+class Job:
+    """Something for the writer to do.
+
+    Attributes:
+        waiter: Who is woken when it is done, or ``None``.
+        error: Why it was not done.
+    """
+
+    __slots__ = ("error", "waiter")
+
+    def __init__(self, waiter: Waiter | None = None) -> None:
+        self.waiter = waiter
+        self.error: Exception | None = None
+
+    def fail(self, error: Exception) -> None:
+        """Take note that it was not done."""
+        self.error = error
+
+
+class Stop(Job):
+    """Ends the thread once everything before it is done."""
+
+    __slots__ = ()
+
+
+class Database(Protocol):
+    """What the thread works on; every method is called on the thread, one at a time."""
+
+    def commit(self, jobs: Sequence[Job]) -> Iterable[Waiter]:
+        """Do jobs in one transaction, set the error of those that failed, and say who else to wake."""
+        ...
+
+    def rest(self) -> None:
+        """Use a moment in which nothing waits."""
+        ...
+
+    def close(self) -> None:
+        """Let everything go."""
+        ...
+
+
+class Writer:
+    """The queue and the thread."""
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._jobs: deque[Job] = deque()
+        self._signals: SimpleQueue[bool] = SimpleQueue()
+        self._is_called = False
+        self._closed: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name=f"treadle writer of {name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Queue a job that nobody waits for."""
+        if self._closed is not None:
+            raise self._closed
+        self._jobs.append(job)
+        if not self._is_called:
+            self._is_called = True
+            self._signals.put(False)
+
+    def hurry(self) -> None:
+        """Have the thread start at once."""
+        self._is_called = True
+        self._signals.put(True)
+
+    async def do(self, job: Job) -> None:
+        """Queue a job, wait until it is done, and raise its error.
+
+        Cancelling the caller does not take the job back.
+        """
+        if self._closed is not None:
+            raise self._closed
+        waiter = job.waiter = Waiter()
+        self._jobs.append(job)
+        self.hurry()
+        await waiter.wait()
+        if job.error is not None:
+            raise job.error
+
+    async def stop(self) -> None:
+        """Do everything queued, then end the thread; cancellation waits until that is done."""
+        with anyio.CancelScope(shield=True):
+            if self._closed is None:
+                await self.do(Stop())
+        self._thread.join()
+
+    def orphan(self) -> None:
+        """Refuse everything from now on: this is a forked child, which has no thread."""
+        self._closed = StoreUnavailable(
+            "this store was opened before the process forked, and its writer did not come along; "
+            "open a store of its own in each process"
+        )
+
+    def _run(self) -> None:
+        jobs: list[Job] = []
+        try:
+            while not any(isinstance(job, Stop) for job in jobs):
+                self._wait()
+                jobs = self._take()
+                wake(self._do(jobs))
+                if not self._jobs:
+                    self._database.rest()
+        except BaseException as error:  # whoever waits must hear of it, or would wait for ever
+            self._closed = InternalError(f"the store's writer has stopped: {error!r}; please report this")
+            self._closed.__cause__ = error
+            self._give_up(jobs, self._closed)
+            raise
+        finally:
+            self._database.close()
+            self._give_up(self._jobs, self._closed or StoreUnavailable("the store is closed"))
+
+    def _wait(self) -> None:
+        if self._jobs:
+            return
+        if self._signals.get():
+            return
+        try:
+            self._signals.get(timeout=LINGER)
+        except Empty:
+            return
+
+    def _take(self) -> list[Job]:
+        # Cleared before the queue is read: who queues after that signals again.
+        self._is_called = False
+        jobs: list[Job] = []
+        while self._jobs and len(jobs) < LARGEST_BATCH:
+            jobs.append(self._jobs.popleft())
+            if isinstance(jobs[-1], Stop):
+                self._closed = StoreUnavailable("the store is closed; open it again")
+        return jobs
+
+    def _do(self, jobs: list[Job]) -> list[Waiter]:
+        if not jobs:
+            return []
+        others = self._database.commit(jobs)
+        return [*(job.waiter for job in jobs if job.waiter is not None), *others]
+
+    def _give_up(self, jobs: Iterable[Job], error: Exception) -> None:
+        waiting: list[Waiter] = []
+        for job in jobs:
+            job.fail(error)
+            if job.waiter is not None:
+                waiting.append(job.waiter)
+        wake(waiting)
