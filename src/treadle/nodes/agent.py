@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Concatenate, Final, Generic, Protocol, overload
+from typing import Any, Concatenate, Generic, Protocol, overload
 
 from typing_extensions import TypeVar
 
@@ -15,7 +15,7 @@ from treadle.messages import Message, system, user
 from treadle.nodes.agent_loop import MAX_OUTPUT, MAX_TURNS, MIN_OUTPUT, AgentSpec, converse
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
-from treadle.plan.parts import Policies
+from treadle.plan.parts import Policies, WorkKind
 from treadle.retry import Retry
 
 T = TypeVar("T", default=Any)
@@ -57,8 +57,6 @@ class Agent(Node[P, R]):
         instructions: Said to the model before every prompt.
     """
 
-    kind: Final = "agent"
-
     def __init__(
         self,
         function: Callable[..., Any],
@@ -74,6 +72,11 @@ class Agent(Node[P, R]):
         self.tools = tools
         self.instructions = instructions
         self._spec: tuple[Policies, AgentSpec] | None = None
+
+    @property
+    def kind(self) -> WorkKind:
+        """Which of the five kinds it is."""
+        return "agent"
 
     @property
     def _declared_model(self) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, Final, Protocol, overload
+from typing import Any, Concatenate, Protocol, overload
 
 from treadle.budget import Budget
 from treadle.interfaces import Context
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
+from treadle.plan.parts import WorkKind
 from treadle.retry import Retry
 
 
 class FunctionNode(Node[P, R]):
     """A node whose body is code."""
 
-    kind: Final = "node"
+    @property
+    def kind(self) -> WorkKind:
+        """Which of the five kinds it is."""
+        return "node"
 
     @property
     def plain(self) -> Callable[..., Any] | None:

@@ -7,21 +7,22 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, Protocol, cast, overload
+from typing import Any, Generic, Literal, Protocol, Self, cast, overload
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from treadle.budget import Budget
 from treadle.errors import PlanError, ResultRefused, WiringError
 from treadle.interfaces import Model
 from treadle.nodes.node import Changes, P, R, changed, model_faults, name_of, policies_of
 from treadle.nodes.signature import Signature
+from treadle.plan.arguments import bound
 from treadle.plan.build import build
 from treadle.plan.parts import Parameter, Policies
 from treadle.plan.plan import Plan
 from treadle.plan.ref import refuse
 from treadle.plan.where import where
-from treadle.plan.wiring import bound, current
+from treadle.plan.wiring import current
 from treadle.retry import Retry
 from treadle.values import Codec, Payload
 
@@ -121,7 +122,7 @@ class Graph(Generic[P, R]):
             PlanError: Inputs are missing, unknown, or do not fit their types; all at once.
         """
         faults: list[str] = []
-        given = dict(bound(self.parameters, args, kwargs, faults.append))
+        given = {one.name: value for one, value in bound(self.parameters, args, kwargs, faults.append)}
         payloads: dict[str, Payload] = {}
         for parameter in self.parameters:
             if parameter.name not in given and parameter.required:
@@ -213,8 +214,8 @@ def graph(
         label = name_of(body, name)
         if inspect.iscoroutinefunction(body):
             raise WiringError(
-                f"{where()}: @graph stands over {label!r}, which is an `async def`; a graph only wires: write "
-                f"`def {label}(...)` and drop every `await`, or declare it a @node"
+                f"{where()}: @graph stands over {label!r}, which is an `async def`; a graph only wires: "
+                f"write `def {label}(...)` and drop every `await`, or declare it a @node"
             )
         policies = policies_of(retry=retry, timeout=timeout, budget=budget)
         return Graph(body, Signature(body), policies, label, on_failure)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Concatenate, Final, Protocol, overload
+from typing import Any, Concatenate, Protocol, overload
 
 from treadle import durations
 from treadle.interfaces import Ask, Context
 from treadle.nodes.node import Node, P, R, name_of
 from treadle.nodes.signature import Signature, check_async
-from treadle.plan.parts import DEFAULT, Policies
+from treadle.plan.parts import DEFAULT, Policies, WorkKind
 
 
 class Human(Node[P, R]):
@@ -20,14 +20,17 @@ class Human(Node[P, R]):
         within: Seconds in which the answer is due, or ``None`` for ever.
     """
 
-    kind: Final = "human"
-
     def __init__(
         self, function: Callable[..., Any], policies: Policies, name: str, *, to: str, within: float | None
     ) -> None:
         super().__init__(function, Signature(function, Ask), policies, name)
         self.to = to
         self.within = within
+
+    @property
+    def kind(self) -> WorkKind:
+        """Which of the five kinds it is."""
+        return "human"
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -77,8 +80,9 @@ def human(*, to: str, within: float | str | None = None, name: str | None = None
         raise ValueError("@human(to='') asks nobody; name a person or a group")
     due = None if within is None else durations.seconds(within)
 
-    def declare(body: Callable[..., Any]) -> Human[..., Any]:
+    def declare(body: Callable[..., Any]) -> Any:
         check_async(body, "human")
-        return Human(body, DEFAULT, name_of(body, name), to=to, within=due)
+        made: Human[..., Any] = Human(body, DEFAULT, name_of(body, name), to=to, within=due)
+        return made
 
     return declare

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, cast
+from typing import Any, Final, Generic, ParamSpec, Self, TypedDict, TypeVar, cast
 
-from typing_extensions import Self, Unpack
+from typing_extensions import Unpack
 
 from treadle import durations
 from treadle.budget import Budget
@@ -41,11 +41,8 @@ class Node(Generic[P, R]):
     """A declared unit of work; calling it inside a graph draws wires, and runs nothing.
 
     Attributes:
-        kind: Which of the five kinds it is.
         policies: Its own, as declared and by ``using``; while wiring those around it are added.
     """
-
-    kind: WorkKind = "node"
 
     def __init__(
         self, function: Callable[..., Any], signature: Signature, policies: Policies, name: str
@@ -78,6 +75,11 @@ class Node(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self._name}>"
+
+    @property
+    def kind(self) -> WorkKind:
+        """Which of the five kinds it is."""
+        return "node"
 
     @property
     def name(self) -> str:
@@ -159,17 +161,14 @@ class Node(Generic[P, R]):
                 ``max_output``, ``min_output``.
         """
         model = changes.get("model")
-        made = self._changed(policies=changed(self.policies, changes))
-        if model is not None:
-            made._live_model = None if isinstance(model, str) else model
-        return made
+        policies = changed(self.policies, changes)
+        if model is None:
+            return self._changed(policies=policies)
+        return self._changed(policies=policies, _live_model=None if isinstance(model, str) else model)
 
     def resolved(self, policies: Policies, model: Model | None) -> Callee:
         """Give the node with policies that take those of the graphs around it into account."""
-        made = self._changed(policies=policies)
-        if model is not None:
-            made._live_model = model
-        return made
+        return self._changed(policies=policies, _live_model=self._live_model if model is None else model)
 
     def _changed(self, **attributes: object) -> Self:
         made = copy.copy(self)
@@ -179,13 +178,14 @@ class Node(Generic[P, R]):
 
 def changed(policies: Policies, changes: Changes) -> Policies:
     """Give policies with some of them set to something else."""
+    model = changes.get("model")
     return Policies(
         retry=changes.get("retry", policies.retry),
         timeout=durations.seconds(changes["timeout"]) if "timeout" in changes else policies.timeout,
         budget=changes.get("budget", policies.budget),
         effect=policies.effect,
         in_doubt=policies.in_doubt,
-        model=model_name(changes["model"]) if "model" in changes else policies.model,
+        model=policies.model if model is None else model_name(model),
         max_turns=changes.get("max_turns", policies.max_turns),
         max_output=changes.get("max_output", policies.max_output),
         min_output=changes.get("min_output", policies.min_output),
@@ -220,7 +220,7 @@ def model_name(model: str | Model) -> str:
 
 def name_of(function: Callable[..., Any], name: str | None) -> str:
     """The name a decorator was given, else the function's."""
-    return name or getattr(function, "__name__", "node")
+    return name or str(getattr(function, "__name__", "node"))
 
 
 _PROVIDERS: Final = ("openai", "anthropic", "local")
@@ -235,9 +235,10 @@ def model_faults(name: str) -> list[str]:
     if provider in _PROVIDERS and rest:
         return []
     known = (*_AUTOMATIC, *_PROVIDERS)
+    asked = provider if rest and provider != "auto" else name
     if colon and provider in _PROVIDERS:
         return [f"model {name!r} names no model; write {provider}:NAME"]
     return [
-        f"model {name!r} is unknown{nearest(provider if rest and provider != 'auto' else name, known)}; write 'auto', "
-        "'auto:small', 'openai:NAME', 'anthropic:NAME', 'local:PATH', or give a model object"
+        f"model {name!r} is unknown{nearest(asked, known)}; write 'auto', 'auto:small', "
+        "'openai:NAME', 'anthropic:NAME', 'local:PATH', or give a model object"
     ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from treadle.budget import Budget
 from treadle.interfaces import Context, Index, Passage
 from treadle.nodes.node import Node, policies_of
 from treadle.nodes.signature import Signature
+from treadle.plan.parts import WorkKind
 from treadle.retry import Retry
 
 
@@ -31,8 +32,6 @@ class Retriever(Node[..., list[Passage]]):
             return handbook(question, k=4)
     """
 
-    kind: Final = "retriever"
-
     def __init__(
         self,
         name: str,
@@ -53,6 +52,11 @@ class Retriever(Node[..., list[Passage]]):
             WiringError: Called anywhere else.
         """
         return super().__call__(query, k)
+
+    @property
+    def kind(self) -> WorkKind:
+        """Which of the five kinds it is."""
+        return "retriever"
 
     @property
     def settings(self) -> Mapping[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Any, Concatenate, Final, Literal, Protocol, overload
+from typing import Any, Concatenate, Literal, Protocol, overload
 
 from treadle.budget import Budget
 from treadle.interfaces import Context
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
+from treadle.plan.parts import WorkKind
 from treadle.retry import Retry
 
 Effect = Literal["repeatable", "once"]
@@ -20,7 +21,10 @@ InDoubt = Literal["ask", "retry", "fail"]
 class Tool(Node[P, R]):
     """A node whose body is code and whose signature and docstring are shown to models."""
 
-    kind: Final = "tool"
+    @property
+    def kind(self) -> WorkKind:
+        """Which of the five kinds it is."""
+        return "tool"
 
     @property
     def description(self) -> str:

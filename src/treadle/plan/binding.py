@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Literal, Protocol, cast
 
 import typing_extensions
@@ -13,15 +13,19 @@ from pydantic import BaseModel, ValidationError
 
 from treadle.errors import ResultRefused
 from treadle.plan import shapes
+from treadle.plan.arguments import Report
 from treadle.plan.fits import fits
 from treadle.plan.parts import Binding, Constant, Group, Read, Wire
 from treadle.plan.ref import Recorder, Ref, StandIn, ref_of, refuse
 from treadle.values import Codec, Payload, codec
 
-Report = Callable[[str], None]
-"""Takes one fault, to be told with all the others."""
-
-_PLAIN: Final = {kind: codec(kind) for kind in (bool, int, str)} | {type(None): codec(None)}
+_PLAIN: Final[dict[type, Codec[Any]]] = {kind: codec(kind) for kind in (bool, int, str)} | {
+    type(None): codec(None)
+}
+_LITERAL: Final[Any] = Literal  # these four with arguments that are known at run time alone
+_LIST: Final[Any] = list
+_TUPLE: Final[Any] = tuple
+_DICT: Final[Any] = dict
 _CONTAINERS: Final = {list, tuple, dict}
 
 
@@ -77,19 +81,19 @@ def type_of(value: object) -> Any:
         return ref_of(cast("StandIn", value)).declared
     if kind is list:
         items = cast("list[object]", value)
-        return list[shapes.union(map(type_of, items))] if items else list[Any]
+        return _LIST[shapes.union(map(type_of, items))] if items else list[Any]
     if kind is tuple:
-        return tuple[tuple(map(type_of, cast("tuple[object, ...]", value)))]
+        return _TUPLE[tuple(map(type_of, cast("tuple[object, ...]", value)))]
     if kind is dict:
         mapping = cast("dict[object, object]", value)
-        return dict[str, shapes.union(map(type_of, mapping.values()))] if mapping else dict[str, Any]
+        return _DICT[str, shapes.union(map(type_of, mapping.values()))] if mapping else dict[str, Any]
     return kind
 
 
 def literal_of(value: object, declared: Any) -> Any:
     """Give the literal type of a constant that has one, so that a ``match`` on it can be complete."""
     if type(value) in {str, int, bool} or isinstance(value, enum.Enum):
-        return Literal[value]  # pyright: ignore[reportInvalidTypeForm] - made at run time
+        return _LITERAL[value]
     return declared
 
 
@@ -116,7 +120,7 @@ def can_compare(operation: str, left: Any, right: Any) -> bool:
 
 def _split(declared: Any) -> tuple[Any, ...]:
     return tuple(
-        Literal[label] if typing.get_origin(member) is Literal else member  # pyright: ignore[reportInvalidTypeForm] - made at run time
+        _LITERAL[label] if typing.get_origin(member) is Literal else member
         for member in shapes.alternatives(declared)
         for label in (typing.get_args(member) if typing.get_origin(member) is Literal else (None,))
     )
@@ -264,16 +268,16 @@ def _mapping(frame: Wirer, value: dict[object, object], wanted: Any, report: Rep
         report(f"a dict is given, and {shapes.title(wanted)} is wanted; build it in a node")
         declared = Any
     required = cast("frozenset[str]", getattr(declared, "__required_keys__", frozenset[str]()))
-    for name in sorted(required - value.keys()):
-        report(f"key {name!r} is missing")
+    for missing in sorted(required - value.keys()):
+        report(f"key {missing!r} is missing")
     keys: list[str] = []
     items: list[Binding] = []
     for name, item in value.items():
-        if not isinstance(name, str):
+        if isinstance(name, str):
+            keys.append(name)
+            items.append(_item(frame, item, shapes.item(declared, name), report, Read(name, field=False)))
+        else:
             report(f"key {name!r} of a dict with wires in it is no text")
-            continue
-        keys.append(name)
-        items.append(_item(frame, item, shapes.item(declared, name), report, Read(name, field=False)))
     return Group("dict", tuple(items), tuple(keys))
 
 

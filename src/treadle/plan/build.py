@@ -9,13 +9,14 @@ from pydantic import ValidationError
 
 from treadle.errors import PlanError, WiringError
 from treadle.plan import binding
+from treadle.plan.declared import Blueprint
 from treadle.plan.fits import fits
 from treadle.plan.parts import Binding, PlanNode, Wire
 from treadle.plan.plan import Plan
 from treadle.plan.ref import Ref, StandIn, ref_of
 from treadle.plan.shapes import title
 from treadle.plan.validate import kept, sorted_faults
-from treadle.plan.wiring import Blueprint, Frame, Wiring
+from treadle.plan.wiring import Frame, Wiring
 
 SHOWN = 20
 """So many faults stand in the message of a ``PlanError``; all are in its ``faults``."""
@@ -65,7 +66,7 @@ def _called(graph: Blueprint, inputs: dict[str, StandIn]) -> object:
     except ValidationError as error:
         for item in error.errors(include_url=False, include_context=False):
             if type(item["input"]) is StandIn:
-                raise WiringError(_built_from(error, cast("StandIn", item["input"]))) from error
+                raise WiringError(_built_from(error, item["input"])) from error
         raise
 
 
@@ -78,8 +79,8 @@ def _built_from(error: ValidationError, found: StandIn) -> str:
             place = f"{code.co_filename}:{trace.tb_lineno}"
         trace = trace.tb_next
     return (
-        f"{place}: a {error.title} was built from the stand-in {ref_of(found).text!r}, which has no value while "
-        "the graph is wired; build it in a node: async def build(x: ...) -> ..."
+        f"{place}: a {error.title} was built from the stand-in {ref_of(found).text!r}, which has no value "
+        "while the graph is wired; build it in a node: async def build(x: ...) -> ..."
     )
 
 
@@ -93,8 +94,8 @@ def _result(frame: Frame, graph: Blueprint, value: object) -> Binding:
         wanted = graph.result.type
         if fits(declared, wanted) and not fits(declared, wanted, exact=True):
             report(
-                f"{ref_of(value).text!r} is {title(declared)}, which does not come back equal when it is stored as "
-                f"{title(wanted)}; declare -> {title(declared)}"
+                f"{ref_of(value).text!r} is {title(declared)}, which does not come back equal when it is "
+                f"stored as {title(wanted)}; declare -> {title(declared)}"
             )
     return bound
 

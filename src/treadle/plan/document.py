@@ -55,7 +55,7 @@ def to_payload(plan: Plan) -> Payload:
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
-    return {name: value} if value or value is False or value == 0 and value is not None else {}
+    return {name: value} if value else {}
 
 
 def _node(node: PlanNode) -> dict[str, Any]:
@@ -142,14 +142,15 @@ def from_json(text: str | bytes, make: type[_P]) -> _P:
         document = parse(text)
     except ValueError as error:
         raise PlanError(f"this is no plan document: it is not JSON ({error})") from error
-    version = document.get("treadle_plan") if isinstance(document, dict) else None
+    version = cast("dict[str, Any]", document).get("treadle_plan") if isinstance(document, dict) else None
     if not isinstance(version, int):
         raise PlanError(
-            "this is no plan document: it has no number under 'treadle_plan'; write one by plan.to_json()"
+            "this is no plan document: it has no number under 'treadle_plan'; plan.to_json() writes one"
         )
     if version > VERSION:
         raise PlanError(
-            f"this plan document has version {version}, and this release reads up to {VERSION}; install a newer Treadle"
+            f"this plan document has version {version}, and this release reads up to {VERSION}; "
+            "install a newer Treadle"
         )
     try:
         return _read_plan(cast("dict[str, Any]", document), make)
@@ -166,7 +167,8 @@ def _read_plan(document: Mapping[str, Any], make: type[_P]) -> _P:
         missing = [need for need in node.needs if need not in seen]
         if missing:
             raise PlanError(
-                f"this plan document is damaged: node {node.id!r} needs {missing[0]!r}, which is not before it"
+                f"this plan document is damaged: node {node.id!r} needs {missing[0]!r}, "
+                "which is not before it"
             )
         seen.add(node.id)
     if len(seen) < len(nodes):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar, TypeVarTuple, cast
+from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
 from treadle.errors import nearest
 from treadle.plan import binding, shapes
@@ -102,7 +102,7 @@ def match(subject: object, cases: Mapping[Any, A], otherwise: B | _Nothing = _NO
         recorded.append(Case(binding=bound))
         types.append(branch_type)
     if type(subject) is StandIn:
-        for text in uncovered(declared, [case for case in recorded]):
+        for text in uncovered(declared, recorded):
             frame.fault(f"match on {ref_of(subject).text!r}: {text}")
     chosen = frame.control("match", subject=looked_at, cases=tuple(recorded), declared=shapes.union(types))
     return cast("A | B", chosen)
@@ -123,7 +123,7 @@ def uncovered(declared: Any, cases: Sequence[Case]) -> list[str]:
     faults: list[str] = []
     left = [one for member in shapes.alternatives(declared) for one in _values(member)]
     known = [one.live for one in left if isinstance(one, _Label)]
-    is_open = not all(isinstance(one, _Label) or isinstance(one, type) for one in left)
+    is_open = not all(isinstance(one, _Label | type) for one in left)
     for case in cases:
         taken = [one for one in left if _takes(case, one)]
         if not taken and not (is_open and _may_take(case, left)):
@@ -274,7 +274,7 @@ def some(x: T | None) -> T:
     if type(x) is not StandIn:
         if x is None:
             refuse("some(None) can never succeed", "give it a value that may be there")
-        return cast("T", x)
+        return x
     frame = _frame("some", "elsewhere write `assert x is not None`")
     bound, declared = binding.infer(frame, x, frame.fault)
     rest = shapes.union(one for one in shapes.alternatives(declared) if one is not shapes.NOTHING)

@@ -188,9 +188,10 @@ _REFUSED: Final[tuple[tuple[str, tuple[str, str]], ...]] = (
         ("cannot be negated by `~`", "write not_(x)"),
     ),
     (
-        "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __floordiv__ __rfloordiv__ "
-        "__mod__ __rmod__ __divmod__ __rdivmod__ __pow__ __rpow__ __matmul__ __rmatmul__ __lshift__ __rlshift__ "
-        "__rshift__ __rrshift__ __xor__ __rxor__ __neg__ __pos__ __abs__ __int__ __float__ __complex__ __index__ "
+        "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ "
+        "__floordiv__ __rfloordiv__ __mod__ __rmod__ __divmod__ __rdivmod__ __pow__ __rpow__ "
+        "__matmul__ __rmatmul__ __lshift__ __rlshift__ __rshift__ __rrshift__ __xor__ __rxor__ "
+        "__neg__ __pos__ __abs__ __int__ __float__ __complex__ __index__ "
         "__round__ __trunc__ __floor__ __ceil__",
         _NUMBER,
     ),
@@ -228,7 +229,7 @@ _REFUSED: Final[tuple[tuple[str, tuple[str, str]], ...]] = (
 
 
 def _refusal(what: str, mend: str) -> Callable[..., NoReturn]:
-    def refused(self: StandIn, *arguments: object) -> NoReturn:
+    def refused(self: StandIn, *_: object) -> NoReturn:
         refuse(f"{ref_of(self).text!r} {what}", mend)
 
     return refused

@@ -42,7 +42,10 @@ _MARKS: Final = frozenset(
         typing_extensions.ReadOnly,
     }
 )
-_ALIASES: Final = tuple({typing_extensions.TypeAliasType, getattr(typing, "TypeAliasType", None)} - {None})
+_ALIASES: Final[tuple[type, ...]] = (
+    typing_extensions.TypeAliasType,
+    getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType),
+)
 
 
 def strip(declared: Any) -> Any:
@@ -167,18 +170,24 @@ def _hashable(value: Any) -> bool:
 @functools.lru_cache(maxsize=1024)
 def _fields_of_class(cls: type) -> dict[str, Any]:
     if issubclass(cls, enum.Enum):
-        return {"name": str, "value": union(type(member.value) for member in cls)}
+        members = list(cls)
+        return {"name": str, "value": union(type(cast("object", member.value)) for member in members)}
     if issubclass(cls, BaseModel):
         known = {name: _annotation(info.annotation) for name, info in cls.model_fields.items()}
-    elif dataclasses.is_dataclass(cls) or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
+    elif dataclasses.is_dataclass(cast("Any", cls)) or is_named_tuple(cls):
         known = _hints(cls)
     else:
         return {}
     for ancestor in reversed(cls.__mro__):
         for name, member in vars(ancestor).items():
             if isinstance(member, property | functools.cached_property) and not name.startswith("_"):
-                known[name] = _property_type(member)
+                known[name] = _property_type(cast("Any", member))
     return known
+
+
+def is_named_tuple(cls: Any) -> bool:
+    """Whether a class is a tuple with named fields."""
+    return issubclass(cls, tuple) and hasattr(cast("Any", cls), "_fields")
 
 
 def _annotation(declared: Any) -> Any:

@@ -88,11 +88,11 @@ def _unions(declared: Any, seen: set[Any]) -> Iterator[Any]:
         yield declared
 
 
-def _has_fields(cls: type) -> bool:
-    return (
+def _has_fields(cls: Any) -> bool:
+    return bool(
         issubclass(cls, BaseModel)
         or dataclasses.is_dataclass(cls)
-        or hasattr(cls, "_fields")
+        or shapes.is_named_tuple(cls)
         or typing_extensions.is_typeddict(cls)
     )
 
@@ -104,8 +104,9 @@ def _ambiguity(declared: Any) -> str:
             back = _round_trip(made, sample)
             if not same(sample, back):
                 return (
-                    f"of {shapes.title(declared)} the {type(sample).__name__} {sample!r} would be read back as the "
-                    f"{type(back).__name__} {back!r}; declare one of them, or a model with a field that tells them apart"
+                    f"of {shapes.title(declared)} the {type(sample).__name__} {sample!r} would be read back "
+                    f"as the {type(back).__name__} {back!r}; declare one of them, or a model with a field "
+                    "that tells them apart"
                 )
     return ""
 
@@ -124,9 +125,9 @@ def _samples(member: Any) -> tuple[Any, ...]:
     cls = shapes.class_of(member)
     inner = typing.get_args(member)
     if cls in _SAMPLES:
-        return _SAMPLES[typing.cast("type", cls)]
+        return _SAMPLES[cls]
     if cls in {list, set, frozenset} and inner:
-        return tuple(typing.cast("type", cls)([one]) for one in _samples(inner[0]))
+        return tuple(typing.cast("Any", cls)([one]) for one in _samples(inner[0]))
     if cls is dict and len(inner) == 2 and inner[0] is str:
         return tuple({"key": one} for one in _samples(inner[1]))
     if cls is tuple and inner and ... not in inner:

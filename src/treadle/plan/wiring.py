@@ -8,15 +8,16 @@ as arguments and nothing else of the outer one.  Wrong use of a stand-in raises 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, cast
 
-from treadle.errors import nearest
 from treadle.ids import NodeId
 from treadle.interfaces import Model
 from treadle.plan import binding, shapes
+from treadle.plan.arguments import bound
+from treadle.plan.declared import Blueprint, Declared
 from treadle.plan.parts import (
     DEFAULT,
     Argument,
@@ -25,17 +26,14 @@ from treadle.plan.parts import (
     Case,
     Constant,
     NodeKind,
-    Parameter,
     PlanNode,
     Policies,
     Read,
     Scope,
     Wire,
-    WorkKind,
 )
 from treadle.plan.ref import Ref, StandIn, ref_of, refuse, spell
 from treadle.plan.where import where
-from treadle.values import Codec
 
 _CURRENT: ContextVar[Frame | None] = ContextVar("treadle_wiring", default=None)
 
@@ -49,55 +47,51 @@ _OPERATION_NAMES: Final = {
 }
 
 
-class Declared(Callee, Protocol):
-    """A node object as the recorder sees it."""
+class Prepared:
+    """What every call of one node object in one frame has in common."""
 
-    @property
-    def kind(self) -> WorkKind: ...
+    __slots__ = (
+        "callee",
+        "definition",
+        "faults",
+        "kind",
+        "label",
+        "node",
+        "parameters",
+        "policies",
+        "result",
+        "settings",
+    )
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """What else the kind declares, as JSON data."""
-        ...
-
-    @property
-    def faults(self) -> tuple[str, ...]:
-        """What is wrong with the declaration itself."""
-        ...
-
-    def resolved(self, policies: Policies, model: Model | None) -> Callee:
-        """Give the node with policies that take those around it into account.
-
-        ``model`` is the live object behind ``policies.model`` where the graph was given one.
-        """
-        ...
+    def __init__(self, frame: Frame, node: Declared) -> None:
+        policies = inherit(node.policies, frame.policies)
+        model = frame.model if node.policies.model is None else None
+        self.node = node
+        self.faults = node.faults
+        self.callee: Callee = node if policies is node.policies else node.resolved(policies, model)
+        self.policies = policies
+        self.kind: NodeKind = node.kind
+        self.label = frame.prefix + node.name
+        self.parameters = node.parameters
+        self.settings = node.settings
+        self.result = node.result
+        self.definition = None if self.faults else node.definition
 
 
-class Blueprint(Protocol):
-    """A graph object as the recorder sees it."""
+class Reporter:
+    """Notes faults of one call, each with the parameter it concerns."""
 
-    @property
-    def name(self) -> str: ...
+    __slots__ = ("parameter", "place", "subject", "wiring")
 
-    @property
-    def function(self) -> Callable[..., Any]: ...
+    def __init__(self, wiring: Wiring, subject: str, place: str) -> None:
+        self.wiring = wiring
+        self.subject = subject
+        self.place = place
+        self.parameter = ""
 
-    @property
-    def parameters(self) -> tuple[Parameter, ...]: ...
-
-    @property
-    def result(self) -> Codec[Any]: ...
-
-    @property
-    def policies(self) -> Policies: ...
-
-    @property
-    def live_model(self) -> Model | None:
-        """The model object behind ``policies.model``, where it is one."""
-        ...
-
-    @property
-    def faults(self) -> tuple[str, ...]: ...
+    def __call__(self, text: str) -> None:
+        what = f"{self.parameter!r}: {text}" if self.parameter else text
+        self.wiring.faults.append(f"{self.subject} ({self.place}): {what}")
 
 
 class Wiring:
@@ -148,7 +142,7 @@ class Frame:
         graph: The graph being wired.
     """
 
-    __slots__ = ("_resolved", "graph", "id", "is_active", "model", "outer", "policies", "prefix", "wiring")
+    __slots__ = ("_prepared", "graph", "id", "is_active", "model", "outer", "policies", "prefix", "wiring")
 
     def __init__(self, wiring: Wiring, graph: Blueprint, scope: str = "", outer: Frame | None = None) -> None:
         self.wiring = wiring
@@ -156,44 +150,47 @@ class Frame:
         self.id = scope
         self.prefix = f"{scope}/" if scope else ""
         self.outer = outer
-        self.policies = inherit(graph.policies, outer.policies) if outer else graph.policies
-        self.model = graph.live_model
+        self.policies: Policies = inherit(graph.policies, outer.policies) if outer else graph.policies
+        self.model: Model | None = graph.live_model
         if outer is not None and graph.policies.model is None:
             self.model = outer.model
         self.is_active = False
-        self._resolved: dict[int, tuple[Declared, Callee, Policies]] = {}
+        self._prepared: dict[int, Prepared] = {}
 
     # What nodes and control words record.
 
     def call(self, node: Declared, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> StandIn:
         """Record a call of a node and give the stand-in for its result."""
+        known = self._prepared.get(id(node))
+        if known is None:
+            known = self._prepared[id(node)] = Prepared(self, node)
+        wiring = self.wiring
         place = where()
-        callee, policies = self._resolve(node)
-        node_id = self.wiring.new_id(self.prefix + node.name)
-        if node.faults:
-            for text in node.faults:
-                self.wiring.fault(f"node {node_id!r}", place, text)
-            return self._unknown(node, node_id, policies, place)
-
-        def report(text: str) -> None:
-            self.wiring.fault(f"node {node_id!r}", place, text)
-
-        codec = node.result
-        wire = self.wiring.add(
+        node_id = wiring.new_id(known.label)
+        report = Reporter(wiring, f"node {node_id!r}", place)
+        if known.faults:
+            for text in known.faults:
+                report(text)
+            return self._unknown(node_id, known.kind, place)
+        arguments: list[Argument] = []
+        for parameter, value in bound(known.parameters, args, kwargs, report):
+            report.parameter = parameter.name
+            arguments.append(Argument(parameter.name, binding.bind(self, value, parameter.codec, report)))
+        wire = wiring.add(
             PlanNode(
                 id=node_id,
-                kind=node.kind,
+                kind=known.kind,
                 scope=self.id,
-                definition=node.definition,
-                arguments=self._arguments(node.parameters, args, kwargs, report),
-                policies=policies,
-                settings=node.settings,
+                definition=known.definition,
+                arguments=tuple(arguments),
+                policies=known.policies,
+                settings=known.settings,
                 where=place,
-                callee=callee,
-                codec=codec,
+                callee=known.callee,
+                codec=known.result,
             )
         )
-        return StandIn(Ref(self, wire, (), codec.type))
+        return StandIn(Ref(self, wire, (), known.result.type))
 
     def control(
         self,
@@ -260,20 +257,19 @@ class Frame:
             Scope(id=scope, graph=graph.name, parent=self.id, policies=graph.policies, where=place)
         )
 
-        def report(text: str) -> None:
-            self.wiring.fault(f"subgraph {scope!r}", place, text)
-
+        report = Reporter(self.wiring, f"subgraph {scope!r}", place)
         for text in graph.faults:
             report(text)
         if graph.faults:
-            return self._unknown_value(graph, scope, place)
+            return self._unknown(scope, "do", place)
         inner = Frame(self.wiring, graph, scope, self)
-        given = dict(bound(graph.parameters, args, kwargs, report))
-        for parameter in graph.parameters:
-            if parameter.name in given:
-                binding.check(self, given[parameter.name], parameter.codec, report)
-        inside = {name: binding.move(value, self, inner) for name, value in given.items()}
-        result = inner.run(lambda: graph.function(**inside))
+        inside: dict[str, Any] = {}
+        for parameter, value in bound(graph.parameters, args, kwargs, report):
+            report.parameter = parameter.name
+            binding.check(self, value, parameter.codec, report)
+            inside[parameter.name] = binding.move(value, self, inner)
+        result = inner.run(lambda: cast("object", graph.function(**inside)))
+        report.parameter = "result"
         binding.check(inner, result, graph.result, report)
         return binding.move(result, inner, self, declared=graph.result.type)
 
@@ -384,74 +380,11 @@ class Frame:
             wire = self.wiring.expressions[key] = self.wiring.add(node)
         return wire
 
-    def _arguments(
-        self,
-        parameters: tuple[Parameter, ...],
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        report: Callable[[str], None],
-    ) -> tuple[Argument, ...]:
-        codecs = {parameter.name: parameter.codec for parameter in parameters}
-        return tuple(
-            Argument(
-                name, binding.bind(self, value, codecs[name], lambda text, n=name: report(f"{n!r}: {text}"))
-            )
-            for name, value in bound(parameters, args, kwargs, report)
-        )
-
-    def _resolve(self, node: Declared) -> tuple[Callee, Policies]:
-        known = self._resolved.get(id(node))
-        if known is None:
-            policies = inherit(node.policies, self.policies)
-            inherits = policies is not node.policies
-            model = self.model if node.policies.model is None else None
-            callee: Callee = node.resolved(policies, model) if inherits else node
-            known = self._resolved[id(node)] = (node, callee, policies)
-        return known[1], known[2]
-
-    def _unknown(self, node: Declared, node_id: NodeId, policies: Policies, place: str) -> StandIn:
-        wire = self.wiring.add(
-            PlanNode(id=node_id, kind=node.kind, scope=self.id, policies=policies, where=place)
-        )
+    def _unknown(self, node_id: NodeId, kind: NodeKind, place: str) -> StandIn:
+        """Give a stand-in of which nothing is known, so that one fault does not lead to others."""
+        wire = self.wiring.add(PlanNode(id=node_id, kind=kind, scope=self.id, where=place))
         self.wiring.consumed.add(node_id)
         return StandIn(Ref(self, wire, (), Any))
-
-    def _unknown_value(self, graph: Blueprint, scope: str, place: str) -> StandIn:
-        wire = self.wiring.add(PlanNode(id=NodeId(scope), kind="do", scope=self.id, where=place))
-        self.wiring.consumed.add(wire.node)
-        return StandIn(Ref(self, wire, (), Any))
-
-
-def bound(
-    parameters: tuple[Parameter, ...],
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    report: Callable[[str], None],
-) -> list[tuple[str, Any]]:
-    """Give each argument its parameter's name, in the order of the parameters; tell what does not fit."""
-    positional = [parameter for parameter in parameters if not parameter.keyword_only]
-    if len(args) > len(positional):
-        report(f"takes {len(positional)} positional arguments, not {len(args)}")
-    found = [(parameter.name, value) for parameter, value in zip(positional, args, strict=False)]
-    if len(found) == len(parameters) and not kwargs:
-        return found
-    for name, _ in found:
-        if name in kwargs:
-            report(f"{name!r} is given twice")
-    taken = {name for name, _ in found}
-    for parameter in parameters:
-        name = parameter.name
-        if name in taken:
-            continue
-        if name in kwargs:
-            found.append((name, kwargs[name]))
-        elif parameter.required:
-            report(f"{name!r} is missing")
-    known = [parameter.name for parameter in parameters]
-    for name in kwargs:
-        if name not in known:
-            report(f"there is no parameter {name!r}{nearest(name, known)}")
-    return found
 
 
 def inherit(own: Policies, outer: Policies) -> Policies:
