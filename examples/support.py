@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from support_rehearsal import respond
 
 from treadle import Ask, Budget, Context, Prompt, Retriever, agent, fallback, graph, human, match, tool
-from treadle.budget import Price
+from treadle.models import Price
 from treadle.retrieval import Corpus, Passage, open_index, quote
 from treadle.testing import ScriptedModel
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, cast
 
-from treadle.messages import ModelRequest, ToolCall, ToolResult
+from treadle.models import ModelRequest, ToolCall, ToolResult
 from treadle.testing import call
 
 MARK = "\n\nThe customer writes:\n"
