@@ -211,7 +211,7 @@ async def _tool_results(ctx: Context, spec: AgentSpec, calls: Sequence[ToolCall]
     A failure that the model is not told of is raised when the others have ended: their work is
     paid for, and recorded.
     """
-    tools = {tool.name: tool for tool in spec.tools}
+    tools = {shown.name: tool for shown, tool in zip(spec.tool_specs, spec.tools, strict=True)}
     outcomes: list[ToolResult | TreadleError] = [InternalError("a tool call was never made")] * len(calls)
 
     async def run(index: int, call: ToolCall) -> None:

@@ -27,7 +27,9 @@ def tool_spec(callee: Callee) -> ToolSpec:
     text = inspect.getdoc(getattr(callee, "function", callee)) or ""
     description, notes = _read_docstring(text)
     return ToolSpec(
-        name=callee.name, description=description, parameters=_parameters(callee.parameters, notes)
+        name=_identifier(callee.name),
+        description=description,
+        parameters=_parameters(callee.parameters, notes),
     )
 
 
@@ -97,7 +99,7 @@ def answer_form(codec: Codec[Any]) -> AnswerForm:
     """Decide how an answer of a type is asked for: ``str`` as plain text, all else by a schema."""
     if codec.type is str:
         return AnswerForm(codec=codec, spec=None, is_wrapped=False)
-    name = _output_name(codec.type)
+    name = _identifier(codec.type.__name__) if isinstance(codec.type, type) else _WRAPPED
     schema = codec.schema()
     shared = schema.pop("$defs", {})
     root = _resolved(schema, shared)
@@ -122,10 +124,9 @@ def _resolved(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
     return shared.get(target.rpartition("/")[2], schema) if target else schema
 
 
-def _output_name(declared: object) -> str:
-    """A name for the schema within OpenAI's limits: letters, digits, ``_`` and ``-``, at most 64."""
-    name = declared.__name__ if isinstance(declared, type) else "answer"
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "answer"
+def _identifier(name: str) -> str:
+    """A name within what OpenAI takes for tools and schemas: letters, digits, ``_`` and ``-``, at most 64."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
 
 
 def complaints(error: ValueError) -> str:
