@@ -6,6 +6,7 @@ The one place that imports the outside rooms, inside functions, so that each loa
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from treadle.errors import ConfigurationError, nearest
 from treadle.interfaces import Model
 
 if TYPE_CHECKING:
-    from treadle.interfaces import Index, Store
+    from treadle.interfaces import Index, Store, Tracer
     from treadle.providers.serving import ModelServer
 
 
@@ -77,6 +78,15 @@ def open_index(index: str | Index) -> Index:
     from treadle import retrieval  # noqa: PLC0415 - loads apsw
 
     return retrieval.open_index(index)
+
+
+def open_tracer() -> Tracer | None:
+    """Give what makes spans, where an OpenTelemetry SDK is set up; ``None`` costs nothing."""
+    if "opentelemetry.trace" not in sys.modules and "OTEL_PYTHON_TRACER_PROVIDER" not in os.environ:
+        return None
+    from treadle.tracing import detect  # noqa: PLC0415 - loads on first use
+
+    return detect.open_tracer()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

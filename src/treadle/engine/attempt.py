@@ -1,0 +1,229 @@
+"""One attempt at a node: its timeout, its running seconds, and how it ends.
+
+A user's code is called here and in ``calls.py``; ``except Exception`` stands nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+
+from treadle.engine.activity import Activity, running
+from treadle.engine.calls import Calls
+from treadle.engine.live import Live
+from treadle.engine.money import Account, timed
+from treadle.engine.requests import bind
+from treadle.engine.workspace import Workspace
+from treadle.errors import NodeTimeout, RunError
+from treadle.events import AttemptCancelled, AttemptParked, NodeCompleted
+from treadle.ids import NodeId
+from treadle.interfaces import Span
+from treadle.plan.parts import Callee, PlanNode
+from treadle.scheduler.commands import StartAttempt
+from treadle.values import Payload
+
+Reason = Literal["", "cancelled", "timeout", "parked"]
+
+def plain_runner(
+    index: int,
+    node: NodeId,
+    function: Callable[..., Awaitable[Any]],
+    gather: Callable[[Live], Sequence[Any]],
+    pack: Callable[[Any], Payload],
+) -> Callable[[Live, StartAttempt], Awaitable[None]]:
+    """Make the runner of a node that needs nothing but its arguments: the engine's fast path."""
+
+    async def plain(live: Live, command: StartAttempt) -> None:
+        now = live.now
+        started_at = now()
+        try:
+            value = await function(*gather(live))
+            result = pack(value)
+        except Exception as error:
+            live.attempt_failed(node, command.attempt, started_at, error)
+            return
+        live.values[index] = value
+        live.feed(
+            NodeCompleted(
+                at=now(), node=node, attempt=command.attempt, started_at=started_at, result=result
+            )
+        )
+
+    return plain
+
+
+def choose(workspace: Workspace, index: int) -> tuple[int, Exception | None]:
+    """Compute a choice on values: the case, or -1 and what a comparison or a read raised."""
+    try:
+        return workspace.choose(index), None
+    except Exception as error:  # a user's ``__eq__`` or property may raise anything
+        return -1, error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is the same for all attempts at a node."""
+
+    index: int
+    node: PlanNode
+    callee: Callee
+    scopes: tuple[str, ...] = ()
+
+
+async def run_attempt(live: Live, task: Task, command: StartAttempt) -> None:
+    """Run a node's body with all that its declaration asks for, and feed how it ended."""
+    attempt = Attempt(live, task, command)
+    live.running[task.index] = attempt
+    try:
+        await attempt.run()
+    finally:
+        if live.running.get(task.index) is attempt:
+            del live.running[task.index]
+
+
+class Attempt:
+    """One try at a node.
+
+    Attributes:
+        reason: Why its scope was cancelled by us, if it was.
+        calls: The calls inside it.
+    """
+
+    def __init__(self, live: Live, task: Task, command: StartAttempt) -> None:
+        self.live = live
+        self.task = task
+        self.node: NodeId = task.node.id
+        self.number = command.attempt
+        self.started_at: float = live.now()
+        self.scope = anyio.CancelScope()
+        self.reason: Reason = ""
+        self.span: Span | None = None
+        self.calls = Calls(live, task.node, self.number, self.started_at, park=self._park)
+        self._left = math.inf
+
+    async def run(self) -> None:
+        """Run to an outcome and feed it; never raises what the body raised."""
+        live, error, result = self.live, None, None
+        self.span = live.open_span(self.task.node, self.number, self.started_at)
+        try:
+            with self.scope, self._budgeted() as (activity, accounts):
+                result = await self._perform(activity, accounts)
+        except Exception as raised:
+            error = raised
+        if self.scope.cancelled_caught and not self.reason:
+            self.reason = "timeout"
+        if result is not None and self._counts_late():
+            self._completed(result)
+        elif self.reason == "parked":
+            self._parked()
+        elif self.reason == "cancelled":
+            self._end_span(status="cancelled")
+            live.feed(
+                AttemptCancelled(
+                    at=live.now(), node=self.node, attempt=self.number, started_at=self.started_at
+                )
+            )
+        else:
+            self._failed(self._timed_out(error) if self.reason == "timeout" else error)
+
+    def cancel(self, reason: Reason = "cancelled") -> None:
+        """Stop it; ``run`` then feeds how it ended."""
+        if not self.reason:
+            self.reason = reason
+            self.scope.cancel()
+
+    def _counts_late(self) -> bool:
+        """Whether a body that returned counts: a timed-out one does not, unless it acted for good."""
+        return self.reason != "timeout" or self.task.callee.policies.effect == "once"
+
+    @contextmanager
+    def _budgeted(self) -> Iterator[tuple[Activity, tuple[Account, ...]]]:
+        """Count running seconds, and stop the attempt when its own or an account's are used up."""
+        path = self.live.accounts.path(self.node)
+        meters = timed(path)
+        limits = [left for account in meters if (left := account.seconds_left(self.started_at)) is not None]
+        timeout = self.task.node.policies.timeout
+        self._left = min([*limits, math.inf if timeout is None else timeout])
+        with running(meters, self.live.services.clock, self._pause) as activity:
+            self._pause(False)
+            yield activity, path
+
+    def _pause(self, waits: bool) -> None:  # noqa: FBT001 - the form of the callback
+        """Stop the timeout while the attempt only waits, and let it go on after."""
+        if self._left == math.inf:
+            return
+        now = anyio.current_time()
+        if waits:
+            self._left = self.scope.deadline - now
+            self.scope.deadline = math.inf
+        else:
+            self.scope.deadline = now + max(0.0, self._left)
+
+    async def _perform(self, activity: Activity, accounts: tuple[Account, ...]) -> Payload:
+        callee, live = self.task.callee, self.live
+        arguments = bind(callee, (), live.workspace.arguments(self.task.node))
+        body = self.calls.open(activity, accounts, span=self.span)
+        with self.span.current() if self.span is not None else nullcontext():
+            if callee.policies.effect == "once":
+                value = await self.calls.perform_once(body, callee, arguments)
+            else:
+                value = await callee.perform(body, arguments)
+        body.check_all_claimed()
+        result = callee.result.pack(value)
+        live.values[self.task.index] = value
+        return result
+
+    def _park(self) -> None:
+        self.cancel("parked")
+
+    def _completed(self, result: Payload) -> None:
+        self._end_span()
+        self.live.feed(
+            NodeCompleted(
+                at=self.live.now(),
+                node=self.node,
+                attempt=self.number,
+                started_at=self.started_at,
+                result=result,
+            )
+        )
+
+    def _parked(self) -> None:
+        self._end_span(status="waiting")
+        self.live.feed(
+            AttemptParked(
+                at=self.live.now(),
+                node=self.node,
+                attempt=self.number,
+                questions=tuple(sorted(self.calls.questions)),
+            )
+        )
+
+    def _timed_out(self, error: Exception | None) -> Exception:
+        seconds = self.live.now() - self.started_at
+        late = NodeTimeout(
+            f"node {self.node!r} (attempt {self.number}) was stopped after {seconds:.2f} s; raise its timeout "
+            "or Budget(seconds=...), or give it less to do",
+            run_id=self.live.run_id,
+            node=self.node,
+            attempt=self.number,
+        )
+        late.__cause__ = error
+        return late
+
+    def _failed(self, error: Exception | None) -> None:
+        if error is None:
+            error = RunError(f"node {self.node!r} ended without a result")
+        self._end_span(error=error)
+        self.live.attempt_failed(
+            self.node, self.number, self.started_at, error, ended_by=self.calls.ended_by(error)
+        )
+
+    def _end_span(self, *, error: BaseException | None = None, status: str = "") -> None:
+        if self.span is not None:
+            self.live.end_span(self.span, error=error, status=status)

@@ -1,0 +1,317 @@
+"""``Body``: what a node's code sees as ``ctx``, and the identity of every call it makes."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
+
+from treadle.engine.activity import Activity
+from treadle.engine.live import Live
+from treadle.engine.money import Account
+from treadle.engine.records import AttemptRecords, Identity, StepRecord
+from treadle.engine.requests import Conversations, as_callee, bind, definition_digest, pack_arguments
+from treadle.engine.turns import Turns
+from treadle.errors import TreadleError
+from treadle.events import Progress, StepClaimed, StepCompleted, StepStarted
+from treadle.ids import NodeId, RunId, StepId
+from treadle.interfaces import Index, Span
+from treadle.messages import ModelRequest
+from treadle.plan.parts import Callee
+from treadle.values import JSON, Payload, canonical, digest
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Maker(Protocol):
+    """What a body needs of the attempt it belongs to.
+
+    Attributes:
+        records: All calls of the attempt; ``past`` those that had ended when it began here, by body.
+    """
+
+    live: Live
+    node: NodeId
+    number: int
+    started_at: float
+    records: AttemptRecords
+    past: Mapping[str, list[StepRecord]]
+    conversations: Conversations
+
+    async def make(self, call: Call) -> Any:
+        """Run a call that has no recorded outcome, and record how it ends."""
+        ...
+
+    async def ask(self, body: Body, question: Any) -> Any: ...
+
+    def failed(self, record: StepRecord) -> TreadleError:
+        """The error of a call whose failure is recorded."""
+        ...
+
+
+class Call:
+    """One call that a body is making.
+
+    Attributes:
+        record: What the history has of it: that it was begun, or is in doubt; ``None`` for a new one.
+        asks: Whether it is a question to a person that waits for its answer.
+        inner: The body of the callee, where it has begun.
+    """
+
+    __slots__ = ("arguments", "asks", "body", "callee", "identity", "inner", "key", "record", "step")
+
+    def __init__(
+        self, body: Body, callee: Callee, arguments: Mapping[str, Any], step: StepId, identity: Identity
+    ) -> None:
+        self.body = body
+        self.callee = callee
+        self.arguments = arguments
+        self.step = step
+        self.identity = identity
+        self.record: StepRecord | None = None
+        self.asks = False
+        self.inner: Body | None = None
+        self.key = idempotency_key(body.run_id, body.maker.node, step, identity)
+
+
+class _Asking:
+    """A question that a body waits for."""
+
+    asks = True
+    inner = None
+
+
+def idempotency_key(run_id: RunId, node: NodeId, step: StepId, identity: Identity) -> str:
+    """A key for the outside world: the same for the same call of a run, whatever attempt makes it."""
+    return digest(canonical([run_id, node, step, identity.definition, identity.inputs]))[:32]
+
+
+class Body:
+    """One run of a body: a node's own, or that of a call inside it.  Implements ``Context``.
+
+    Args:
+        maker: The attempt.
+        path: The step this body belongs to; ``""`` for the node's own.
+        activity: Whether it runs or waits.
+        accounts: The accounts above what it spends.
+        key: Its idempotency key.
+        is_once: Whether it, or a body around it, must never be silently repeated.
+    """
+
+    __slots__ = (
+        "_counts", "_turns", "accounts", "activity", "calls", "is_once", "key", "maker", "path", "span",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        maker: Maker,
+        path: str,
+        *,
+        activity: Activity,
+        accounts: tuple[Account, ...],
+        key: str,
+        span: Span | None = None,
+        is_once: bool = False,
+    ) -> None:
+        self.maker = maker
+        self.path = path
+        self.activity = activity
+        self.accounts = accounts
+        self.key = key
+        self.span = span
+        self.is_once = is_once
+        self.calls: set[Call | _Asking] = set()
+        self._counts: Counter[str] = Counter()
+        past = maker.past.get(path)
+        self._turns = None if past is None else Turns(past, self._is_busy)
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.path}/" if self.path else ""
+
+    def _is_busy(self) -> bool:
+        return bool(self.calls)
+
+    def only_asks(self) -> bool:
+        """Whether every call under way waits for a person, and there is one."""
+        return bool(self.calls) and all(
+            call.asks or (call.inner is not None and call.inner.only_asks()) for call in self.calls
+        )
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Around a wait of this body for a person."""
+        question = _Asking()
+        self.calls.add(question)
+        try:
+            yield
+        finally:
+            self.calls.discard(question)
+
+    def check_all_claimed(self) -> None:
+        """Raise ``HistoryMismatch`` where the body ended without repeating all it did before."""
+        if self._turns is not None:
+            self._turns.check_all_claimed()
+
+    # -- Context -----------------------------------------------------------------------------------
+
+    @property
+    def run_id(self) -> RunId:
+        """The run this body belongs to."""
+        return self.maker.live.run_id
+
+    @property
+    def attempt(self) -> int:
+        """Which try at the node this is, counted from 1."""
+        return self.maker.number
+
+    @property
+    def idempotency_key(self) -> str:
+        """A key for the outside world: the same whenever this very call is made again."""
+        return self.key
+
+    @property
+    def random(self) -> random.Random:
+        """Chance that comes out the same at every resume."""
+        seed = f"{self.maker.live.seed}:{self.maker.node}:{self.maker.number}:{self.path}"
+        return random.Random(seed)  # noqa: S311 - repeatable on purpose, not for secrets
+
+    def now(self) -> datetime:
+        """The time as this body first saw it."""
+        maker = self.maker
+        step = self.numbered("now")
+        noted = maker.live.histories.noted.get((maker.node, maker.number, step))
+        at = maker.live.now() if noted is None else float(noted.json())
+        if noted is None:
+            maker.live.record(
+                StepCompleted(
+                    at=at,
+                    node=maker.node,
+                    attempt=maker.number,
+                    step=step,
+                    started_at=at,
+                    result=JSON.pack(at),
+                )
+            )
+        return datetime.fromtimestamp(at, UTC)
+
+    def progress(self, message: str, fraction: float | None = None) -> None:
+        """Tell people how far the body is."""
+        maker = self.maker
+        maker.live.record(
+            Progress(
+                at=maker.live.now(),
+                node=maker.node,
+                attempt=maker.number,
+                message=message,
+                fraction=fraction,
+            )
+        )
+
+    def resource(self, kind: type[R]) -> R:
+        """Give the engine's resource of a type."""
+        return self.maker.live.services.resource(kind)
+
+    async def index(self, index: str | Index) -> Index:
+        """Give an index by path, opened once for the engine."""
+        return self.maker.live.services.index(index)
+
+    async def step(self, node: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call another node as a recorded step."""
+        callee = as_callee(node)
+        return cast("R", await self.call(callee, bind(callee, args, kwargs)))
+
+    async def ask(self, question: Any) -> Any:
+        """Ask a person, and wait for the answer outside memory."""
+        return await self.maker.ask(self, question)
+
+    # -- calls -------------------------------------------------------------------------------------
+
+    async def call(self, callee: Callee, arguments: Mapping[str, Any]) -> Any:
+        """Make a call, or give what its record says."""
+        definition = definition_digest(callee.definition)
+        payload = self._written(callee, definition, arguments)
+        name = callee.name.replace("/", "~")
+        step = self.numbered(f"{name}#{payload.digest[:10]}")
+        call = Call(self, callee, arguments, step, Identity(definition, payload.digest))
+        if self._turns is not None:
+            if self._turns.is_recorded(step):
+                return self._outcome(callee, await self._turns.claim(step, step))
+            await self._turns.enter(definition, step)
+        return await self.begin(call, payload)
+
+    async def begin(self, call: Call, payload: Payload) -> Any:
+        """Make a call whose turn has come: from a claimed record, or for real."""
+        call.record = self.maker.records.steps.get(call.step)
+        if call.record is not None and call.record.has_ended:
+            return self._outcome(call.callee, call.record)
+        if call.record is None:
+            claimed = self._claim(call)
+            if claimed is not None:
+                return self._outcome(call.callee, claimed)
+            self._record_start(call, payload)
+            call.record = self.maker.live.claims.doubt(call.identity, self.maker.node, call.step)
+        return await self.maker.make(call)
+
+    def numbered(self, name: str) -> StepId:
+        """A path for a call: the count tells equal calls of one body apart."""
+        number = self._counts[name]
+        self._counts[name] += 1
+        return StepId(f"{self._prefix}{name}:{number}")
+
+    def _written(self, callee: Callee, definition: str, arguments: Mapping[str, Any]) -> Payload:
+        request = arguments.get("request")
+        if callee.definition.kind == "model" and isinstance(request, ModelRequest):
+            return self.maker.conversations.pack(definition, request)
+        return pack_arguments(callee, arguments)
+
+    def _outcome(self, callee: Callee, record: StepRecord) -> Any:
+        if record.result is not None:
+            return callee.result.unpack(record.result)
+        raise self.maker.failed(record)
+
+    def _claim(self, call: Call) -> StepRecord | None:
+        maker = self.maker
+        found = maker.live.claims.take(call.identity, maker.node, call.step)
+        if found is None:
+            return None
+        maker.live.record(
+            StepClaimed(
+                at=maker.live.now(),
+                node=maker.node,
+                attempt=maker.number,
+                step=call.step,
+                from_node=found.node,
+                from_attempt=found.attempt,
+                from_step=found.step,
+                callee=found.callee,
+                definition=found.identity.definition,
+                input_digest=found.identity.inputs,
+                result=found.result,
+                failure=found.failure,
+            )
+        )
+        return found
+
+    def _record_start(self, call: Call, payload: Payload) -> None:
+        maker, callee = self.maker, call.callee
+        once = callee.policies.effect == "once"
+        maker.live.record(
+            StepStarted(
+                at=maker.live.now(),
+                node=maker.node,
+                attempt=maker.number,
+                step=call.step,
+                callee=callee.name,
+                callee_kind=callee.definition.kind,
+                definition=call.identity.definition,
+                input_digest=call.identity.inputs,
+                arguments=payload,
+                once=once,
+                idempotency_key=call.key if once else "",
+            )
+        )

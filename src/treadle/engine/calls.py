@@ -1,0 +1,394 @@
+"""The calls inside one attempt: made for real, recorded, retried, settled where they are in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from treadle.engine import people
+from treadle.engine.activity import Activity
+from treadle.engine.body import Body, Call, idempotency_key
+from treadle.engine.failures import error_of, failure_of
+from treadle.engine.live import Live
+from treadle.engine.money import Account
+from treadle.engine.paid import PROVIDER_RETRY, Counted, call_model
+from treadle.engine.paid import Call as ModelStep
+from treadle.engine.records import Identity, StepRecord, by_body
+from treadle.engine.requests import Conversations, definition_digest, pack_arguments
+from treadle.errors import InDoubt, InternalError, NodeTimeout, TreadleError
+from treadle.events import Event, Failure, MoneySettled, StepCompleted, StepFailed
+from treadle.ids import NodeId, QuestionId, StepId
+from treadle.interfaces import Span
+from treadle.messages import ModelRequest, ModelResponse
+from treadle.nodes.agent_loop import ModelCall
+from treadle.plan.parts import Callee, PlanNode
+from treadle.retry import Retry
+from treadle.values import Payload
+
+NODE: Final = StepId("")
+"""The step of a node whose body is itself the recorded call."""
+
+
+class Calls:
+    """The calls of one attempt.
+
+    Args:
+        park: Unwinds the attempt, whose calls all wait for people.
+
+    Attributes:
+        records: All calls of the attempt; ``past`` those that had ended when it began here, by body.
+        questions: What its calls wait for.
+    """
+
+    def __init__(
+        self, live: Live, planned: PlanNode, number: int, started_at: float, *, park: Callable[[], None]
+    ) -> None:
+        self.live = live
+        self.planned = planned
+        self.node: NodeId = planned.id
+        self.number = number
+        self.started_at = started_at
+        self.records = live.histories.of(self.node, number)
+        self.past: Mapping[str, list[StepRecord]] = by_body(self.records.steps.values())
+        self.conversations = Conversations()
+        self.counted = Counted()
+        self.questions: set[QuestionId] = set()
+        self._park = park
+        self._changed = anyio.Event()
+        self._raised: list[tuple[BaseException, StepId]] = []
+        self._root: Body | None = None
+
+    def open(self, activity: Activity, accounts: tuple[Account, ...], *, span: Span | None) -> Body:
+        """The body of the node itself."""
+        key = idempotency_key(self.live.run_id, self.node, NODE, Identity("", ""))
+        self._root = Body(self, "", activity=activity, accounts=accounts, key=key, span=span)
+        return self._root
+
+    async def perform_once(self, body: Body, callee: Callee, arguments: Mapping[str, Any]) -> Any:
+        """Run a node whose body is itself a call that is never silently repeated."""
+        payload = pack_arguments(callee, arguments)
+        identity = Identity(definition_digest(callee.definition), payload.digest)
+        return await body.begin(Call(body, callee, arguments, NODE, identity), payload)
+
+    def ended_by(self, error: BaseException | None) -> StepId | None:
+        """The call whose failure an error is, or came from; ``None`` where the body itself raised."""
+        steps = {id(raised): step for raised, step in self._raised}
+        seen: set[int] = set()
+        stack = [error]
+        while stack:
+            current = stack.pop()
+            if current is None or id(current) in seen:
+                continue
+            if id(current) in steps:
+                return steps[id(current)]
+            seen.add(id(current))
+            if isinstance(current, BaseExceptionGroup):
+                stack.extend(current.exceptions)
+            stack += [current.__context__, current.__cause__]
+        return None
+
+    def failed(self, record: StepRecord) -> TreadleError:
+        """The error of a call whose failure is recorded."""
+        if record.failure is None:
+            raise InternalError(f"call {record.step!r} has no outcome; please report this")
+        error = error_of(record.failure, run_id=self.live.run_id)
+        self._raised.append((error, record.step))
+        return error
+
+    # -- making a call -------------------------------------------------------------------------------
+
+    async def make(self, call: Call) -> Any:
+        """Run a call that has no recorded outcome, and record how it ends."""
+        body = call.body
+        body.calls.add(call)
+        try:
+            with body.activity.call() as activity:
+                call.inner = self._inner(call, activity)
+                if call.record is not None and call.record.once:
+                    return await self._settle_doubt(call)
+                return await self._run(call)
+        finally:
+            body.calls.discard(call)
+            self.wake()
+
+    def _inner(self, call: Call, activity: Activity) -> Body:
+        body, policies = call.body, call.callee.policies
+        accounts = body.accounts
+        if policies.budget is not None and call.step != NODE:
+            accounts = self.live.accounts.nested(accounts, self.node, call.step, policies.budget)
+        return Body(
+            self,
+            call.step,
+            activity=activity,
+            accounts=accounts,
+            key=call.key,
+            span=self._open_span(call),
+            is_once=body.is_once or policies.effect == "once",
+        )
+
+    async def _run(self, call: Call) -> Any:
+        """Run a call for real, and record its outcome."""
+        once = call.callee.policies.effect == "once"
+        started_at = self.live.now()
+        if once:
+            await self.live.log.flush()
+        try:
+            value, result, settled = await self._outcome(call)
+        except InDoubt:
+            raise
+        except Exception as error:
+            if once and not self._did_not_happen(call, error):
+                self._record_doubt(call, started_at, failure_of(error, node=self.node, attempt=self.number))
+                return await self._settle_doubt(call)
+            raise self._record_failure(call, started_at, error) from error
+        except BaseException:
+            if once:
+                self._record_doubt(call, started_at, _cut_off(self.node, self.number))
+            _end(call, self.live, status="cancelled")
+            raise
+        _end(call, self.live)
+        self._record_result(call, started_at, result, settled)
+        return value
+
+    async def _outcome(self, call: Call) -> tuple[Any, Payload, list[Event]]:
+        if isinstance(call.callee, ModelCall):
+            desk = _Desk(self, call)
+            response = await self._ask_model(call, call.callee, desk)
+            return response, call.callee.result.pack(response), desk.kept
+        value = await self._with_retries(call)
+        return value, call.callee.result.pack(value), []
+
+    async def _with_retries(self, call: Call) -> Any:
+        retry = call.callee.policies.retry if call.step != NODE else None
+        tries = 1
+        while True:
+            try:
+                return await self._within_timeout(call)
+            except Exception as error:
+                wait = self._wait_before_again(call, retry, tries, error)
+                if wait is None:
+                    raise
+            with call.body.activity.waiting():
+                await self.live.services.clock.sleep_until(self.live.now() + wait)
+            tries += 1
+
+    def _wait_before_again(
+        self, call: Call, retry: Retry | None, tries: int, error: Exception
+    ) -> float | None:
+        """Seconds to wait before a call is tried again; ``None`` where it is not."""
+        if retry is None or tries >= retry.attempts:
+            return None
+        failure = failure_of(error, node=self.node, attempt=self.number)
+        if not failure.takeable or not retry.matches(failure.types, retryable=failure.retryable):
+            return None
+        if call.callee.policies.effect == "once" and not retry.on:
+            return None
+        return retry.delay(tries, seed=f"{self.live.seed}:{self.node}:{call.step}")
+
+    async def _within_timeout(self, call: Call) -> Any:
+        callee, inner = call.callee, call.inner
+        if inner is None:
+            raise InternalError(f"call {call.step!r} was run before it had a body; please report this")
+        timeout = callee.policies.timeout if call.step != NODE else None
+        late = anyio.CancelScope() if timeout is None else anyio.move_on_after(timeout)
+        value = None
+        with late, _current(inner.span):
+            value = await callee.perform(inner, call.arguments)
+        if late.cancelled_caught:
+            raise NodeTimeout(
+                f"{callee.name!r}, called in node {self.node!r}, took longer than its {timeout:g} s",
+                run_id=self.live.run_id,
+                node=self.node,
+                attempt=self.number,
+            )
+        inner.check_all_claimed()
+        return value
+
+    async def _ask_model(self, call: Call, callee: ModelCall, desk: _Desk) -> ModelResponse:
+        live = self.live
+        request: ModelRequest = call.arguments["request"]
+        model = await live.services.model(callee.policies.model or callee.model, live.graph)
+        response = await call_model(
+            desk,
+            ModelStep(
+                node=self.node,
+                attempt=self.number,
+                step=call.step,
+                model=model,
+                accounts=call.inner.accounts if call.inner is not None else (),
+                retry=callee.policies.retry or PROVIDER_RETRY,
+                seed=live.seed,
+                min_output=callee.min_output,
+                known=self.counted.known(model, request),
+                requests=live.requests_made.get((self.node, self.number, call.step), 0),
+                span=call.body.span,
+            ),
+            request,
+        )
+        self.counted.add(model, request, response)
+        return response
+
+    # -- what is recorded ----------------------------------------------------------------------------
+
+    def _record_result(self, call: Call, started_at: float, result: Payload, settled: list[Event]) -> None:
+        self.live.record(
+            *settled,
+            StepCompleted(
+                at=self.live.now(),
+                node=self.node,
+                attempt=self.number,
+                step=call.step,
+                started_at=started_at,
+                result=result,
+            ),
+        )
+
+    def _record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
+        failure = failure_of(error, node=self.node, attempt=self.number)
+        _end(call, self.live, error=error)
+        self._record_failed(call, started_at, failure, in_doubt=False)
+        shown = error_of(failure, run_id=self.live.run_id, cause=error)
+        self._raised.append((shown, call.step))
+        return shown
+
+    def _record_doubt(self, call: Call, started_at: float, failure: Failure) -> None:
+        self._record_failed(call, started_at, failure, in_doubt=True)
+
+    def _record_failed(self, call: Call, started_at: float, failure: Failure, *, in_doubt: bool) -> None:
+        self.live.record(
+            StepFailed(
+                at=self.live.now(),
+                node=self.node,
+                attempt=self.number,
+                step=call.step,
+                started_at=started_at,
+                failure=failure,
+                in_doubt=in_doubt,
+            )
+        )
+
+    def _did_not_happen(self, call: Call, error: Exception) -> bool:
+        """Whether an error is declared to mean that a ``once`` call did nothing."""
+        retry = call.callee.policies.retry
+        if retry is None or not retry.on:
+            return False
+        failure = failure_of(error, node=self.node, attempt=self.number)
+        return retry.matches(failure.types, retryable=False)
+
+    # -- in doubt ------------------------------------------------------------------------------------
+
+    async def _settle_doubt(self, call: Call) -> Any:
+        """Go on with a call that began and whose outcome nobody recorded, as its policy says."""
+        policy = call.callee.policies.in_doubt
+        if policy == "retry":
+            return await self._run(call)
+        if policy == "fail":
+            raise self._doubt(call)
+        answer = await people.ask_about_doubt(self, call)
+        if answer.outcome == "run_again":
+            return await self._run(call)
+        started_at = self.live.now()
+        if answer.outcome == "did_not_happen":
+            error = people.DidNotHappen(f"{call.callee.name!r} did not happen: a person said so")
+            raise self._record_failure(call, started_at, error)
+        value = call.callee.result.adapter.validate_python(answer.result)
+        self._record_result(call, started_at, call.callee.result.pack(value), [])
+        return value
+
+    def _doubt(self, call: Call) -> InDoubt:
+        return InDoubt(
+            f"{call.callee.name!r}, called in node {self.node!r}, began and nobody recorded how it ended; find "
+            f"out under its idempotency key {call.key}, or declare @tool(in_doubt='ask')",
+            step=call.step,
+            idempotency_key=call.key,
+            run_id=self.live.run_id,
+            node=self.node,
+        )
+
+    # -- people --------------------------------------------------------------------------------------
+
+    async def ask(self, body: Body, question: Any) -> Any:
+        """Ask a person from a body."""
+        return await people.ask(self, body, question)
+
+    def wake(self) -> None:
+        """Let those who wait for people look again: an answer came, or another call ended."""
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    async def wait_for_people(self) -> None:
+        """Return when something changed; unwinds the attempt once all its calls wait for people.
+
+        Two passes through the event loop come first, so that a body whose other branch has just been
+        given a result can make its next call.
+        """
+        changed = self._changed
+        await checkpoint()
+        await checkpoint()
+        if self._root is not None and self._root.only_asks() and not changed.is_set():
+            self._park()
+        await changed.wait()
+
+    # -- spans ---------------------------------------------------------------------------------------
+
+    def _open_span(self, call: Call) -> Span | None:
+        around = call.body.span
+        if around is None or call.step == NODE or isinstance(call.callee, ModelCall):
+            return around
+        return around.step(
+            kind=call.callee.definition.kind, name=call.callee.name, step=call.step, at=self.live.now()
+        )
+
+
+class _Desk:
+    """What a paid model call needs, for one step: a settlement is kept back until the step's result
+    can be appended with it, in one transaction."""
+
+    def __init__(self, calls: Calls, call: Call) -> None:
+        self._calls = calls
+        self._call = call
+        self.clock = calls.live.services.clock
+        self.kept: list[Event] = []
+
+    def record(self, *events: Event) -> None:
+        """Append events, or keep the settlement of an answered request for the step's result."""
+        for event in events:
+            if isinstance(event, MoneySettled) and event.outcome == "completed":
+                self.kept.append(event)
+            else:
+                self._calls.live.record(event)
+
+    async def flush(self) -> None:
+        """Return when all that was recorded is safe."""
+        await self._calls.live.log.flush()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around a wait for money or between requests."""
+        return self._call.body.activity.waiting()
+
+
+def _cut_off(node: NodeId, number: int) -> Failure:
+    return Failure(
+        types=("treadle.errors.InDoubt",),
+        message="the call was cut off before it returned",
+        node=node,
+        attempt=number,
+        retryable=False,
+        takeable=False,
+    )
+
+
+@contextmanager
+def _current(span: Span | None) -> Iterator[None]:
+    with span.current() if span is not None else nullcontext():
+        yield
+
+
+def _end(call: Call, live: Live, *, error: BaseException | None = None, status: str = "") -> None:
+    inner = call.inner
+    if inner is not None and inner.span is not None and inner.span is not call.body.span:
+        live.end_span(inner.span, error=error, status=status)

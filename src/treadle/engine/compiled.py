@@ -1,0 +1,121 @@
+"""A plan with its policies compiled into one runner for each work node, once for all runs.
+
+A node that declares no timeout, context or effect, in an engine without a tracer, is run by
+``attempt.plain_runner``, which pays for none of them; all else goes through ``attempt.run_attempt``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from treadle.engine.attempt import Task, plain_runner, run_attempt
+from treadle.engine.workspace import UNSET
+from treadle.errors import PlanError
+from treadle.plan.parts import WORK, Callee, PlanNode, Wire
+from treadle.plan.plan import Plan
+from treadle.scheduler.commands import StartAttempt
+from treadle.scheduler.program import Program, compile_plan
+
+if TYPE_CHECKING:
+    from treadle.engine.attempt import Live
+
+Runner = Callable[["Live", StartAttempt], Awaitable[None]]
+_INDIRECT: Final = frozenset({"when", "match", "and", "or", "fallback", "do"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What an engine keeps of a plan: its program, and a runner for each vertex that is work."""
+
+    plan: Plan
+    program: Program
+    runners: tuple[Runner | None, ...]
+
+
+def compile_runners(plan: Plan, *, traced: bool = False) -> Compiled:
+    """Compile a plan, or give what it was compiled to before."""
+    memo = "engine.traced" if traced else "engine"
+    found: Compiled | None = plan.memo.get(memo)
+    if found is None:
+        program = compile_plan(plan)
+        runners = (_runner(plan, program, node, traced=traced) for node in plan.nodes)
+        found = plan.memo[memo] = Compiled(plan=plan, program=program, runners=(*runners, None))
+    return found
+
+
+def _runner(plan: Plan, program: Program, node: PlanNode, *, traced: bool) -> Runner | None:
+    if node.kind not in WORK:
+        return None
+    callee = node.callee
+    if callee is None:
+        raise PlanError(f"node {node.id!r} has no code: a plan read from a document cannot run; use its graph")
+    index = program.index[node.id]
+    if not traced and callee.plain is not None and _pays_for_nothing(plan, node):
+        function = _positional(callee.plain, [argument.name for argument in node.arguments])
+        return plain_runner(index, node.id, function, _gatherer(plan, program, node), callee.result.pack)
+    task = Task(index=index, node=node, callee=callee, scopes=_scopes_above(plan, node))
+
+    async def general(live: Live, command: StartAttempt) -> None:
+        await run_attempt(live, task, command)
+
+    return general
+
+
+def _pays_for_nothing(plan: Plan, node: PlanNode) -> bool:
+    policies = node.policies
+    budgets = [plan.policies.budget, policies.budget, *(scope.policies.budget for scope in plan.scopes)]
+    timed = any(budget is not None and budget.seconds is not None for budget in budgets)
+    return policies.timeout is None and policies.effect == "repeatable" and not timed
+
+
+def _scopes_above(plan: Plan, node: PlanNode) -> tuple[str, ...]:
+    """Ids of the scopes a node stands in, outermost first."""
+    parents = {scope.id: scope.parent for scope in plan.scopes}
+    found: list[str] = []
+    scope = node.scope
+    while scope:
+        found.append(scope)
+        scope = parents[scope]
+    return tuple(reversed(found))
+
+
+def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
+    """A function that takes the arguments of these names by position."""
+    parameters = inspect.signature(function).parameters
+    takes = [name for name, p in parameters.items() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if takes[: len(names)] == list(names):
+        return function
+
+    def by_name(*values: Any) -> Any:
+        return function(**dict(zip(names, values, strict=True)))
+
+    return by_name
+
+
+def _gatherer(plan: Plan, program: Program, node: PlanNode) -> Callable[[Live], Sequence[Any]]:
+    """Give a function from a run to a node's arguments, in order."""
+    bindings = [argument.binding for argument in node.arguments]
+    indices = [
+        program.index[b.node]
+        for b in bindings
+        if isinstance(b, Wire) and plan.by_id[b.node].kind not in _INDIRECT
+    ]
+    if len(indices) < len(bindings):
+        return lambda live: [live.workspace.resolve(binding) for binding in bindings]
+    if len(indices) == 1:
+        only = indices[0]
+
+        def single(live: Live) -> Sequence[Any]:
+            value = live.values[only]
+            return (value if value is not UNSET else live.workspace.value(only),)
+
+        return single
+
+    def direct(live: Live) -> Sequence[Any]:
+        values = live.values
+        return [v if (v := values[i]) is not UNSET else live.workspace.value(i) for i in indices]
+
+    return direct

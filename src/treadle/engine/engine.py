@@ -1,0 +1,568 @@
+"""``Engine``: starts runs, takes them up again, hands them answers; ``run`` for one in memory.
+
+Each run under way is one task of the engine's group.  A run that waits for people is none: it stands
+in the store alone, until an answer brings it back.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from weakref import WeakValueDictionary
+
+import anyio
+from anyio.abc import TaskGroup
+from pydantic_core import to_json
+from typing_extensions import Self
+
+from treadle import compose, forms
+from treadle.budget import Budget
+from treadle.engine.clock import SystemClock
+from treadle.engine.compiled import compile_runners
+from treadle.engine.failures import error_of
+from treadle.engine.loop import RunLoop
+from treadle.engine.purse import Purse
+from treadle.engine.services import EngineServices
+from treadle.engine.taking_up import Past, past, rebuild
+from treadle.engine.tracked import AT_REST, FINAL, Status, Tracked
+from treadle.errors import (
+    ConfigurationError,
+    NodeFailed,
+    OwnedElsewhere,
+    QuestionError,
+    RunCancelled,
+    RunError,
+    RunExists,
+    RunWaiting,
+    StoreError,
+    TreadleError,
+    nearest,
+)
+from treadle.events import CancelRequested, Event, QuestionAnswered, Recorded, RunEnded, RunStarted
+from treadle.ids import NodeId, QuestionId, RunId, new_run_id
+from treadle.interfaces import Clock, Question, Request, RunLog, RunSpan, Store
+from treadle.nodes.graph import Graph
+from treadle.values import Payload, parse
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+POLL_SECONDS: Final = 0.25
+"""How often a shared store is asked for answers and cancellations from other processes."""
+
+_OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
+
+
+class RunHandle(Generic[R]):
+    """A run, as the process that started or resumed it sees it.
+
+    It stays valid while the run waits for people, and after the run has ended.
+    """
+
+    def __init__(self, engine: Engine, tracked: Tracked, graph: Graph[..., R]) -> None:
+        self._engine = engine
+        self._tracked = tracked
+        self._graph = graph
+
+    @property
+    def id(self) -> RunId:
+        """The run's id."""
+        return RunId(self._tracked.run_id)
+
+    @property
+    def status(self) -> Status:
+        """``pending``, ``running``, ``waiting``, ``completed``, ``failed`` or ``cancelled``."""
+        return self._tracked.status
+
+    async def result(self) -> R:
+        """Give the run's result, waiting for it, and for people, as long as it takes.
+
+        Cancelling the caller leaves the run alone.
+
+        Raises:
+            NodeFailed: A node's own code raised; the original error is the cause.
+            RunError, ProviderError: Another reason the run failed, by its own class.
+            RunCancelled: Somebody cancelled it.
+            StoreError: This process lost the run; what is recorded is intact, resume it.
+        """
+        tracked = self._tracked
+        while tracked.status not in FINAL and not tracked.is_lost:
+            await tracked.wait_change()
+        if tracked.error is not None:
+            raise tracked.error
+        return cast("R", tracked.value)
+
+    async def settled(self) -> Status:
+        """Return once the run has ended or waits for people, and say which."""
+        tracked = self._tracked
+        while tracked.status not in AT_REST and not tracked.is_lost:
+            await tracked.wait_change()
+        return tracked.status
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Ids of the questions the run waits for, while it waits."""
+        return self._tracked.questions
+
+    async def events(self, after: int = 0) -> AsyncIterator[Recorded]:
+        """Give the run's events as they are recorded, from one on, until it ends.
+
+        Args:
+            after: The ``seq`` of the last event that is known already.
+        """
+        store = self._engine.store
+        while True:
+            for recorded in await store.read(self.id, after=after):
+                after = recorded.seq
+                yield recorded
+                if isinstance(recorded.event, RunEnded):
+                    return
+            await store.changed(self.id, after=after)
+
+    async def history(self) -> list[Recorded]:
+        """Give all events recorded so far."""
+        await self._engine.flush(self.id)
+        return await self._engine.store.read(self.id)
+
+    async def cancel(self, *, by: str = "", reason: str = "") -> None:
+        """Ask for the run to be cancelled; return once that is safely recorded."""
+        await self._engine.cancel(self.id, by=by, reason=reason)
+
+
+class Engine:
+    """Runs graphs durably on a store.
+
+    Args:
+        store: ``"memory:"``, ``"sqlite:///path.db"``, or a store object.
+        graphs: The graphs whose runs it may resume, besides those it starts.
+        resources: Objects that bodies get by their type: ``ctx.resource(Pool)``.
+        tenant: Whose runs it starts where ``start`` says nothing.
+        budgets: The budget of each tenant, by name.
+        clock: Another time than the machine's, for tests.
+
+    Example::
+
+        async with Engine("sqlite:///support.db", graphs=[support]) as engine:
+            handle = await engine.start(support, ticket)
+            reply = await handle.result()
+    """
+
+    def __init__(
+        self,
+        store: str | Store = "memory:",
+        *,
+        graphs: Iterable[Graph[..., Any]] = (),
+        resources: Iterable[object] = (),
+        tenant: str | None = None,
+        budgets: Mapping[str, Budget] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.store = compose.open_store(store) if isinstance(store, str) else store
+        self._graphs: dict[str, Graph[..., Any]] = {}
+        self._tenant = tenant or ""
+        self._purse = Purse(budgets)
+        self.services = EngineServices(clock or SystemClock(), compose.open_tracer(), resources)
+        self._loops: dict[RunId, RunLoop] = {}
+        self._tracked: WeakValueDictionary[RunId, Tracked] = WeakValueDictionary()
+        self._group: TaskGroup | None = None
+        self._stack = AsyncExitStack()
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        for graph in graphs:
+            self._register(graph)
+
+    async def __aenter__(self) -> Self:
+        await self.store.open()
+        try:
+            self._group = await self._stack.enter_async_context(anyio.create_task_group())
+        except BaseException:
+            await self.store.aclose()
+            raise
+        if self.store.is_shared:
+            self._group.start_soon(self._watch_requests)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        """Stop where every run stands, and close the store; unfinished runs can be resumed."""
+        group, self._group = self._group, None
+        if group is not None:
+            group.cancel_scope.cancel()
+        try:
+            await self._stack.aclose()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self.services.aclose()
+                await self.store.aclose()
+
+    # -- starting ----------------------------------------------------------------------------------
+
+    @overload
+    async def start(self, graph: Graph[P, R], /, *args: P.args, **kwargs: P.kwargs) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        graph: Graph[..., R],
+        /,
+        *args: Any,
+        run_id: str | None = None,
+        tenant: str | None = None,
+        budget: Budget | None = None,
+        labels: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        **kwargs: Any,
+    ) -> RunHandle[R]: ...
+
+    async def start(self, graph: Graph[..., Any], /, *args: Any, **kwargs: Any) -> RunHandle[Any]:
+        """Start a run; it is durable when this returns.
+
+        A known ``run_id`` with equal inputs gives that run instead of a second one.
+
+        Args:
+            graph: What to run.
+            args, kwargs: Its inputs, and among the keywords these options, where the graph has no
+                input of that name:
+                ``run_id`` (a new one by default), ``tenant``, ``budget`` (in place of the graph's),
+                ``labels`` (to find the run by), ``deadline`` (seconds since 1970).
+
+        Raises:
+            PlanError: The graph is wrong, or an input does not fit; nothing was started.
+            RunExists: The id is taken by a run with another graph or other inputs.
+            StoreError: It could not be recorded.
+        """
+        taken = {parameter.name for parameter in graph.parameters}
+        options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name not in taken}
+        self._register(graph)
+        run_id = RunId(options.get("run_id") or new_run_id())
+        started, span = self._started(graph, run_id, graph.bind(args, kwargs), options)
+        try:
+            log = await self.store.create(started)
+        except RunExists:
+            return await self._same_run(graph, started)
+        compiled = compile_runners(graph.plan, traced=span is not None)
+        accounts = self._purse.open(run_id, graph.plan, budget=started.budget, tenant=started.tenant)
+        loop = RunLoop(self.services, compiled, started, log, accounts, span=span)
+        return self._go(loop, graph, started, is_recorded=True)
+
+    def _started(
+        self, graph: Graph[..., Any], run_id: RunId, inputs: dict[str, Payload], options: dict[str, Any]
+    ) -> tuple[RunStarted, RunSpan | None]:
+        plan, now = graph.plan, self.services.clock.now()
+        span = self._open_span(graph, run_id, now)
+        started = RunStarted(
+            at=now,
+            run_id=run_id,
+            graph=graph.name,
+            plan=plan.payload,
+            inputs=inputs,
+            seed=run_id,
+            budget=options.get("budget") or plan.policies.budget,
+            tenant=options.get("tenant") or self._tenant,
+            labels=dict(options.get("labels") or {}),
+            deadline=options.get("deadline"),
+            traceparent="" if span is None else span.traceparent,
+        )
+        return started, span
+
+    async def _same_run(self, graph: Graph[..., Any], started: RunStarted) -> RunHandle[Any]:
+        recorded = await self.store.read(started.run_id)
+        before = past(recorded).started
+        if before.graph != started.graph or before.inputs != started.inputs:
+            raise RunExists(
+                f"run {started.run_id!r} exists already, with graph {before.graph!r} and other inputs; "
+                "choose another run_id, or resume that run"
+            )
+        if started.run_id in self._loops:
+            return self._handle(started.run_id, graph, "running")
+        return await self.resume(started.run_id)
+
+    # -- resuming ----------------------------------------------------------------------------------
+
+    async def resume(self, run_id: str) -> RunHandle[Any]:
+        """Take a run up where its history ends: after a crash, a failure, or an edit of its graph.
+
+        A run that waits for people, or has ended well, is left as it is.
+
+        Raises:
+            UnknownRun: There is no such run.
+            OwnedElsewhere: Another process works on it.
+            ConfigurationError: Its graph was not given to this engine.
+            HistoryMismatch: What was recorded and what the code does now differ.
+        """
+        key = RunId(run_id)
+        if key in self._loops:
+            return self._handle(key, self._loops_graph(key), self._tracked[key].status)
+        log = await self.store.own(key)
+        try:
+            before = past(await self.store.read(key))
+            graph = self._graph(before.started.graph)
+            if before.ended is not None and before.ended.status != "failed":
+                await log.release()
+                return self._ended(key, graph, before.ended)
+            return self._take_up(log, before, graph)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await log.release()
+            raise
+
+    def _take_up(
+        self, log: RunLog, before: Past, graph: Graph[..., Any], answers: Sequence[Event] = ()
+    ) -> RunHandle[Any]:
+        started = before.started
+        span = self._open_span(graph, started.run_id, self.services.clock.now(), started.traceparent)
+        compiled = compile_runners(graph.plan, traced=span is not None)
+        loop, resumed = rebuild(
+            self.services, compiled, before, log, self._purse, owner=self._owner, span=span
+        )
+        handle = self._go(loop, graph, resumed, answers=answers)
+        return handle
+
+    def _ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
+        handle = self._handle(run_id, graph, ended.status)
+        value = None if ended.result is None else graph.result.unpack(ended.result)
+        self._tracked[run_id].become(ended.status, value=value, error=_error(run_id, ended, None))
+        return handle
+
+    # -- people and cancellation ---------------------------------------------------------------------
+
+    async def questions(self, *, to: str | None = None, run_id: str | None = None) -> list[Question]:
+        """Give the open questions, the oldest first."""
+        return await self.store.questions(to=to, run_id=None if run_id is None else RunId(run_id))
+
+    async def answer(self, question_id: str, value: object, *, by: str, reason: str = "") -> None:
+        """Answer a question; the answer is safely recorded when this returns.
+
+        Args:
+            question_id: As in ``questions()``.
+            value: The answer: a value of the asked type, or JSON data of its schema.
+            by: Who answers.
+            reason: Why, for the record.
+
+        Raises:
+            QuestionError: Unknown, answered or withdrawn, too late, or not of the asked form.
+        """
+        question = await self.store.question(QuestionId(question_id))
+        data = to_json(value)
+        complaint = forms.complaint(question.schema, parse(data))
+        if complaint:
+            raise QuestionError(f"the answer to {question_id!r} does not fit its form: {complaint}")
+        await self.store.submit(
+            Request(
+                run_id=question.run_id,
+                kind="answer",
+                at=self.services.clock.now(),
+                by=by,
+                reason=reason,
+                question=question.id,
+                opening=question.opening,
+                value=Payload(data=data),
+            )
+        )
+        await self._take_requests(question.run_id)
+
+    async def cancel(self, run_id: str, *, by: str = "", reason: str = "") -> None:
+        """Ask for a run to be cancelled; what it had finished is kept.
+
+        Raises:
+            UnknownRun: There is no such run.
+        """
+        key = RunId(run_id)
+        at = self.services.clock.now()
+        await self.store.submit(Request(run_id=key, kind="cancel", at=at, by=by, reason=reason))
+        await self._take_requests(key)
+
+    async def _watch_requests(self) -> None:
+        """Look for what other processes want of runs this engine can take up."""
+        while True:
+            await anyio.sleep(POLL_SECONDS)
+            await self._take_requests(None)
+
+    async def _take_requests(self, run_id: RunId | None) -> None:
+        by_run: dict[RunId, list[Request]] = {}
+        for request in await self.store.requests(run_id):
+            by_run.setdefault(request.run_id, []).append(request)
+        for key, requests in by_run.items():
+            events = [_event(request) for request in requests]
+            loop = self._loops.get(key)
+            if loop is not None:
+                for event in events:
+                    loop.deliver(event)
+            else:
+                await self._wake_up(key, events)
+
+    async def _wake_up(self, run_id: RunId, events: Sequence[CancelRequested | QuestionAnswered]) -> None:
+        """Bring a run at rest back for what was asked of it; leave it to whoever owns it already."""
+        summary = await self.store.run(run_id)
+        if summary.graph not in self._graphs:
+            return
+        try:
+            log = await self.store.own(run_id)
+        except OwnedElsewhere:
+            return
+        before = past(await self.store.read(run_id))
+        if before.ended is not None:
+            await log.release()
+            return
+        self._take_up(log, before, self._graph(summary.graph), answers=events)
+
+    # -- driving -------------------------------------------------------------------------------------
+
+    def _go(
+        self,
+        loop: RunLoop,
+        graph: Graph[..., Any],
+        first: Event,
+        *,
+        is_recorded: bool = False,
+        answers: Sequence[Event] = (),
+    ) -> RunHandle[Any]:
+        if self._group is None:
+            raise ConfigurationError("the engine is not open; write: async with Engine(...) as engine")
+        handle = self._handle(loop.run_id, graph, "running")
+        tracked = self._tracked[loop.run_id]
+        tracked.become("running")
+        self._loops[loop.run_id] = loop
+        drive = functools.partial(self._drive, loop, tracked, first, is_recorded=is_recorded, answers=answers)
+        self._group.start_soon(drive)
+        return handle
+
+    async def _drive(
+        self, loop: RunLoop, tracked: Tracked, first: Event, *, is_recorded: bool, answers: Sequence[Event]
+    ) -> None:
+        """Work on a run until it ends or waits, and tell its handles."""
+        error: BaseException | None = None
+        try:
+            await loop.run(first, is_recorded=is_recorded, then=answers)
+            await loop.log.flush()
+        except TreadleError as failed:
+            error = failed
+        finally:
+            self._loops.pop(loop.run_id, None)
+            self._purse.close(loop.run_id, loop.accounts, tenant=loop.started.tenant)
+            with anyio.CancelScope(shield=True):
+                try:
+                    await loop.log.release()
+                except StoreError as failed:
+                    error = error or failed
+            self._tell(loop, tracked, error)
+        if error is None and loop.ended is None:
+            await self._take_requests(loop.run_id)
+
+    def _tell(self, loop: RunLoop, tracked: Tracked, error: BaseException | None) -> None:
+        ended = loop.ended
+        loop.close_span(ended)
+        if error is not None or (ended is None and not loop.is_parked):
+            lost = error or RunError(f"the engine closed while run {loop.run_id!r} was under way; resume it")
+            tracked.become(tracked.status, error=lost, is_lost=True)
+        elif ended is None:
+            tracked.become("waiting", questions=tuple(loop.questions.open))
+        else:
+            cause = None if ended.failure is None else loop.errors.get(ended.failure.node)
+            value = loop.workspace.result() if ended.status == "completed" else None
+            tracked.become(ended.status, value=value, error=_error(loop.run_id, ended, cause))
+
+    # -- small things ----------------------------------------------------------------------------------
+
+    async def flush(self, run_id: RunId) -> None:
+        """Return when all that a run under way has appended is safe."""
+        loop = self._loops.get(run_id)
+        if loop is not None:
+            await loop.log.flush()
+
+    def _open_span(
+        self, graph: Graph[..., Any], run_id: RunId, at: float, traceparent: str = ""
+    ) -> RunSpan | None:
+        tracer = self.services.tracer
+        if tracer is None:
+            return None
+        scopes = {scope.id: (scope.graph, scope.parent) for scope in graph.plan.scopes}
+        return tracer.run(
+            run_id=run_id,
+            graph=graph.name,
+            digest=graph.plan.digest,
+            at=at,
+            scopes=scopes,
+            traceparent=traceparent,
+        )
+
+    def _register(self, graph: Graph[..., Any]) -> None:
+        known = self._graphs.setdefault(graph.name, graph)
+        if known is not graph and known.function is not graph.function:
+            raise ConfigurationError(
+                f"two graphs are called {graph.name!r}; a run is recorded under its graph's name, so give one of "
+                "them another: graph.named('...')"
+            )
+        self._graphs[graph.name] = graph
+        rehearsal = getattr(graph.function, "__globals__", {}).get("rehearsal")
+        if rehearsal is not None:
+            self.services.rehearsals[graph.name] = rehearsal
+
+    def _graph(self, name: str) -> Graph[..., Any]:
+        found = self._graphs.get(name)
+        if found is None:
+            raise ConfigurationError(
+                f"graph {name!r} is not registered with this engine{nearest(name, self._graphs)}; "
+                "write Engine(..., graphs=[...])"
+            )
+        return found
+
+    def _loops_graph(self, run_id: RunId) -> Graph[..., Any]:
+        return self._graph(self._loops[run_id].graph)
+
+    def _handle(self, run_id: RunId, graph: Graph[..., Any], status: Status) -> RunHandle[Any]:
+        tracked = self._tracked.get(run_id)
+        if tracked is None:
+            tracked = self._tracked[run_id] = Tracked(run_id, graph.name, status)
+        return RunHandle(self, tracked, graph)
+
+
+def _event(request: Request) -> CancelRequested | QuestionAnswered:
+    if request.kind == "cancel" or request.value is None:
+        return CancelRequested(at=request.at, by=request.by, reason=request.reason)
+    return QuestionAnswered(
+        at=request.at,
+        node=NodeId(""),
+        question=request.question,
+        value=request.value,
+        by=request.by,
+        reason=request.reason,
+        opening=request.opening,
+    )
+
+
+def _error(run_id: str, ended: RunEnded, cause: BaseException | None) -> BaseException | None:
+    if ended.status == "completed":
+        return None
+    if ended.status == "cancelled" or ended.failure is None:
+        return RunCancelled(f"run {run_id!r} was cancelled", run_id=run_id)
+    error = error_of(ended.failure, run_id=run_id, cause=cause)
+    if error is cause and not isinstance(error, NodeFailed):
+        error.add_note(f"in node {ended.failure.node!r} of run {run_id!r}")
+    return error
+
+
+async def run(graph: Graph[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a graph in memory and give its result.
+
+    Raises:
+        NodeFailed: A node's own code raised; the original error is the cause.
+        RunWaiting: A person is asked: nobody can answer a run in memory, so give it a store.
+        RunError, ProviderError: Another reason the run failed, by its own class.
+
+    Example::
+
+        reply = await run(support, ticket)
+    """
+    async with Engine("memory:") as engine:
+        handle = await engine.start(graph, *args, **kwargs)
+        if await handle.settled() == "waiting":
+            raise RunWaiting(
+                f"run {handle.id!r} of graph {graph.name!r} waits for a person (questions "
+                f"{', '.join(handle.questions)}), and a run in memory ends here; keep it in a store: "
+                "Engine('sqlite:///runs.db')",
+                run_id=handle.id,
+                questions=handle.questions,
+            )
+        return await handle.result()

@@ -1,0 +1,166 @@
+"""Errors to their durable form and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Final
+
+from treadle import errors
+from treadle.events import Failure
+from treadle.ids import NodeId
+from treadle.retry import qualified_name
+
+_NEVER_TAKEN: Final = (
+    errors.InDoubt,
+    errors.HistoryMismatch,
+    errors.InternalError,
+    errors.RunCancelled,
+    errors.StoreError,
+)
+_NEVER_RETRIED: Final = (
+    *_NEVER_TAKEN,
+    errors.BudgetExceeded,
+    errors.ResultRefused,
+    errors.ReadFailed,
+    errors.WiringError,
+    errors.PlanError,
+    errors.ConfigurationError,
+    errors.AgentStopped,
+)
+_KEPT: Final = (
+    "provider", "status", "retryable", "account", "measure", "limit", "held", "spent", "needed", "step",
+    "idempotency_key",
+)  # fmt: skip
+_OURS: Final = __name__.partition(".")[0]
+
+
+def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
+    """Put an error into the form that is recorded: classes, words, the line of the user's code."""
+    recorded = getattr(error, "failure", None)
+    if isinstance(error, errors.NodeFailed) and isinstance(recorded, Failure):
+        return recorded
+    retryable = getattr(error, "retryable", None)
+    retry_after = getattr(error, "retry_after", None)
+    return Failure(
+        types=tuple(qualified_name(c) for c in type(error).__mro__ if c not in (object, BaseException)),
+        message=str(error) or type(error).__name__,
+        node=NodeId(node),
+        attempt=attempt,
+        where=where(error),
+        retryable=bool(retryable) if retryable is not None else not isinstance(error, _NEVER_RETRIED),
+        takeable=not isinstance(error, _NEVER_TAKEN),
+        retry_after=retry_after if isinstance(retry_after, int | float) else None,
+        details=dict(_details(error)) if isinstance(error, errors.TreadleError) else {},
+    )
+
+
+def _details(error: BaseException) -> Iterator[tuple[str, str | int | float | bool | None]]:
+    for name in _KEPT:
+        value = getattr(error, name, None)
+        if isinstance(value, Decimal):
+            yield name, str(value)
+        elif isinstance(value, str | int | float | bool):
+            yield name, value
+
+
+def where(error: BaseException) -> str:
+    """``file:line`` of the innermost frame that is not ours; ``""`` where there is none."""
+    found = ""
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        module = trace.tb_frame.f_globals.get("__name__", "")
+        if module != _OURS and not module.startswith((f"{_OURS}.", "anyio", "asyncio", "trio")):
+            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
+
+
+def error_of(failure: Failure, *, run_id: str, cause: BaseException | None = None) -> errors.TreadleError:
+    """Give the error a caller sees: our own classes as themselves, a user's error as ``NodeFailed``.
+
+    Args:
+        failure: What was recorded.
+        run_id: The run, for the error's attribute.
+        cause: The original error, where this process still has it.
+    """
+    if isinstance(cause, errors.TreadleError) and not isinstance(cause, errors.NodeFailed):
+        return cause
+    build = _BUILDERS.get(failure.types[0] if failure.types else "")
+    if build is not None:
+        return build(failure, run_id)
+    at = f" at {failure.where}" if failure.where else ""
+    attempt = f" (attempt {failure.attempt})" if failure.attempt else ""
+    error = errors.NodeFailed(
+        f"node {failure.node!r}{attempt} failed with {failure.type}: {failure.message}{at}",
+        run_id=run_id,
+        node=failure.node,
+        attempt=failure.attempt,
+    )
+    error.failure = failure
+    error.__cause__ = cause.__cause__ if isinstance(cause, errors.NodeFailed) else cause
+    return error
+
+
+def _run_error(cls: type[errors.RunError]) -> Callable[[Failure, str], errors.TreadleError]:
+    def build(failure: Failure, run_id: str) -> errors.TreadleError:
+        return cls(failure.message, run_id=run_id, node=failure.node, attempt=failure.attempt)
+
+    return build
+
+
+def _provider_error(cls: type[errors.ProviderError]) -> Callable[[Failure, str], errors.TreadleError]:
+    def build(failure: Failure, run_id: str) -> errors.TreadleError:
+        status = failure.details.get("status")
+        return cls(
+            failure.message,
+            provider=str(failure.details.get("provider", "")),
+            status=status if isinstance(status, int) else None,
+            retryable=failure.retryable,
+            retry_after=failure.retry_after,
+        )
+
+    return build
+
+
+def _budget_exceeded(failure: Failure, run_id: str) -> errors.TreadleError:
+    details = failure.details
+    needed = details.get("needed")
+    return errors.BudgetExceeded(
+        failure.message,
+        account=str(details.get("account", "")),
+        measure=str(details.get("measure", "")),
+        limit=Decimal(str(details.get("limit", 0))),
+        held=Decimal(str(details.get("held", 0))),
+        spent=Decimal(str(details.get("spent", 0))),
+        needed=None if needed is None else Decimal(str(needed)),
+        run_id=run_id,
+        node=failure.node,
+    )
+
+
+def _in_doubt(failure: Failure, run_id: str) -> errors.TreadleError:
+    return errors.InDoubt(
+        failure.message,
+        step=str(failure.details.get("step", "")),
+        idempotency_key=str(failure.details.get("idempotency_key", "")),
+        run_id=run_id,
+        node=failure.node,
+    )
+
+
+_RUN_ERRORS: Final = (
+    errors.ReadFailed, errors.ResultRefused, errors.NodeTimeout, errors.RunCancelled, errors.HistoryMismatch,
+    errors.AgentStopped,
+)  # fmt: skip
+_PROVIDER_ERRORS: Final = (
+    errors.ProviderError, errors.RateLimited, errors.ProviderUnavailable, errors.RequestRejected,
+    errors.MalformedResponse,
+)  # fmt: skip
+_BUILDERS: Final[dict[str, Callable[[Failure, str], Any]]] = {
+    **{qualified_name(cls): _run_error(cls) for cls in _RUN_ERRORS},
+    **{qualified_name(cls): _provider_error(cls) for cls in _PROVIDER_ERRORS},
+    qualified_name(errors.BudgetExceeded): _budget_exceeded,
+    qualified_name(errors.InDoubt): _in_doubt,
+}

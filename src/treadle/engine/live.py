@@ -1,0 +1,97 @@
+"""What a body's calls need of the run they belong to: the socket between attempts and the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+from treadle.engine.purse import RunAccounts
+from treadle.engine.questions import Questions
+from treadle.engine.records import Claims, Histories
+from treadle.engine.workspace import Workspace
+from treadle.events import Event
+from treadle.ids import NodeId, RunId, StepId
+from treadle.interfaces import Clock, Index, Model, RunLog, Span, Tracer
+from treadle.plan.parts import PlanNode
+
+T = TypeVar("T")
+
+
+class Services(Protocol):
+    """What an engine has for all its runs."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def tracer(self) -> Tracer | None: ...
+
+    async def model(self, declared: str | Model, graph: str) -> Model:
+        """The live model behind a declared one."""
+        ...
+
+    def index(self, declared: str | Index) -> Index: ...
+
+    def resource(self, kind: type[T]) -> T: ...
+
+
+class Cancellable(Protocol):
+    """Something under way that can be stopped."""
+
+    def cancel(self) -> None: ...
+
+
+class Live(Protocol):
+    """A run under way.
+
+    Attributes:
+        now: The engine's clock, as a function, for the hot path.
+        running: What runs for each vertex.
+    """
+
+    services: Services
+    run_id: RunId
+    graph: str
+    seed: str
+    log: RunLog
+    workspace: Workspace
+    values: list[Any]
+    histories: Histories
+    claims: Claims
+    accounts: RunAccounts
+    running: dict[int, Cancellable]
+    questions: Questions
+    requests_made: Mapping[tuple[NodeId, int, StepId], int]
+
+    @property
+    def now(self) -> Callable[[], float]:
+        """A function that gives the time, in seconds since 1970."""
+        ...
+
+    def feed(self, event: Event) -> None:
+        """Hand an event to the scheduler, append it with the choices it made possible, and obey."""
+        ...
+
+    def record(self, *events: Event) -> None:
+        """Append events that no decision depends on."""
+        ...
+
+    def attempt_failed(
+        self,
+        node: NodeId,
+        attempt: int,
+        started_at: float,
+        error: Exception,
+        *,
+        ended_by: StepId | None = None,
+    ) -> None:
+        """Feed the failure of an attempt, and keep its error for who waits for the run."""
+        ...
+
+    def open_span(self, node: PlanNode, attempt: int, at: float) -> Span | None:
+        """Open the span of an attempt; ``None`` where nobody traces."""
+        ...
+
+    def end_span(self, span: Span, *, error: BaseException | None = None, status: str = "") -> None:
+        """Close a span now."""
+        ...

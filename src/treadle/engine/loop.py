@@ -1,0 +1,404 @@
+"""``RunLoop``: one run under way, from what it was given until it ends or waits for people.
+
+An event goes to the scheduler; what the scheduler asks to be decided is decided on values; the event
+and those decisions are appended together; then the commands are obeyed.  Ready attempts stand in a
+queue.  A worker that takes one while more remain keeps exactly one spare worker scheduled: where
+the body never waits the spare finds nothing to do, where it does the spare goes on.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from treadle.engine.attempt import Attempt, choose
+from treadle.engine.compiled import Compiled
+from treadle.engine.failures import failure_of
+from treadle.engine.live import Cancellable, Services
+from treadle.engine.purse import RunAccounts
+from treadle.engine.questions import Questions
+from treadle.engine.records import Claims, Histories
+from treadle.engine.workspace import Workspace
+from treadle.errors import InternalError, ResultRefused, StoreError
+from treadle.events import (
+    AttemptCancelled,
+    AttemptFailed,
+    CancelRequested,
+    Decided,
+    Event,
+    QuestionAnswered,
+    QuestionWithdrawn,
+    RunEnded,
+    RunStarted,
+)
+from treadle.ids import NodeId, RunId, StepId
+from treadle.interfaces import RunLog, RunSpan, Span
+from treadle.plan.parts import PlanNode
+from treadle.retry import qualified_name
+from treadle.scheduler.commands import (
+    CancelAttempt,
+    CancelUnstarted,
+    Command,
+    Decide,
+    EndRun,
+    StartAttempt,
+    Withdraw,
+)
+from treadle.scheduler.scheduler import Scheduler
+from treadle.values import JSON, Payload
+
+NODES_PER_PASS: Final = 64
+"""After so many nodes a worker lets other tasks of the process run, and can be cancelled."""
+
+QUEUE_BOUND: Final = 2048
+"""Events that may wait for the store's writer before workers wait for it."""
+
+
+class _Slot:
+    """A worker, or a backoff, as something that can be stopped."""
+
+    __slots__ = ("command", "is_cancelled", "scope")
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.scope = scope
+        self.command: StartAttempt | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+        self.scope.cancel()
+
+
+class _Backoff(_Slot):
+    """An attempt that waits for its time."""
+
+    __slots__ = ()
+
+
+class RunLoop:
+    """One run under way.  Implements ``Live`` for its attempts.
+
+    Attributes:
+        ended: How the run ended, once it has.
+        errors: The newest error of each node that failed in this process.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        compiled: Compiled,
+        started: RunStarted,
+        log: RunLog,
+        accounts: RunAccounts,
+        *,
+        scheduler: Scheduler | None = None,
+        histories: Histories | None = None,
+        questions: Questions | None = None,
+        requests_made: Mapping[tuple[NodeId, int, StepId], int] | None = None,
+        span: RunSpan | None = None,
+    ) -> None:
+        self.services = services
+        self.compiled = compiled
+        self.started = started
+        self.log = log
+        self.accounts = accounts
+        self.run_id: RunId = started.run_id
+        self.graph = started.graph
+        self.seed = started.seed
+        self.now = services.clock.now
+        self.scheduler = scheduler or Scheduler(compiled.program, seed=started.seed)
+        self.workspace = Workspace(compiled.plan, compiled.program, self.scheduler)
+        self.values = self.workspace.values
+        self.histories = histories or Histories()
+        self.questions = questions or Questions()
+        self.requests_made = requests_made or {}
+        by_id = compiled.plan.by_id
+        self.claims = Claims(lambda node: node not in by_id)
+        self.running: dict[int, Cancellable] = {}
+        self.errors: dict[NodeId, Exception] = {}
+        self.ended: RunEnded | None = None
+        self.span = span
+        self._ready: deque[StartAttempt] = deque()
+        self._group: TaskGroup | None = None
+        self._has_spare = False
+        self._clean = contextvars.copy_context()
+        for name, payload in started.inputs.items():
+            self.workspace.recall(compiled.program.index[NodeId(name)], payload)
+
+    # -- from the outside ------------------------------------------------------------------------------
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for people, with nothing under way."""
+        return self.ended is None and self.scheduler.busy == 0 and bool(self.scheduler.parked)
+
+    async def run(self, first: Event, *, is_recorded: bool = False, then: Sequence[Event] = ()) -> None:
+        """Take in the first events, and work until the run ends or waits for people.
+
+        Args:
+            first: ``RunStarted`` or ``RunResumed``.
+            is_recorded: Whether it stands in the store already.
+            then: Answers and cancellations that brought the run back.
+
+        Raises:
+            StoreError: The history could not be written; what is recorded is intact.
+        """
+        self._clean = contextvars.copy_context()
+        try:
+            async with anyio.create_task_group() as group:
+                self._group = group
+                self._take(first, is_recorded=is_recorded)
+                for event in then:
+                    self.deliver(event)
+                await self._work()
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+        finally:
+            self._group = None
+
+    def deliver(self, event: Event) -> None:
+        """Hand over an answer or a cancellation that came while the run is under way."""
+        if self.ended is not None:
+            return
+        if isinstance(event, QuestionAnswered):
+            asked = self.questions.asked(event.question)
+            if asked is None or not self.questions.is_open(event.question) or asked.opening != event.opening:
+                return
+            event = replace(event, node=asked.node)
+        self.feed(event)
+        for attempt in list(self.running.values()):
+            if isinstance(attempt, Attempt):
+                attempt.calls.wake()
+        self._start_spare()
+
+    # -- Live --------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Hand an event to the scheduler, append it with the choices it made possible, and obey."""
+        self._take(event)
+
+    def record(self, *events: Event) -> None:
+        """Append events that no decision depends on."""
+        for event in events:
+            self.histories.see(event)
+            self.questions.see(event)
+        self.log.append(*events)
+
+    def attempt_failed(
+        self,
+        node: NodeId,
+        attempt: int,
+        started_at: float,
+        error: Exception,
+        *,
+        ended_by: StepId | None = None,
+    ) -> None:
+        """Feed the failure of an attempt, and keep its error for who waits for the run."""
+        if isinstance(error, InternalError | StoreError):
+            raise error
+        self.errors[node] = error
+        failed = AttemptFailed(
+            at=self.now(),
+            node=node,
+            attempt=attempt,
+            started_at=started_at,
+            failure=failure_of(error, node=node, attempt=attempt),
+            ended_by=ended_by,
+        )
+        self.histories.see(failed)
+        self.claims.add_attempt(self.histories.of(node, attempt))
+        self.feed(failed)
+
+    def open_span(self, node: PlanNode, attempt: int, at: float) -> Span | None:
+        """Open the span of an attempt; ``None`` where nobody traces."""
+        if self.span is None:
+            return None
+        name = node.definition.name if node.definition is not None else node.id
+        return self.span.node(
+            node=node.id, kind=node.kind, name=name, attempt=attempt, at=at, scope=node.scope
+        )
+
+    def end_span(self, span: Span, *, error: BaseException | None = None, status: str = "") -> None:
+        """Close a span now."""
+        span.end(at=self.now(), error="" if error is None else qualified_name(type(error)), status=status)
+
+    # -- events and commands -----------------------------------------------------------------------------
+
+    def _take(self, event: Event, *, is_recorded: bool = False) -> None:
+        commands = self.scheduler.handle(event)
+        ready = self._ready
+        for command in commands:
+            if type(command) is not StartAttempt or command.not_before:
+                self._take_slowly(event, commands, is_recorded=is_recorded)
+                return
+        ready.extend(commands)  # type: ignore[arg-type]  # just checked one by one
+        if not is_recorded:
+            self.log.append(event)
+
+    def _take_slowly(self, event: Event, commands: list[Command], *, is_recorded: bool) -> None:
+        events = [] if is_recorded else [event]
+        others: list[Command] = []
+        for command in commands:  # decisions add to it while it is walked
+            if type(command) is StartAttempt and not command.not_before:
+                self._ready.append(command)
+            elif type(command) is Decide:
+                decided = self._decide(command)
+                events.append(decided)
+                commands.extend(self.scheduler.handle(decided))
+            else:
+                others.append(command)
+        for appended in events:
+            self.questions.see(appended)
+        self.log.append(*events)
+        for command in others:
+            self._obey(command)
+
+    def close_span(self, ended: RunEnded | None) -> None:
+        """Close the span of the run, or of the part of it up to a pause."""
+        if self.span is None:
+            return
+        failure = None if ended is None else ended.failure
+        status = ended.status if ended is not None else ("waiting" if self.is_parked else "interrupted")
+        error = failure.types[0] if failure is not None and failure.types else ""
+        self.span.end(at=self.now(), error=error, status=status)
+
+    def _decide(self, command: Decide) -> Decided:
+        choice, error = choose(self.workspace, command.index)
+        if error is None:
+            return Decided(at=self.now(), node=command.node, choice=choice)
+        self.errors[command.node] = error
+        failure = failure_of(error, node=command.node, attempt=0)
+        return Decided(at=self.now(), node=command.node, choice=-1, failure=failure)
+
+    def _obey(self, command: Command) -> None:
+        if isinstance(command, StartAttempt):
+            self._later(command)
+        elif isinstance(command, CancelAttempt):
+            self._cancel(command)
+        elif isinstance(command, CancelUnstarted):
+            self._cancel_unstarted()
+        elif isinstance(command, Withdraw):
+            at = self.now()
+            for question in self.questions.of(command.node):
+                self.record(QuestionWithdrawn(at=at, node=command.node, question=question))
+        elif isinstance(command, EndRun):
+            self._end(command)
+
+    def _cancel(self, command: CancelAttempt) -> None:
+        under_way = self.running.get(command.index)
+        if under_way is not None:
+            under_way.cancel()
+            return
+        for waiting in self._ready:
+            if waiting.index == command.index:
+                self._ready.remove(waiting)
+                self._cancelled(waiting)
+                return
+
+    def _cancel_unstarted(self) -> None:
+        dropped = list(self._ready)
+        self._ready.clear()
+        for command in dropped:
+            self._cancelled(command)
+        for under_way in list(self.running.values()):
+            if isinstance(under_way, _Backoff):
+                under_way.cancel()
+
+    def _cancelled(self, command: StartAttempt) -> None:
+        at = self.now()
+        self.claims.add_attempt(self.histories.of(command.node, command.attempt))
+        self.feed(AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at))
+
+    def _end(self, command: EndRun) -> None:
+        failure, status, result = command.failure, command.status, None
+        if status == "completed":
+            try:
+                result = self._result()
+            except ResultRefused as error:
+                status, failure = "failed", failure_of(error, node="", attempt=0)
+        self.ended = RunEnded(
+            at=self.now(), status=status, result=result, failure=failure, spent=self.accounts.run.spent
+        )
+        self._take(self.ended)
+
+    def _result(self) -> Payload:
+        return (self.compiled.plan.codec or JSON).pack(self.workspace.result())
+
+    # -- workers -------------------------------------------------------------------------------------------
+
+    def _start_spare(self) -> None:
+        """See to it that somebody takes what is ready."""
+        if self._ready and not self._has_spare and self._group is not None:
+            self._has_spare = True
+            self._clean.run(self._group.start_soon, self._work_as_spare)
+
+    async def _work_as_spare(self) -> None:
+        self._has_spare = False
+        await self._work()
+
+    async def _work(self) -> None:
+        """Take attempts from the queue until it is empty, or until this worker is cancelled."""
+        with anyio.CancelScope() as scope:
+            slot = _Slot(scope)
+            await self._take_turns(slot)
+        command = slot.command
+        if slot.is_cancelled and command is not None:
+            self.running.pop(command.index, None)
+            self._cancelled(command)
+        self._start_spare()
+
+    async def _take_turns(self, slot: _Slot) -> None:
+        ready, running, runners = self._ready, self.running, self.compiled.runners
+        context, taken = contextvars.copy_context(), 0
+        while ready and not slot.is_cancelled:
+            slot.command = command = ready.popleft()
+            if ready and not self._has_spare:
+                self._start_spare()
+            runner = runners[command.index]
+            if runner is None:
+                raise InternalError(f"node {command.node!r} was started, but is no work; please report this")
+            running[command.index] = slot
+            await runner(self, command)
+            running.pop(command.index, None)
+            slot.command = None
+            taken += 1
+            if not taken % NODES_PER_PASS:
+                await self._pass()
+            if contextvars.copy_context() != context:
+                return  # a body set context variables: they must not reach the next node
+
+    async def _pass(self) -> None:
+        """Let other tasks run, and wait for the store where it is far behind."""
+        await checkpoint()
+        if self.log.queued > QUEUE_BOUND:
+            await self.log.drained(QUEUE_BOUND // 2)
+
+    def _later(self, command: StartAttempt) -> None:
+        if self._group is not None:
+            self._group.start_soon(self._back_off, command)
+
+    async def _back_off(self, command: StartAttempt) -> None:
+        with anyio.CancelScope() as scope:
+            backoff = self.running[command.index] = _Backoff(scope)
+            await self.services.clock.sleep_until(command.not_before)
+        self.running.pop(command.index, None)
+        if backoff.is_cancelled:
+            self._cancelled(command)
+        else:
+            self._ready.append(command)
+        await self._work()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error a group of our own tasks comes down to: a store's or a bug's."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

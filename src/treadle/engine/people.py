@@ -1,0 +1,158 @@
+"""Asking people: questions that survive the process, answers checked against their type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from pydantic import BaseModel, ValidationError
+
+from treadle.errors import PlanError
+from treadle.events import QuestionAsked
+from treadle.ids import QuestionId, StepId, question_id
+from treadle.values import JSON, Codec, Payload, canonical, codec, digest
+
+if TYPE_CHECKING:
+    from treadle.engine.body import Body, Call
+    from treadle.engine.calls import Calls
+
+
+class DidNotHappen(Exception):  # noqa: N818 - it says what a person found out
+    """A call that was in doubt did not happen."""
+
+
+class Question(Protocol):
+    """What a body asks: filled in by ``@human``, or given to ``ctx.ask``."""
+
+    @property
+    def prompt(self) -> str: ...
+
+    @property
+    def show(self) -> object: ...
+
+    @property
+    def to(self) -> str: ...
+
+    @property
+    def within(self) -> float | None: ...
+
+    @property
+    def codec(self) -> Codec[Any] | None: ...
+
+
+class DoubtAnswer(BaseModel):
+    """What a person says about a call in doubt.
+
+    Attributes:
+        outcome: ``"happened"``: it is done, and ``result`` is what it gave; ``"did_not_happen"``: it
+            fails; ``"run_again"``: it is made again, under the same idempotency key.
+    """
+
+    outcome: Literal["happened", "did_not_happen", "run_again"]
+    result: Any = None
+
+
+_DOUBT: Final = codec(DoubtAnswer)
+
+
+async def ask(calls: Calls, body: Body, question: Question) -> Any:
+    """Ask a person, or give the answer that is there already.
+
+    Raises:
+        PlanError: The body, or one around it, may not be repeated, so it cannot be unwound to wait.
+    """
+    if body.is_once:
+        raise PlanError(
+            f"node {calls.node!r} asks a person inside a call declared effect='once'; such a body would run "
+            "again on the answer: ask in a node before it, and pass the answer in"
+        )
+    reader = question.codec
+    if reader is None:
+        raise PlanError(f"the question in node {calls.node!r} has no answer type; write Ask(..., answer=T)")
+    now = calls.live.now()
+    asked = QuestionAsked(
+        at=now,
+        node=calls.node,
+        attempt=calls.number,
+        step=body.numbered("ask"),
+        question=QuestionId(""),
+        to=question.to,
+        prompt=question.prompt,
+        schema=JSON.pack(reader.schema()),
+        shown=None if question.show is None else codec(type(question.show)).pack(question.show),
+        deadline=None if question.within is None else now + question.within,
+    )
+    return await _answer(calls, body, asked, reader.unpack)
+
+
+async def ask_about_doubt(calls: Calls, call: Call) -> DoubtAnswer:
+    """Ask whether a call in doubt happened."""
+    result = call.callee.result
+    schema = _DOUBT.schema()
+    schema["properties"]["result"] = {"anyOf": [result.schema(), {"type": "null"}], "default": None}
+    asked = QuestionAsked(
+        at=calls.live.now(),
+        node=calls.node,
+        attempt=calls.number,
+        step=StepId(f"{call.step}/doubt" if call.step else "doubt"),
+        question=QuestionId(""),
+        to="operators",
+        prompt=(
+            f"{call.callee.name!r} in node {calls.node!r} began, and nobody recorded how it ended. "
+            f"Did it happen? (idempotency key {call.key})"
+        ),
+        schema=JSON.pack(schema),
+        about="doubt",
+    )
+
+    def read(payload: Payload) -> DoubtAnswer:
+        answer = _DOUBT.decode(payload.data)
+        if answer.outcome == "happened":
+            answer.result = result.decode(canonical(payload.json().get("result")))
+        return answer
+
+    call.asks = True
+    try:
+        return await _answer(calls, call.body, asked, read)
+    finally:
+        call.asks = False
+
+
+def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:
+    """A question is known by where it is asked and by what is shown: other content is another one."""
+    shown = "" if asked.shown is None else asked.shown.digest
+    known_by = [run_id, asked.node, asked.step, asked.prompt, shown, asked.schema.digest]
+    return question_id(digest(canonical(known_by)))
+
+
+async def _answer(
+    calls: Calls, body: Body, asked: QuestionAsked, read: Callable[[Payload], Any]
+) -> Any:
+    """Open a question where it is not open yet, and wait for an answer that fits its type."""
+    live, questions = calls.live, calls.live.questions
+    asked = replace(asked, question=_identify(live.run_id, asked))
+    while True:
+        answer = questions.answer(asked.question)
+        if answer is not None:
+            try:
+                return read(answer.value)
+            except ValidationError as error:
+                await _open(calls, asked, complaint=_complaint(error))
+        elif not questions.is_open(asked.question):
+            await _open(calls, asked)
+        calls.questions.add(asked.question)
+        with body.asking(), body.activity.waiting():
+            await calls.wait_for_people()
+
+
+async def _open(calls: Calls, asked: QuestionAsked, *, complaint: str = "") -> None:
+    before = calls.live.questions.asked(asked.question)
+    opening = 1 if before is None else before.opening + 1
+    calls.live.record(replace(asked, at=calls.live.now(), opening=opening, complaint=complaint))
+    await calls.live.log.flush()
+
+
+def _complaint(error: ValidationError) -> str:
+    faults = error.errors(include_input=False, include_url=False)
+    return "; ".join(f"{'.'.join(map(str, f['loc'])) or 'answer'}: {f['msg']}" for f in faults)

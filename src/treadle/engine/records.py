@@ -1,0 +1,222 @@
+"""What a run's history says was called, found again by identity.
+
+A record is a finished call: of a node, or of a step inside one.  Its identity is the callee's
+definition and the digest of its inputs.  Among equal records a call claims first the one of its own
+path, then the oldest unclaimed one whose path the plan no longer has; so a name that shifts under an
+edit picks up nobody else's answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from treadle.events import (
+    AttemptFailed,
+    Event,
+    Failure,
+    StepClaimed,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from treadle.ids import NodeId, StepId
+from treadle.values import Payload
+
+AttemptKey = tuple[NodeId, int]
+
+
+class Identity(NamedTuple):
+    """What two equal calls share: digests of the callee's definition and of the inputs."""
+
+    definition: str
+    inputs: str
+
+
+@dataclass(slots=True, kw_only=True)
+class StepRecord:
+    """One call of a body, as far as the history knows it.
+
+    Attributes:
+        result, failure: How it ended; neither where that was never recorded.
+        in_doubt: Whether its effect may have happened without anybody knowing how it ended.
+        order: Grows with the history: outcomes reach a resumed body in this order.
+    """
+
+    node: NodeId
+    attempt: int
+    step: StepId
+    callee: str
+    kind: str
+    identity: Identity
+    started_at: float
+    once: bool = False
+    idempotency_key: str = ""
+    result: Payload | None = None
+    failure: Failure | None = None
+    in_doubt: bool = False
+    order: int = 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether an outcome is known for certain."""
+        return (self.result is not None or self.failure is not None) and not self.in_doubt
+
+
+@dataclass(slots=True)
+class AttemptRecords:
+    """The calls of one attempt, by step, in the order in which they were made."""
+
+    steps: dict[StepId, StepRecord] = field(default_factory=dict[StepId, StepRecord])
+    ended_by: StepId | None = None
+    has_failed: bool = False
+
+    def claimable(self) -> Iterable[StepRecord]:
+        """What a later attempt may claim of a failed one, or of one that was cut short.
+
+        The failure that ended the attempt runs again.  Where the body raised by itself, models are
+        asked afresh: other words may avoid the error; ``once`` calls and people's answers stay.
+        """
+        afresh = self.has_failed and self.ended_by is None
+        for record in self.steps.values():
+            if not record.has_ended or (afresh and record.kind == "model"):
+                continue
+            if record.failure is not None and (not self.has_failed or _ends(record.step, self.ended_by)):
+                continue
+            yield record
+
+
+def by_body(steps: Iterable[StepRecord]) -> dict[str, list[StepRecord]]:
+    """Group ended calls by the body that made them (``""`` for the node's own), in history order."""
+    groups: dict[str, list[StepRecord]] = {}
+    for record in sorted(steps, key=lambda record: record.order):
+        if record.step and record.has_ended:
+            groups.setdefault(record.step.rpartition("/")[0], []).append(record)
+    return groups
+
+
+def _ends(step: StepId, ended_by: StepId | None) -> bool:
+    """Whether a step is the one that ended an attempt, or a call around it."""
+    return ended_by is not None and (ended_by == step or ended_by.startswith(f"{step}/"))
+
+
+class Histories:
+    """The step records of a run by attempt: read off its events when it is taken up, and kept up.
+
+    Attributes:
+        noted: Values a body noted under a name of its own, such as the time it first saw.
+    """
+
+    def __init__(self, events: Iterable[Event] = ()) -> None:
+        self.attempts: dict[AttemptKey, AttemptRecords] = {}
+        self.noted: dict[tuple[NodeId, int, StepId], Payload] = {}
+        self._order = 0
+        for event in events:
+            self.see(event)
+
+    def of(self, node: NodeId, attempt: int) -> AttemptRecords:
+        """The records of an attempt; a new, empty set where it has none."""
+        return self.attempts.setdefault((node, attempt), AttemptRecords())
+
+    def see(self, event: Event) -> None:
+        """Take in an event that was appended."""
+        if isinstance(event, StepStarted):
+            self._started(event)
+        elif isinstance(event, StepCompleted | StepFailed):
+            self._ended(event)
+        elif isinstance(event, StepClaimed):
+            self._claimed(event)
+        elif isinstance(event, AttemptFailed):
+            records = self.of(event.node, event.attempt)
+            records.has_failed, records.ended_by = True, event.ended_by
+
+    def _started(self, event: StepStarted) -> None:
+        steps = self.of(event.node, event.attempt).steps
+        steps[event.step] = StepRecord(
+            node=event.node,
+            attempt=event.attempt,
+            step=event.step,
+            callee=event.callee,
+            kind=event.callee_kind,
+            identity=Identity(event.definition, event.input_digest),
+            started_at=event.at,
+            once=event.once,
+            idempotency_key=event.idempotency_key,
+        )
+
+    def _ended(self, event: StepCompleted | StepFailed) -> None:
+        record = self.of(event.node, event.attempt).steps.get(event.step)
+        if record is None:
+            if isinstance(event, StepCompleted):  # a value noted under a name, such as the time
+                self.noted[(event.node, event.attempt, event.step)] = event.result
+            return
+        self._order += 1
+        record.order = self._order
+        if isinstance(event, StepCompleted):
+            record.result, record.failure, record.in_doubt = event.result, None, False
+        else:
+            record.failure, record.in_doubt = event.failure, event.in_doubt
+
+    def _claimed(self, event: StepClaimed) -> None:
+        self._order += 1
+        source = self.attempts.get((event.from_node, event.from_attempt))
+        kind = source.steps[event.from_step].kind if source and event.from_step in source.steps else "node"
+        self.of(event.node, event.attempt).steps[event.step] = StepRecord(
+            node=event.node,
+            attempt=event.attempt,
+            step=event.step,
+            callee=event.callee,
+            kind=kind,
+            identity=Identity(event.definition, event.input_digest),
+            started_at=event.at,
+            result=event.result,
+            failure=event.failure,
+            order=self._order,
+        )
+
+
+class Claims:
+    """Records that nobody has claimed yet.
+
+    Args:
+        is_gone: Tells whether the plan no longer has the node of a path.
+    """
+
+    def __init__(self, is_gone: Callable[[NodeId], bool]) -> None:
+        self._is_gone = is_gone
+        self._pool: dict[Identity, list[StepRecord]] = {}
+        self._doubts: dict[tuple[Identity, NodeId, StepId], StepRecord] = {}
+
+    def add_attempt(self, attempt: AttemptRecords) -> None:
+        """Put in what a later attempt may claim of one that has failed or was cut short."""
+        self.add(attempt.claimable())
+        for record in attempt.steps.values():
+            if record.once and not record.has_ended:
+                self._doubts[record.identity, record.node, record.step] = record
+
+    def doubt(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
+        """The same call made by an earlier attempt that never learned how it ended."""
+        return self._doubts.pop((identity, node, step), None)
+
+    def add(self, records: Iterable[StepRecord]) -> None:
+        """Put records in, the oldest first."""
+        for record in records:
+            self._pool.setdefault(record.identity, []).append(record)
+
+    def forget(self, node: NodeId, attempt: int, step: StepId) -> None:
+        """Take a record out that was claimed before."""
+        for equal in self._pool.values():
+            equal[:] = [r for r in equal if (r.node, r.attempt, r.step) != (node, attempt, step)]
+
+    def take(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
+        """Claim a record for a call, or give ``None``; a record is claimed once."""
+        equal = self._pool.get(identity)
+        if not equal:
+            return None
+        chosen = next((r for r in equal if r.node == node and r.step == step), None)
+        if chosen is None:
+            chosen = next((r for r in equal if self._is_gone(r.node)), None)
+        if chosen is not None:
+            equal.remove(chosen)
+        return chosen

@@ -1,0 +1,91 @@
+"""What an engine has for all its runs: time, models, indexes, resources, spans."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, cast
+
+import anyio
+from anyio import to_thread
+
+from treadle import compose
+from treadle.errors import ConfigurationError
+from treadle.interfaces import Clock, Index, Model, Tracer
+
+T = TypeVar("T")
+
+
+class EngineServices:
+    """Opens each thing once, on first use.  Implements ``Services``.
+
+    Args:
+        clock: The time.
+        tracer: Where spans go, or ``None``.
+        resources: Objects that bodies ask for by their type.
+    """
+
+    def __init__(self, clock: Clock, tracer: Tracer | None, resources: Iterable[object]) -> None:
+        self.clock = clock
+        self.tracer = tracer
+        self.rehearsals: dict[str, object] = {}
+        self.choices: dict[str, compose.ModelChoice] = {}
+        self._models: dict[tuple[str, int], compose.ModelChoice] = {}
+        self._indexes: dict[str, Index] = {}
+        self._resources = list(resources)
+        self._lock = anyio.Lock()
+
+    async def model(self, declared: str | Model, graph: str) -> Model:
+        """The live model behind a declared one; names are looked up once, in a thread.
+
+        Raises:
+            ConfigurationError: The name leads nowhere, or nothing is configured.
+        """
+        if not isinstance(declared, str):
+            return declared
+        rehearsal = self.rehearsals.get(graph)
+        key = (declared, id(rehearsal))
+        if key not in self._models:
+            async with self._lock:
+                if key not in self._models:
+                    self._models[key] = await to_thread.run_sync(
+                        lambda: compose.choose_model(declared, rehearsal=rehearsal)
+                    )
+        self.choices[declared] = self._models[key]
+        return self._models[key].model
+
+    def index(self, declared: str | Index) -> Index:
+        """The index behind a path, opened once; an object is given back as it is."""
+        if not isinstance(declared, str):
+            return declared
+        if declared not in self._indexes:
+            self._indexes[declared] = compose.open_index(declared)
+        return self._indexes[declared]
+
+    def resource(self, kind: type[T]) -> T:
+        """Give the first resource of a type.
+
+        Raises:
+            ConfigurationError: The engine was given none.
+        """
+        for resource in self._resources:
+            if isinstance(resource, kind):
+                return resource
+        known = ", ".join(type(resource).__name__ for resource in self._resources) or "none"
+        raise ConfigurationError(
+            f"no resource of type {kind.__name__}; pass one: Engine(..., resources=[...]) (given: {known})"
+        )
+
+    async def aclose(self) -> None:
+        """Close the models and indexes that were opened here."""
+        opened: list[Any] = [choice.model for choice in self._models.values()]
+        for thing in (*opened, *self._indexes.values()):
+            close = getattr(thing, "aclose", None)
+            if close is not None:
+                await close()
+        self._models.clear()
+        self._indexes.clear()
+
+    @property
+    def chosen(self) -> Mapping[str, compose.ModelChoice]:
+        """What the names used so far came to."""
+        return cast("Mapping[str, compose.ModelChoice]", self.choices)

@@ -1,0 +1,81 @@
+"""The order in which a resumed body learns what its calls came to.
+
+Outcomes reach the body in history order.  A call that has no record is parked until the body has
+claimed all its records of that callee, and is made then: a body that asks for something else than
+before is not allowed to pay for it while what it paid for before lies unclaimed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+
+import anyio
+
+from treadle.engine.records import StepRecord
+from treadle.errors import HistoryMismatch
+from treadle.ids import StepId
+
+PATIENCE = 1.0
+"""Seconds for which only parked calls may be pending before the difference is reported."""
+
+
+class Turns:
+    """The records of one body that its calls have still to claim.
+
+    Args:
+        records: Those with an outcome, of calls made by the body itself, in history order.
+        is_busy: Whether any call of the body is really under way, so that more may be claimed yet.
+    """
+
+    __slots__ = ("_changed", "_is_busy", "_queue", "_steps", "_unclaimed")
+
+    def __init__(self, records: Iterable[StepRecord], is_busy: Callable[[], bool]) -> None:
+        self._queue = deque(records)
+        self._steps = {record.step for record in self._queue}
+        self._unclaimed = Counter(record.identity.definition for record in self._queue)
+        self._is_busy = is_busy
+        self._changed = anyio.Event()
+
+    def is_recorded(self, step: StepId) -> bool:
+        """Whether an outcome waits to be claimed by this call."""
+        return step in self._steps
+
+    async def claim(self, step: StepId, called: str) -> StepRecord:
+        """Return the record of a call once all outcomes before it have been claimed."""
+        while self._queue[0].step != step:
+            await self._wait(called)
+        record = self._queue.popleft()
+        self._steps.discard(step)
+        self._unclaimed[record.identity.definition] -= 1
+        self._wake()
+        return record
+
+    async def enter(self, definition: str, called: str) -> None:
+        """Return once a call without a record may be made."""
+        while self._unclaimed[definition]:
+            await self._wait(called)
+
+    def check_all_claimed(self) -> None:
+        """Raise ``HistoryMismatch`` where the body ended with records left."""
+        if self._queue:
+            raise HistoryMismatch(self._difference("the body ended"))
+
+    async def _wait(self, called: str) -> None:
+        changed = self._changed
+        with anyio.move_on_after(PATIENCE) as scope:
+            await changed.wait()
+        if scope.cancelled_caught and not self._is_busy():
+            raise HistoryMismatch(self._difference(f"the body called {called}"))
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+    def _difference(self, now: str) -> str:
+        first = self._queue[0]
+        return (
+            f"node {first.node!r} does not repeat what it did: next in its history is the call {first.step!r}, "
+            f"but {now}; a body must make the same calls when it runs again, so undo the edit, make it "
+            "depend on nothing but its arguments, ctx.now() and ctx.random, or start a new run"
+        )

@@ -1,0 +1,177 @@
+"""The values of a run in memory: results as they arrive, and what control words came to."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from treadle.errors import InternalError, ReadFailed
+from treadle.plan.parts import Binding, Case, Constant, Group, PlanNode, Read, Wire
+from treadle.plan.plan import Plan
+from treadle.scheduler.program import RESULT, Program
+from treadle.scheduler.scheduler import Scheduler
+from treadle.values import JSON, Payload
+
+UNSET: Final = object()
+
+
+class Workspace:
+    """Gives the value of any node that is done, decoding what was read from a store on first use.
+
+    ``values`` is indexed as the program's vertices; the engine's fast path reads and writes it
+    directly.  A control word has no value of its own: it is looked up through the case it took.
+    """
+
+    __slots__ = ("_payloads", "_plan", "_program", "_scheduler", "values")
+
+    def __init__(self, plan: Plan, program: Program, scheduler: Scheduler) -> None:
+        self._plan = plan
+        self._program = program
+        self._scheduler = scheduler
+        self._payloads: dict[int, Payload] = {}
+        self.values: list[Any] = [UNSET] * len(program.ids)
+
+    def recall(self, index: int, payload: Payload) -> None:
+        """Take in a recorded result; it is decoded when somebody asks for it."""
+        self._payloads[index] = payload
+
+    def value(self, index: int) -> Any:
+        """The value of a vertex that is done."""
+        value = self.values[index]
+        if value is UNSET:
+            value = self.values[index] = self._find(index)
+        return value
+
+    def _find(self, index: int) -> Any:
+        if index == self._program.result:
+            return self.resolve(self._plan.result)
+        node = self._plan.nodes[index]
+        payload = self._payloads.get(index)
+        if payload is not None:
+            return (node.codec or JSON).unpack(payload)
+        if node.kind == "expression":
+            return evaluate(node, [self.resolve(argument.binding) for argument in node.arguments])
+        if node.kind == "do":
+            return self.resolve(node.cases[-1].binding)
+        if node.cases:
+            return self.resolve(node.cases[self._scheduler.chosen[index]].binding)
+        raise InternalError(f"the value of node {node.id!r} was read before it was there; please report this")
+
+    def resolve(self, binding: Binding) -> Any:
+        """Give the value of a binding whose nodes are done; lists, tuples and dicts are new."""
+        if isinstance(binding, Wire):
+            return self.value(self._program.index[binding.node])
+        if isinstance(binding, Constant):
+            return constant(binding)
+        return group(binding, [self.resolve(item) for item in binding.items])
+
+    def arguments(self, node: PlanNode) -> dict[str, Any]:
+        """What a work node's body is called with, by parameter."""
+        return {argument.name: self.resolve(argument.binding) for argument in node.arguments}
+
+    def choose(self, index: int) -> int:
+        """Compute which case a choice takes, or that an expression can be computed (0).
+
+        Raises:
+            ReadFailed: No case fits, or a read found nothing.
+        """
+        node = self._plan.nodes[index]
+        if node.kind == "expression":
+            self.values[index] = evaluate(
+                node, [self.resolve(argument.binding) for argument in node.arguments]
+            )
+            return 0
+        if node.subject is None:
+            raise InternalError(f"node {node.id!r} has nothing to decide on; please report this")
+        subject = self.resolve(node.subject)
+        if node.kind != "match":
+            return 0 if subject else 1
+        for number, case in enumerate(node.cases):
+            if _fits(case, subject):
+                return number
+        raise ReadFailed(
+            f"{node.id!r} (wired at {node.where}) has no case for the {type(subject).__name__} it was given: "
+            f"its cases are {[case.label for case in node.cases]}; add one, or otherwise=",
+            node=node.id,
+        )
+
+    def result(self) -> Any:
+        """The value of the whole graph."""
+        return self.value(self._program.index.get(RESULT, self._program.result))
+
+
+def constant(binding: Constant) -> Any:
+    """The value of a constant: the live one, or plain JSON data where only the document is there."""
+    payload = binding.payload
+    return payload.value if payload.is_alive else payload.json()
+
+
+def group(binding: Group, items: list[Any]) -> Any:
+    """Put resolved items into a new list, tuple or dict."""
+    if binding.kind == "dict":
+        return dict(zip(binding.keys, items, strict=True))
+    return items if binding.kind == "list" else tuple(items)
+
+
+def _fits(case: Case, subject: Any) -> bool:
+    if case.test == "equal":
+        return bool(subject == case.live)
+    return case.test == "otherwise" or (isinstance(case.live, type) and isinstance(subject, case.live))
+
+
+_OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def evaluate(node: PlanNode, operands: list[Any]) -> Any:
+    """Compute an expression on values.
+
+    Raises:
+        ReadFailed: An attribute or item is not there, ``some`` met ``None``, ``narrow`` another class.
+    """
+    operation = node.operation
+    if operation == "read":
+        return _read(node, operands[0])
+    if operation in _OPERATORS:
+        return _OPERATORS[operation](operands[0], operands[1])
+    subject = operands[0]
+    if operation == "not":
+        return not subject
+    if operation == "is_none":
+        return subject is None
+    if operation == "some" and subject is None:
+        raise ReadFailed(f"some(...) wired at {node.where} met None", node=node.id)
+    if operation == "narrow" and not isinstance(subject, _class_of(node)):
+        raise ReadFailed(
+            f"narrow(...) wired at {node.where} expected {_class_of(node).__name__}, "
+            f"not {type(subject).__name__}",
+            node=node.id,
+        )
+    return subject
+
+
+def _class_of(node: PlanNode) -> type:
+    return node.live if isinstance(node.live, type) else object
+
+
+def _read(node: PlanNode, value: Any) -> Any:
+    for step in node.path:
+        try:
+            value = getattr(value, str(step.key)) if step.field else value[step.key]
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ReadFailed(
+                f"{_path(node.path)} wired at {node.where} found nothing: {type(error).__name__}: {error}",
+                node=node.id,
+            ) from error
+    return value
+
+
+def _path(path: tuple[Read, ...]) -> str:
+    return "".join(f".{step.key}" if step.field else f"[{step.key!r}]" for step in path)

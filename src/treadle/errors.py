@@ -1,0 +1,277 @@
+"""Every error Treadle raises, so that a caller can catch exactly what it can handle.
+
+::
+
+    TreadleError                       catch this to catch us
+      WiringError (TypeError)          a stand-in was used as if it were a value
+      PlanError (ValueError)           the plan is wrong; all faults at once, before anything runs
+      ConfigurationError (ValueError)  a name, URL or setting does not lead to anything
+      RunError                         the run cannot go on; has run_id
+        NodeFailed                     a node's own code raised; the cause is chained
+        ReadFailed (LookupError)       a read such as ``docs[0]`` or a ``match`` found nothing
+        ResultRefused (TypeError)      a result does not come back equal from its JSON
+        BudgetExceeded                 the worst case of a call does not fit what is left
+        NodeTimeout (TimeoutError)     an attempt took longer than its timeout
+        RunCancelled                   somebody cancelled the run
+        RunWaiting                     the run waits for a person; nothing is lost
+        HistoryMismatch                what was recorded and what the code does now differ
+        InDoubt                        an effect began and nobody recorded how it ended
+        AgentStopped                   an agent ran out of turns, or never gave a valid answer
+      QuestionError (ValueError)       an answer was refused
+      ProviderError                    provider, status, retryable, retry_after
+        RateLimited  ProviderUnavailable  RequestRejected  MalformedResponse
+      StoreError                       StoreUnavailable  OwnershipLost  OwnedElsewhere
+                                       FormatMismatch  UnknownRun  RunExists
+      InternalError                    our bug: asks to be reported, and carries the story
+
+Messages have three parts: what happened, where, how to mend it.  What a message states is also an
+attribute.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+
+class TreadleError(Exception):
+    """The root of every error of this package."""
+
+
+class WiringError(TreadleError, TypeError):
+    """A stand-in was used as if it were a value while a graph was being wired."""
+
+
+class PlanError(TreadleError, ValueError):
+    """A plan is wrong; every fault is listed, and nothing has run.
+
+    Attributes:
+        faults: One sentence for each fault, in the order of the plan's nodes.
+    """
+
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class ConfigurationError(TreadleError, ValueError):
+    """A name, URL or setting does not lead to anything that exists."""
+
+
+class RunError(TreadleError):
+    """A run cannot go on.
+
+    Attributes:
+        run_id: The run, or ``None`` where the error was raised outside of one.
+        node: The node it concerns, where there is one.
+        attempt: The attempt of that node, counted from 1.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        run_id: str | None = None,
+        node: str | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.node = node
+        self.attempt = attempt
+
+
+class NodeFailed(RunError):
+    """A node's own code raised; the original error is the ``__cause__`` where this process still has it.
+
+    Attributes:
+        failure: What is recorded of it (a ``treadle.events.Failure``): classes, words, ``file:line``.
+    """
+
+    failure: object = None
+
+
+class ReadFailed(RunError, LookupError):
+    """A read on a stand-in found nothing in the value, or a ``match`` no case for it."""
+
+
+class ResultRefused(RunError, TypeError):
+    """A value was refused because its JSON does not come back equal."""
+
+
+class BudgetExceeded(RunError):
+    """The worst case of a call does not fit a budget; it was not sent.
+
+    Attributes:
+        account: The account that is short, such as ``"run"`` or ``"node expert"``.
+        measure: ``"usd"``, ``"tokens"``, ``"calls"`` or ``"seconds"``.
+        limit, held, spent, needed: Amounts in the unit of the measure.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        account: str,
+        measure: str,
+        limit: Decimal,
+        held: Decimal,
+        spent: Decimal,
+        needed: Decimal | None,
+        run_id: str | None = None,
+        node: str | None = None,
+    ) -> None:
+        super().__init__(message, run_id=run_id, node=node)
+        self.account = account
+        self.measure = measure
+        self.limit = limit
+        self.held = held
+        self.spent = spent
+        self.needed = needed
+
+
+class NodeTimeout(RunError, TimeoutError):
+    """An attempt took longer than its timeout."""
+
+
+class RunCancelled(RunError):
+    """The run was cancelled; what it had finished is kept."""
+
+
+class RunWaiting(RunError):
+    """The run waits for a person; it goes on where it stands once the question is answered.
+
+    Attributes:
+        questions: The ids of the open questions.
+    """
+
+    def __init__(self, message: str, *, run_id: str, questions: Sequence[str]) -> None:
+        super().__init__(message, run_id=run_id)
+        self.questions = tuple(questions)
+
+
+class HistoryMismatch(RunError):
+    """What was recorded and what the code does now differ, so going on could repeat paid work."""
+
+
+class InDoubt(RunError):
+    """An effect began, and whether it happened was never recorded.
+
+    Attributes:
+        step: The path of the call in doubt.
+        idempotency_key: The key the call was made under.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        step: str,
+        idempotency_key: str,
+        run_id: str | None = None,
+        node: str | None = None,
+    ) -> None:
+        super().__init__(message, run_id=run_id, node=node)
+        self.step = step
+        self.idempotency_key = idempotency_key
+
+
+class AgentStopped(RunError):
+    """An agent ended without a valid answer: out of turns, refused, or never in the asked form."""
+
+
+class QuestionError(TreadleError, ValueError):
+    """An answer was refused: unknown question, answered already, too late, or of the wrong form."""
+
+
+class ProviderError(TreadleError):
+    """A model provider did not give an answer.
+
+    Attributes:
+        provider: The provider's name, such as ``"openai"``.
+        status: The HTTP status, or ``None`` where no response came.
+        retryable: Whether the same request may succeed later.
+        retry_after: Seconds the provider asks to wait, or ``None``.
+        sent: False only where the request surely never left, such as a refused connection; what was
+            sent and broke off is paid for, as far as anybody can know.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        sent: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.provider = provider
+        self.status = status
+        self.retryable = retryable
+        self.retry_after = retry_after
+
+
+class RateLimited(ProviderError):
+    """The provider refuses more requests for now (429), or for good when a quota is used up."""
+
+
+class ProviderUnavailable(ProviderError):
+    """The provider could not be reached, broke off, or is overloaded (5xx, 529)."""
+
+
+class RequestRejected(ProviderError):
+    """The provider will not answer this request: wrong key, wrong form, refused content."""
+
+
+class MalformedResponse(ProviderError):
+    """The provider answered with something that is not what its interface promises."""
+
+
+class StoreError(TreadleError):
+    """A store could not do what it was asked to."""
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be opened, read or written now; nothing acknowledged is lost."""
+
+
+class OwnershipLost(StoreError):
+    """Another process has taken the run over; this one may no longer append to it."""
+
+
+class OwnedElsewhere(StoreError):
+    """Another process owns the run.
+
+    Attributes:
+        owner: Who holds it: host, process id and since when.
+    """
+
+    def __init__(self, message: str, *, owner: str) -> None:
+        super().__init__(message)
+        self.owner = owner
+
+
+class FormatMismatch(StoreError):
+    """The store was not written by Treadle, is damaged, or comes from a newer release."""
+
+
+class UnknownRun(StoreError, LookupError):
+    """The store holds no run of that id."""
+
+
+class RunExists(StoreError):
+    """A run of that id exists already, with another graph or other inputs."""
+
+
+class InternalError(TreadleError):
+    """A bug of ours; please report it with the story it carries."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Give ``"; did you mean 'x'?"`` for the known name nearest to an unknown one, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

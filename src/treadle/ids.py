@@ -1,0 +1,44 @@
+"""The names of runs, nodes, steps and questions, and how new ones are made."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import NewType
+
+RunId = NewType("RunId", str)
+"""One execution of one graph; sorts by the time it was made."""
+
+NodeId = NewType("NodeId", str)
+"""A node of a plan: ``triage``, ``triage.2``, and ``support/triage`` inside a subgraph."""
+
+StepId = NewType("StepId", str)
+"""One call inside a node's body: ``find_order#1f0c9a:0``, unique within the node's attempt.
+
+Nested steps are joined by ``/``.  The empty id is the node's own body where that body is itself a
+recorded call: a ``once`` tool, or a person.
+"""
+
+QuestionId = NewType("QuestionId", str)
+"""One question to people, short enough to be read out: ``q-4k7d2m9c``."""
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+
+
+def _base32(number: int, length: int) -> str:
+    digits: list[str] = []
+    for _ in range(length):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def new_run_id() -> RunId:
+    """Make a run id: 9 characters of the time in milliseconds, then 8 random ones (40 bits)."""
+    moment = _base32(time.time_ns() // 1_000_000, 9)
+    return RunId(f"r-{moment}{_base32(secrets.randbits(40), 8)}")
+
+
+def question_id(digest: str) -> QuestionId:
+    """Make a question id from the digest of what identifies it, so that resuming finds it again."""
+    return QuestionId(f"q-{_base32(int(digest[:16], 16) >> 24, 8)}")

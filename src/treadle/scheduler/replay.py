@@ -1,0 +1,43 @@
+"""Rebuilding a scheduler from recorded events, without acting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from treadle.events import Event, RunResumed, RunStarted
+from treadle.scheduler.commands import Command
+from treadle.scheduler.program import Program
+from treadle.scheduler.scheduler import Scheduler
+from treadle.values import Payload
+
+
+def replay(
+    events: Iterable[Event], program_of: Callable[[Payload], Program]
+) -> tuple[Scheduler, list[list[Command]]]:
+    """Feed a run's events to a scheduler and give it, with the commands each event led to.
+
+    A ``RunResumed`` that names a plan starts a new scheduler: from there on only what was claimed
+    or done under that plan counts.
+
+    Args:
+        events: A run's events from the first; ``RunStarted`` must be the first of them.
+        program_of: Gives the program of a plan document.
+
+    Raises:
+        InternalError: The events do not follow from one another.
+    """
+    scheduler: Scheduler | None = None
+    seed = ""
+    commands: list[list[Command]] = []
+    for event in events:
+        if isinstance(event, RunStarted):
+            seed = event.seed
+            scheduler = Scheduler(program_of(event.plan), seed=seed)
+        elif isinstance(event, RunResumed) and event.plan is not None:
+            scheduler = Scheduler(program_of(event.plan), seed=seed)
+        if scheduler is None:
+            raise ValueError("a history begins with RunStarted")
+        commands.append(scheduler.handle(event))
+    if scheduler is None:
+        raise ValueError("a history begins with RunStarted")
+    return scheduler, commands

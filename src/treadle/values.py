@@ -1,0 +1,269 @@
+"""Values to JSON and back, their digests, and payloads that are encoded only when somebody reads them.
+
+Everything a run records is JSON, written and read through pydantic: never pickle, no code paths.  A
+value is refused where its JSON does not come back equal, so a consumer sees the same thing whether
+the producer ran just now or last week on another machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, cast
+
+from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from treadle.errors import FormatMismatch, ResultRefused
+
+T = TypeVar("T")
+
+Json = object
+"""What ``json.loads`` can give: ``None``, ``bool``, ``int``, ``float``, ``str``, lists, dicts of them."""
+
+_PLAIN: Final = frozenset({type(None), bool, int, str})
+"""Types whose values always come back equal from JSON."""
+
+
+def digest(data: bytes) -> str:
+    """Give the SHA-256 of some bytes in hexadecimal: the name content is stored under."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical(value: Json) -> bytes:
+    """Write plain JSON data in one fixed way (sorted keys, no spaces), to be hashed.
+
+    Numbers are written as pydantic writes them; the form need not match any other program's.
+    """
+    return to_json(_sorted(value))
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        mapping = cast("dict[str, Any]", value)
+        return {key: _sorted(mapping[key]) for key in sorted(mapping)}
+    if isinstance(value, list | tuple):
+        return [_sorted(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def parse(data: bytes | str) -> Any:
+    """Read JSON; raises ``ValueError`` where it is not."""
+    return from_json(data)
+
+
+class Payload:
+    """One recorded value: alive, as bytes, or both; encoding and hashing wait until somebody asks.
+
+    Two payloads are equal when their bytes are.  A payload read from a store has no value of its
+    own: ``Codec.unpack`` makes it.  One whose content was erased keeps its digest alone.
+    """
+
+    __slots__ = ("_codec", "_data", "_digest", "_value")
+
+    def __init__(
+        self,
+        value: object = None,
+        codec: Codec[Any] | None = None,
+        *,
+        data: bytes | None = None,
+        digest: str | None = None,
+    ) -> None:
+        self._value = value
+        self._codec = codec
+        self._data = data
+        self._digest = digest
+
+    @property
+    def data(self) -> bytes:
+        """The JSON text as UTF-8 bytes.
+
+        Raises:
+            FormatMismatch: The content was erased.
+        """
+        if self._data is None:
+            if self._codec is None:
+                raise FormatMismatch(f"the content {self._digest} was erased from the store")
+            self._data = self._codec.encode(self._value)
+        return self._data
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of ``data``, hexadecimal."""
+        if self._digest is None:
+            self._digest = digest(self.data)
+        return self._digest
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether only the digest is left."""
+        return self._data is None and self._codec is None
+
+    def json(self) -> Any:
+        """The content as plain JSON data."""
+        return from_json(self.data)
+
+    def is_made_by(self, codec: Codec[Any]) -> bool:
+        """Whether the live value came through this very codec."""
+        return self._codec is codec
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it holds a value made in this process, rather than bytes from a store."""
+        return self._codec is not None
+
+    @property
+    def value(self) -> object:
+        """The live value; meaningful only where ``is_alive``."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Payload) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"Payload({self._digest or 'not encoded yet'})"
+
+
+class Codec(Generic[T]):
+    """Writes and reads the values of one declared type.
+
+    Example:
+        >>> numbers = codec(list[int])
+        >>> numbers.unpack(numbers.pack([1, 2]))
+        [1, 2]
+    """
+
+    __slots__ = ("_plain", "adapter", "type")
+
+    def __init__(self, declared: Any) -> None:
+        self.type = declared
+        self.adapter: TypeAdapter[T] = TypeAdapter(declared)
+        plain = type(None) if declared is None else declared
+        self._plain = plain if plain in _PLAIN else None
+
+    def encode(self, value: T) -> bytes:
+        """Write a value as JSON bytes.
+
+        Raises:
+            ResultRefused: pydantic cannot write it.
+        """
+        try:
+            return self.adapter.dump_json(value, warnings="error")
+        except PydanticSerializationError as error:
+            raise ResultRefused(f"{_short(value)} cannot be stored as {_name(self.type)}: {error}") from error
+
+    def decode(self, data: bytes) -> T:
+        """Read a value from JSON bytes; raises pydantic's ``ValidationError`` where it does not fit."""
+        return self.adapter.validate_json(data)
+
+    def pack(self, value: T) -> Payload:
+        """Take a value into the record, after making sure that it would come back equal.
+
+        Raises:
+            ResultRefused: It would not: a NaN, a subclass of the declared type, another type.
+        """
+        if type(value) is self._plain:
+            return Payload(value, self)
+        data = self.encode(value)
+        try:
+            back = self.adapter.validate_json(data)
+        except ValidationError as error:
+            raise ResultRefused(
+                f"{_short(value)} does not fit its declared type {_name(self.type)}: {_complaints(error)}"
+            ) from error
+        if not same(value, back):
+            raise ResultRefused(
+                f"{_short(value)} does not come back equal from its JSON: declared as {_name(self.type)}, "
+                f"it would be read as {_short(back)}; declare the type that is really returned"
+            )
+        return Payload(value, self, data=data)
+
+    def unpack(self, payload: Payload) -> T:
+        """Give the value of a payload: the live one where there is one, else read from its bytes."""
+        if payload.is_made_by(self):
+            return cast("T", payload.value)
+        return self.adapter.validate_json(payload.data)
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the type, as pydantic writes it (draft 2020-12)."""
+        return self.adapter.json_schema()
+
+
+@functools.lru_cache(maxsize=4096)
+def _hashable_codec(declared: Any) -> Codec[Any]:
+    return Codec[Any](declared)
+
+
+def codec(declared: Any) -> Codec[Any]:
+    """Give the codec of a type, the same one each time.
+
+    Raises:
+        TypeError: pydantic cannot make JSON of that type.
+    """
+    try:
+        try:
+            return _hashable_codec(declared)
+        except TypeError:  # an annotation that cannot be hashed
+            return Codec[Any](declared)
+    except PydanticSchemaGenerationError as error:
+        raise TypeError(f"values of type {_name(declared)} cannot be stored as JSON") from error
+
+
+JSON: Final[Codec[Any]] = Codec(Any)
+"""For values whose type is not declared: plain JSON data alone."""
+
+
+def same(left: object, right: object) -> bool:
+    """Tell whether two values are equal in type and content, all the way down (NaN is never)."""
+    if type(left) is not type(right):
+        return False
+    compare = _COMPARE.get(type(left))
+    if compare is not None:
+        return compare(left, right)
+    if isinstance(left, BaseModel):
+        other = cast("BaseModel", right)
+        return same(left.__dict__, other.__dict__) and same(left.__pydantic_extra__, other.__pydantic_extra__)
+    if dataclasses.is_dataclass(left):
+        return all(same(getattr(left, f.name), getattr(right, f.name)) for f in dataclasses.fields(left))
+    return bool(left == right)
+
+
+def _same_sequences(left: Any, right: Any) -> bool:
+    return len(left) == len(right) and all(map(same, left, right))
+
+
+def _same_mappings(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> bool:
+    return left.keys() == right.keys() and all(same(item, right[key]) for key, item in left.items())
+
+
+def _same_floats(left: float, right: float) -> bool:
+    return left == right and math.copysign(1.0, left) == math.copysign(1.0, right)
+
+
+_COMPARE: Final[dict[type, Callable[[Any, Any], bool]]] = {
+    list: _same_sequences,
+    tuple: _same_sequences,
+    dict: _same_mappings,
+    float: _same_floats,
+}
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _name(declared: Any) -> str:
+    return declared.__name__ if isinstance(declared, type) else str(declared)
+
+
+def _complaints(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'value'}: {item['msg']}" for item in error.errors()[:3]
+    )
