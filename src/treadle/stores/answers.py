@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from treadle.errors import QuestionError, UnknownRun, nearest
+from treadle.errors import QuestionError, RunExists, UnknownRun, nearest
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Request
 
@@ -74,13 +74,21 @@ def _complaint(request: Request, standing: Standing) -> str:
 def unknown_question(question_id: QuestionId, known: Sequence[str]) -> QuestionError:
     """Make the error for a question that does not exist."""
     return QuestionError(
-        f"there is no question {question_id!r}{nearest(question_id, known)}; `treadle inbox` lists the open ones"
+        f"there is no question {question_id!r}{nearest(question_id, known)}; "
+        "`treadle inbox` lists the open ones"
     )
 
 
 def unknown_run(run_id: RunId, known: Sequence[str] = ()) -> UnknownRun:
     """Make the error for a run that does not exist."""
-    return UnknownRun(f"there is no run {run_id!r}{nearest(run_id, known)}; `treadle runs` lists those there are")
+    return UnknownRun(
+        f"there is no run {run_id!r}{nearest(run_id, known)}; `treadle runs` lists those there are"
+    )
+
+
+def run_exists(run_id: RunId) -> RunExists:
+    """Make the error for a run id that is taken."""
+    return RunExists(f"there is a run {run_id!r} already; choose another id, or resume that one")
 
 
 def _moment(at: float) -> str:

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from treadle.errors import OwnedElsewhere, RunExists
+from treadle.errors import OwnedElsewhere
 from treadle.events import RunStarted
 from treadle.ids import RunId
 from treadle.interfaces import Request
 from treadle.stores import chain
-from treadle.stores.answers import Standing, is_new, unknown_question, unknown_run
+from treadle.stores.answers import Standing, is_new, run_exists, unknown_question, unknown_run
 from treadle.stores.derived import RUNNING
 from treadle.stores.log import Entry, WriterLog
 from treadle.stores.ownership import Locks
-from treadle.stores.queries import queries
+from treadle.stores.queries import execute, fetch_all, fetch_column, fetch_one
 from treadle.stores.transaction import Batch, Call, SqliteDatabase
 from treadle.stores.writer import Writer
 from treadle.values import digest as digest_of
@@ -40,13 +40,13 @@ class Take(Call):
 
     def run(self, batch: Batch) -> None:
         """Lock the run and count its fence up."""
-        found = batch.connection.execute(queries()["find_run"], (self.run_id,)).fetchone()
+        found = fetch_one(batch.connection, "find_run", (self.run_id,))
         if found is None:
-            known = batch.connection.execute(queries()["known_runs"]).fetchall()
-            raise unknown_run(self.run_id, [row[0] for row in known])
+            known = fetch_column(batch.connection, "known_runs")
+            raise unknown_run(self.run_id, known)
         number, fence, events, head, owner = found
         self._lock(number, owner)
-        batch.connection.execute(queries()["take_run"], (this_process(), number))
+        execute(batch.connection, "take_run", (this_process(), number))
         self.log = self._new_log(number, fence=fence + 1, seq=events, head=head)
 
     def fail(self, error: Exception) -> None:
@@ -65,7 +65,8 @@ class Take(Call):
         if not self._locks.take(number):
             holder = owner or "a process that has not said who it is yet"
             raise OwnedElsewhere(
-                f"run {self.run_id!r} is owned by {holder}; it goes on there, or end that process to take it over",
+                f"run {self.run_id!r} is owned by {holder}; "
+                "it goes on there, or end that process to take it over",
                 owner=holder,
             )
         self._locked = number
@@ -96,8 +97,8 @@ class Create(Take):
 
     def run(self, batch: Batch) -> None:
         """Insert the run, lock it, and write its first event."""
-        if batch.connection.execute(queries()["find_run"], (self.run_id,)).fetchone():
-            raise RunExists(f"there is a run {self.run_id!r} already; choose another id, or resume that one")
+        if fetch_one(batch.connection, "find_run", (self.run_id,)):
+            raise run_exists(self.run_id)
         log = self._new_log(0, fence=1, seq=0, head=chain.GENESIS)
         entry = Entry(log, (self._started,))
         entry.encode()  # before anything is written: it may be refused
@@ -110,7 +111,9 @@ class Create(Take):
             "head": chain.GENESIS,
             "owner": this_process(),
         }
-        log.number = batch.connection.execute(queries()["insert_run"], row).get
+        inserted = fetch_one(batch.connection, "insert_run", row)
+        assert inserted is not None
+        log.number = inserted[0]
         self._lock(log.number, "")
         batch.write(entry)
         self.log = log
@@ -128,27 +131,27 @@ class Submit(Call):
     def run(self, batch: Batch) -> None:
         """Check the request against how things stand, and write it down."""
         request = self._request
-        found = batch.connection.execute(queries()["run_status"], (request.run_id,)).fetchone()
+        found = fetch_one(batch.connection, "run_status", (request.run_id,))
         if found is None:
-            known = batch.connection.execute(queries()["known_runs"]).fetchall()
-            raise unknown_run(request.run_id, [row[0] for row in known])
+            known = fetch_column(batch.connection, "known_runs")
+            raise unknown_run(request.run_id, known)
         number, status = found
         if request.kind == "answer":
             wanted = is_new(request, self._standing(batch))
         else:
-            asked = batch.connection.execute(queries()["pending_cancel"], (number, request.by)).fetchone()
+            asked = fetch_one(batch.connection, "pending_cancel", (number, request.by))
             wanted = status == RUNNING and asked is None
         if wanted:
             self._insert(batch, number)
 
     def _standing(self, batch: Batch) -> Standing:
         question = self._request.question
-        found = batch.connection.execute(queries()["find_question"], (question,)).fetchone()
+        found = fetch_one(batch.connection, "find_question", (question,))
         if found is None:
-            known = batch.connection.execute(queries()["known_questions"]).fetchall()
-            raise unknown_question(question, [row[0] for row in known])
+            known = fetch_column(batch.connection, "known_questions")
+            raise unknown_question(question, known)
         run_id, state, opening, deadline, answered_by, answer = found
-        waiting = batch.connection.execute(queries()["pending_answers"], (question, opening)).fetchall()
+        waiting = fetch_all(batch.connection, "pending_answers", (question, opening))
         return Standing(
             run_id=run_id,
             state=state,
@@ -171,7 +174,7 @@ class Submit(Call):
             request.opening,
             None if request.value is None else request.value.data,
         )
-        batch.connection.execute(queries()["insert_request"], row)
+        execute(batch.connection, "insert_request", row)
 
 
 def this_process() -> str:

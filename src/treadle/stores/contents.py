@@ -5,13 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from treadle.errors import FormatMismatch, StoreError
 from treadle.values import Payload
-
-if TYPE_CHECKING:
-    from backports import zstd
 
 INLINE_BYTES: Final = 300
 """Up to this size a payload stands beside its event; above, it is stored once under its digest."""
@@ -46,7 +43,9 @@ def unpack(form: int, content: bytes | None, digest: str) -> Payload:
     if form == PLAIN:
         return Payload(data=content, digest=digest)
     if form != ZSTD:
-        raise FormatMismatch(f"the content {digest} is stored in form {form}, which this release does not know")
+        raise FormatMismatch(
+            f"the content {digest} is stored in form {form}, unknown to this release; upgrade treadle"
+        )
     return Payload(data=_decompress(content, digest), digest=digest)
 
 
@@ -72,7 +71,7 @@ def _decompress(content: bytes, digest: str) -> bytes:
     zstd = _zstd()
     decompressor = zstd.ZstdDecompressor()
     try:
-        data = decompressor.decompress(content, max_length=LARGEST_BYTES)
+        data: bytes = decompressor.decompress(content, max_length=LARGEST_BYTES)
     except zstd.ZstdError as error:
         raise FormatMismatch(f"the content {digest} cannot be decompressed: {error}") from error
     if not decompressor.eof:

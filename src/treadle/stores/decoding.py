@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import apsw
 from pydantic_core import from_json, to_json
@@ -11,7 +11,7 @@ from pydantic_core import from_json, to_json
 from treadle.errors import FormatMismatch
 from treadle.stores import contents
 from treadle.stores.encoding import NONE, Payloads
-from treadle.stores.queries import queries
+from treadle.stores.queries import fetch_all
 from treadle.values import Payload
 
 Parts = Mapping[str, Any]
@@ -32,12 +32,12 @@ def parse_parts(parts: bytes | None) -> Parts:
     if parts is None:
         return NO_PARTS
     try:
-        found = from_json(parts)
+        found: Any = from_json(parts)
     except ValueError as error:
         raise FormatMismatch(f"the list of an event's payloads cannot be read: {error}") from error
     if not isinstance(found, dict):
         raise FormatMismatch("the list of an event's payloads is not a JSON object")
-    return found
+    return cast("Parts", found)
 
 
 def load_contents(connection: apsw.Connection, parts: Iterable[Parts]) -> Contents:
@@ -49,7 +49,7 @@ def load_contents(connection: apsw.Connection, parts: Iterable[Parts]) -> Conten
     rows = {where for names in parts for where in names.values() if isinstance(where, int)}
     if not rows:
         return {}
-    found = connection.execute(queries()["read_payloads"], (to_json(sorted(rows)).decode(),))
+    found = fetch_all(connection, "read_payloads", (to_json(sorted(rows)).decode(),))
     return {row: contents.unpack(form, content, digest.hex()) for row, digest, form, content in found}
 
 

@@ -14,7 +14,6 @@ on writing the same event twice in the same way.  The format is described in
 from __future__ import annotations
 
 import dataclasses
-import functools
 import operator
 import types
 import typing
@@ -25,7 +24,7 @@ from typing import Any, Final, cast, get_args, get_origin, get_type_hints
 from pydantic_core import from_json, to_json
 
 from treadle.budget import Amounts, Budget, Price, Usage
-from treadle.errors import FormatMismatch
+from treadle.errors import FormatMismatch, TreadleError
 from treadle.events import Event, Failure, Unknown
 from treadle.values import Payload
 
@@ -34,7 +33,10 @@ Payloads = Mapping[str, Payload]
 
 NONE: Final[Payloads] = {}
 
-_EVENTS: Final[Mapping[str, type]] = {cls.kind: cls for cls in get_args(Event) if cls is not Unknown}
+NOT_JSON: Final = (TreadleError, ValueError, TypeError, AttributeError, ArithmeticError, LookupError)
+"""What writing a value of a user's type as JSON can end in; pydantic wraps all else in a ValueError."""
+
+_EVENTS: Final[Mapping[str, type[Any]]] = {cls.kind: cls for cls in get_args(Event) if cls is not Unknown}
 _NESTED: Final = frozenset({Amounts, Budget, Failure, Price, Usage})
 
 
@@ -42,7 +44,7 @@ def encode(event: Event) -> tuple[bytes, Payloads]:
     """Write an event as text, and give its payloads.
 
     Raises:
-        Exception: Whatever pydantic raises for a value that is not JSON data.
+        ValueError, TypeError, ...: One of ``NOT_JSON``: a value is not JSON data.
     """
     if isinstance(event, Unknown):
         return _encode_unknown(event)
@@ -164,9 +166,14 @@ class _Layout:
         return self.cls(**given)
 
 
-@functools.cache
+_layouts: Final[dict[type, _Layout]] = {}
+
+
 def _layout(cls: type) -> _Layout:
-    return _Layout(cls)
+    layout = _layouts.get(cls)
+    if layout is None:
+        layout = _layouts[cls] = _Layout(cls)
+    return layout
 
 
 def _getter(names: list[str]) -> Callable[[object], Iterable[Any]]:

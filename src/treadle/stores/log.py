@@ -9,7 +9,7 @@ from treadle.errors import OwnershipLost, StoreError
 from treadle.events import Event
 from treadle.ids import RunId
 from treadle.stores.contents import check_size
-from treadle.stores.encoding import Payloads, encode
+from treadle.stores.encoding import NOT_JSON, Payloads, encode
 from treadle.stores.writer import Job, Waiter, Writer
 
 Encoded = tuple[Event, bytes, Payloads, Mapping[str, str]]
@@ -37,7 +37,7 @@ class Entry(Job):
         if self.encoded is None:
             try:
                 self.encoded = [_encoded(event) for event in self.events]
-            except Exception as error:  # a user's type may raise anything while it is written as JSON
+            except NOT_JSON as error:
                 raise as_store_error(error, self) from error
         return self.encoded
 
@@ -224,6 +224,6 @@ def as_store_error(error: Exception, entry: Entry) -> StoreError:
         return error
     kinds: Mapping[str, None] = dict.fromkeys(event.kind for event in entry.events)
     return StoreError(
-        f"run {entry.log.run_id!r}: an append of {', '.join(kinds)} after event {entry.log.seq} was not recorded: "
-        f"{error}; resume the run from what is recorded"
+        f"run {entry.log.run_id!r}: an append of {', '.join(kinds)} after event {entry.log.seq} "
+        f"was not recorded: {error}; resume the run from what is recorded"
     )

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from treadle.errors import OwnedElsewhere, OwnershipLost, RunExists, StoreError
+from treadle.errors import OwnedElsewhere, OwnershipLost, StoreError
 from treadle.events import Event, Recorded, RunStarted
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Fault, LedgerLine, Question, Request, RunLog, RunSummary
 from treadle.stores import chain, encoding
-from treadle.stores.answers import Standing, is_new, unknown_question, unknown_run
+from treadle.stores.answers import Standing, is_new, run_exists, unknown_question, unknown_run
 from treadle.stores.derived import Asked, Derived, as_ledger, as_question, status
 
 
@@ -118,9 +118,7 @@ class _History:
     def questions(self) -> Iterator[Question]:
         for asked in self.derived().questions.values():
             state = "answered" if asked.state == "open" and self.pending(asked) else asked.state
-            yield as_question(
-                asked.event, run_id=self.started.run_id, graph=self.started.graph, state=state
-            )
+            yield as_question(asked.event, run_id=self.started.run_id, graph=self.started.graph, state=state)
 
     def summary(self) -> RunSummary:
         derived, recorded = self.derived(), self.read()
@@ -178,7 +176,7 @@ class MemoryStore:
     async def create(self, started: RunStarted) -> RunLog:
         """Record a new run and own it; raises ``RunExists`` where the id is taken."""
         if started.run_id in self._histories:
-            raise RunExists(f"there is a run {started.run_id!r} already; choose another id, or resume that one")
+            raise run_exists(started.run_id)
         history = _History(started, [started])
         self._histories[started.run_id] = history
         history.owner = MemoryLog(history)
@@ -309,7 +307,7 @@ def _link(previous: bytes, event: Event, where: str) -> bytes:
     try:
         text, payloads = encoding.encode(event)
         return chain.link(previous, text, {name: payload.digest for name, payload in payloads.items()})
-    except Exception as error:  # a user's type may raise anything while it is written as JSON
+    except encoding.NOT_JSON as error:
         raise StoreError(f"{where} ({event.kind}) cannot be written as JSON: {error}") from error
 
 

@@ -12,6 +12,7 @@ taking it away while another process is about to lock it would leave two files a
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 import sys
@@ -20,11 +21,6 @@ from types import ModuleType
 from typing import Final
 
 from treadle.errors import StoreUnavailable
-
-try:
-    import fcntl as _fcntl
-except ImportError:  # Windows
-    _fcntl = None
 
 _FLOCK: Final = "@hhqqi0q" if sys.platform.startswith("linux") else "@qqihhi"
 """``struct flock`` of fcntl(2): type, whence, start, length, pid; the BSDs have the type further back."""
@@ -84,13 +80,16 @@ _open: dict[str, Locks] = {}
 _guard = threading.Lock()
 
 
+@functools.cache
 def _posix() -> ModuleType:
-    if _fcntl is None:
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none, and must be able to import this file
+    except ImportError:
         raise StoreUnavailable(
             "the SQLite store needs POSIX file locks to know who owns a run, and this system has none; "
             "use 'memory:' here, or run under WSL"
-        )
-    return _fcntl
+        ) from None
+    return fcntl
 
 
 def require_locks() -> None:

@@ -1,12 +1,24 @@
-"""SQL as named text: each statement stands in ``sql/queries.sql`` under its name, with a sentence above."""
+"""SQL as named text: each statement stands in ``sql/queries.sql`` under its name, with a sentence above.
+
+Statements are run by name through the functions here, which also give their rows a type (the
+driver's own depends on a ``Buffer`` that type checkers do not know on Python 3.11).
+"""
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Final
+from typing import Any, Final, cast
+
+import apsw
+
+Row = tuple[Any, ...]
+"""The columns of one row, in the order of the statement."""
+
+Bindings = Sequence[Any] | Mapping[str, Any]
+"""Parameters of a statement, by place or by name."""
 
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
@@ -25,6 +37,43 @@ def migrations() -> Mapping[int, str]:
     folder = resources.files("treadle.stores") / "sql"
     files = {file.name: file for file in folder.iterdir() if re.match(r"\d{4}_", file.name)}
     return {int(name[:4]): files[name].read_text(encoding="utf-8") for name in sorted(files)}
+
+
+def execute(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> None:
+    """Run a statement that gives nothing."""
+    cast("Any", connection).execute(queries()[name], bindings)
+
+
+def execute_many(connection: apsw.Connection, name: str, rows: Iterable[Row]) -> None:
+    """Run a statement once for each row."""
+    cast("Any", connection).executemany(queries()[name], rows)
+
+
+def fetch_one(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> Row | None:
+    """Run a statement and give its first row, or ``None``."""
+    row: Row | None = cast("Any", connection).execute(queries()[name], bindings).fetchone()
+    return row
+
+
+def fetch_all(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> list[Row]:
+    """Run a statement and give its rows."""
+    rows: list[Row] = cast("Any", connection).execute(queries()[name], bindings).fetchall()
+    return rows
+
+
+def fetch_each(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> Iterator[Row]:
+    """Run a statement and give its rows one by one, for callers that stop early."""
+    yield from cast("Any", connection).execute(queries()[name], bindings)
+
+
+def fetch_column(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> list[str]:
+    """Run a statement and give the first column of its rows, which is text."""
+    return [row[0] for row in fetch_all(connection, name, bindings)]
+
+
+def run_text(connection: apsw.Connection, text: str) -> Any:
+    """Run SQL that is no named statement (a pragma, a migration), and give its value if it has one."""
+    return cast("Any", connection).execute(text).get
 
 
 def _without_comments(text: str) -> str:

@@ -5,10 +5,10 @@ Plain functions of a connection, to be run on a worker thread; ``Readers`` keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
+from typing import Concatenate, Final, ParamSpec, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -24,9 +24,9 @@ from treadle.stores import decoding
 from treadle.stores.answers import unknown_question, unknown_run
 from treadle.stores.decoding import load_contents, parse_parts
 from treadle.stores.derived import RUNNING, State, as_question, status
-from treadle.stores.encoding import decode
+from treadle.stores.encoding import Payloads, decode
 from treadle.stores.ownership import Locks
-from treadle.stores.queries import queries
+from treadle.stores.queries import Row, fetch_all, fetch_column, fetch_each, fetch_one, run_text
 from treadle.stores.schema import connect, translated
 from treadle.stores.tables import SEQ_BITS, event_row
 from treadle.values import Payload
@@ -91,20 +91,20 @@ class Readers:
 
 
 @contextmanager
-def _snapshot(connection: apsw.Connection) -> Iterator[None]:
-    connection.execute("BEGIN")
+def _snapshot(connection: apsw.Connection) -> Generator[None]:
+    run_text(connection, "BEGIN")
     try:
         yield
     finally:
-        connection.execute("ROLLBACK")
+        run_text(connection, "ROLLBACK")
 
 
 def find_run(connection: apsw.Connection, run_id: RunId) -> tuple[int, int, bytes]:
     """Give number, length and head of a run; raises ``UnknownRun``."""
-    found = connection.execute(queries()["read_head"], (run_id,)).fetchone()
+    found = fetch_one(connection, "read_head", (run_id,))
     if found is None:
-        known = connection.execute(queries()["known_runs"]).fetchall()
-        raise unknown_run(run_id, [row[0] for row in known])
+        known = fetch_column(connection, "known_runs")
+        raise unknown_run(run_id, known)
     return cast("tuple[int, int, bytes]", found)
 
 
@@ -117,7 +117,7 @@ def history(connection: apsw.Connection, run_id: RunId, after: int) -> list[Reco
     """Give the events of a run above ``after``."""
     number, events, _head = find_run(connection, run_id)
     bounds = (event_row(number, after), event_row(number, events))
-    rows = connection.execute(queries()["read_events"], bounds).fetchall()
+    rows = fetch_all(connection, "read_events", bounds)
     if len(rows) != max(0, events - after):
         raise FormatMismatch(
             f"run {run_id!r} has {events} events, and {events - after - len(rows)} of those after {after} "
@@ -143,9 +143,8 @@ def summaries(
     """Give summaries, the newest run first."""
     recorded = RUNNING if wanted in {"pending", "running", "waiting"} else wanted
     found: list[RunSummary] = []
-    for row in connection.execute(
-        queries()["read_runs"], {"id": run_id, "graph": graph, "status": recorded}
-    ):
+    chosen = {"id": run_id, "graph": graph, "status": recorded}
+    for row in fetch_each(connection, "read_runs", chosen):
         if len(found) >= limit:
             break
         summary = _summary(row, locks)
@@ -160,7 +159,7 @@ def summary(connection: apsw.Connection, locks: Locks, run_id: RunId) -> RunSumm
     return summaries(connection, locks, run_id=run_id)[0]
 
 
-def _summary(row: tuple[Any, ...], locks: Locks) -> RunSummary:
+def _summary(row: Row, locks: Locks) -> RunSummary:
     number, run_id, graph, tenant, labels, recorded, started_at, updated_at, events, head = row[:10]
     owner, usd, tokens, calls, questions = row[10:]
     is_owned = bool(owner) and locks.is_taken(number)
@@ -191,7 +190,7 @@ def questions(
     """Give questions, the oldest first."""
     number = None if run_id is None else find_run(connection, run_id)[0]
     wanted = {"id": question_id, "run": number, "to": to, "state": state}
-    rows = connection.execute(queries()["read_questions"], wanted).fetchall()
+    rows = fetch_all(connection, "read_questions", wanted)
     parts = [parse_parts(row[3]) for row in rows]
     stored = load_contents(connection, parts)
     return [
@@ -200,7 +199,7 @@ def questions(
     ]
 
 
-def _question(row: tuple[Any, ...], found: dict[str, Payload] | Any) -> Question:
+def _question(row: Row, found: Payloads) -> Question:
     run_id, graph, body, _parts, _inline, state = row
     event = decode(body, found)
     if not isinstance(event, QuestionAsked):
@@ -212,8 +211,8 @@ def question(connection: apsw.Connection, question_id: QuestionId) -> Question:
     """Give one question; raises ``QuestionError``."""
     found = questions(connection, question_id=question_id)
     if not found:
-        known = connection.execute(queries()["known_questions"]).fetchall()
-        raise unknown_question(question_id, [row[0] for row in known])
+        known = fetch_column(connection, "known_questions")
+        raise unknown_question(question_id, known)
     return found[0]
 
 
@@ -232,8 +231,8 @@ def requests(connection: apsw.Connection, run_id: RunId | None) -> list[Request]
             value=None if value is None else Payload(data=value),
             id=row,
         )
-        for run, kind, at, by, reason, question_id, opening, value, row in connection.execute(
-            queries()["read_requests"], {"run": number}
+        for run, kind, at, by, reason, question_id, opening, value, row in fetch_all(
+            connection, "read_requests", {"run": number}
         )
     ]
 
@@ -252,8 +251,8 @@ def ledger(connection: apsw.Connection, run_id: RunId) -> list[LedgerLine]:
             output_tokens=output_tokens,
             usd=Decimal(usd),
         )
-        for account, node, model, count, input_tokens, output_tokens, usd in connection.execute(
-            queries()["read_ledger"], (number,)
+        for account, node, model, count, input_tokens, output_tokens, usd in fetch_all(
+            connection, "read_ledger", (number,)
         )
     ]
 

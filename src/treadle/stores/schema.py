@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ from typing import Final
 import apsw
 
 from treadle.errors import FormatMismatch, StoreError, StoreUnavailable
-from treadle.stores.queries import migrations
+from treadle.stores.queries import migrations, run_text
 
 APPLICATION_ID: Final = 0x54524C31
 """``TRL1``: marks a file as a store of ours (``PRAGMA application_id``)."""
@@ -31,7 +31,7 @@ def connect(path: str, *, read_only: bool = False) -> apsw.Connection:
         connection = apsw.Connection(path, flags=flags)
         connection.set_busy_timeout(round(BUSY_SECONDS * 1000))
         if read_only:
-            connection.execute("PRAGMA query_only = 1")
+            run_text(connection, "PRAGMA query_only = 1")
         return connection
 
 
@@ -56,7 +56,7 @@ def prepare(path: str) -> apsw.Connection:
 
 
 @contextmanager
-def translated(path: str) -> Iterator[None]:
+def translated(path: str) -> Generator[None]:
     """Turn SQLite's errors into ours, with the path and what to do."""
     try:
         yield
@@ -114,14 +114,15 @@ def _check_owner(connection: apsw.Connection, path: str) -> None:
                 "upgrade treadle, or choose another path"
             )
         return
-    if connection.execute("SELECT 1 FROM sqlite_schema LIMIT 1").fetchone() or mark or version:
+    if run_text(connection, "SELECT 1 FROM sqlite_schema LIMIT 1") or mark or version:
         raise FormatMismatch(
-            f"{path!r} is a database of another program, and was left as it is; choose another path for the store"
+            f"{path!r} is a database of another program, and was left as it is; "
+            "choose another path for the store"
         )
 
 
 def _use_wal(connection: apsw.Connection, path: str) -> None:
-    mode = connection.execute("PRAGMA journal_mode = WAL").get
+    mode = run_text(connection, "PRAGMA journal_mode = WAL")
     if mode != "wal":
         raise StoreUnavailable(
             f"{path!r} stands on a file system without shared memory (journal mode {mode!r}); "
@@ -132,16 +133,16 @@ def _use_wal(connection: apsw.Connection, path: str) -> None:
 def _migrate(connection: apsw.Connection, path: str) -> None:
     if _number(connection, "user_version") >= max(migrations()):
         return
-    connection.execute("BEGIN IMMEDIATE")
+    run_text(connection, "BEGIN IMMEDIATE")
     with connection:  # a savepoint within; the outer transaction ends below
         _check_owner(connection, path)  # another process may have come first
         for version, text in migrations().items():
             if version > _number(connection, "user_version"):
-                connection.execute(text)
-                connection.execute(f"PRAGMA user_version = {version}")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("COMMIT")
+                run_text(connection, text)
+                run_text(connection, f"PRAGMA user_version = {version}")
+        run_text(connection, f"PRAGMA application_id = {APPLICATION_ID}")
+    run_text(connection, "COMMIT")
 
 
 def _number(connection: apsw.Connection, pragma: str) -> int:
-    return int(connection.execute(f"PRAGMA {pragma}").get)
+    return int(run_text(connection, f"PRAGMA {pragma}"))

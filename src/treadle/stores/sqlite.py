@@ -94,10 +94,9 @@ class SqliteStore:
         """
         if self._parts is not None:
             return
-        with anyio.CancelScope(shield=True):  # or a connection would be left behind
-            self._parts = await run_sync(_Opened, self._path)
+        parts = self._parts = await run_sync(_Opened, self._path)  # not abandoned when cancelled
         self._readers.open()
-        self._parts.writer.start()
+        parts.writer.start()
         _stores.add(self)
 
     async def aclose(self) -> None:
@@ -126,9 +125,7 @@ class SqliteStore:
     async def own(self, run_id: RunId) -> RunLog:
         """Take the ownership of a run; raises ``UnknownRun`` or ``OwnedElsewhere``."""
         parts = self._opened()
-        return await self._take(
-            Take(run_id, writer=parts.writer, database=parts.database, locks=parts.locks)
-        )
+        return await self._take(Take(run_id, writer=parts.writer, database=parts.database, locks=parts.locks))
 
     async def read(self, run_id: RunId, *, after: int = 0) -> list[Recorded]:
         """Give the events above ``after``; raises ``UnknownRun`` or ``FormatMismatch``."""

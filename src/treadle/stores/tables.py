@@ -14,6 +14,7 @@ import apsw
 from treadle.errors import StoreError
 from treadle.events import (
     CancelRequested,
+    Event,
     MoneySettled,
     QuestionAnswered,
     QuestionAsked,
@@ -23,7 +24,7 @@ from treadle.events import (
     RunStarted,
 )
 from treadle.stores.derived import RUNNING
-from treadle.stores.queries import queries
+from treadle.stores.queries import execute, fetch_one
 
 SEQ_BITS: Final = 32
 """An event's row is ``(number of the run << SEQ_BITS) + seq``."""
@@ -34,34 +35,35 @@ def event_row(number: int, seq: int) -> int:
     return (number << SEQ_BITS) + seq
 
 
-def derive(connection: apsw.Connection, number: int, seq: int, event: Any) -> None:
+def derive(connection: apsw.Connection, number: int, seq: int, event: Event) -> None:
     """Bring the derived tables up to an event that is being recorded."""
-    change = _CHANGES.get(type(event))
+    kind: type = type(event)
+    change = _CHANGES.get(kind)
     if change is not None:
         change(connection, number, seq, event)
 
 
 def _resumed(connection: apsw.Connection, number: int, _seq: int, _event: RunResumed) -> None:
-    connection.execute(queries()["set_status"], (RUNNING, number))
+    execute(connection, "set_status", (RUNNING, number))
 
 
 def _ended(connection: apsw.Connection, number: int, _seq: int, event: RunEnded) -> None:
-    connection.execute(queries()["set_status"], (event.status, number))
-    connection.execute(queries()["withdraw_questions"], (number,))
-    connection.execute(queries()["drop_requests"], (number,))
+    execute(connection, "set_status", (event.status, number))
+    execute(connection, "withdraw_questions", (number,))
+    execute(connection, "drop_requests", (number,))
 
 
 def _settled(connection: apsw.Connection, number: int, _seq: int, event: MoneySettled) -> None:
     charged = event.charged
-    usd, tokens, calls = _one(connection, "get_spent", (number,)) or ("0", 0, 0)
+    usd, tokens, calls = fetch_one(connection, "get_spent", (number,)) or ("0", 0, 0)
     spent = (str(Decimal(usd) + charged.usd), tokens + charged.tokens, calls + charged.calls, number)
-    connection.execute(queries()["set_spent"], spent)
+    execute(connection, "set_spent", spent)
     for account in event.accounts:
         _charge(connection, (number, account, event.node, event.model), event)
 
 
 def _charge(connection: apsw.Connection, key: tuple[int, str, str, str], event: MoneySettled) -> None:
-    line = _one(connection, "get_line", key)
+    line = fetch_one(connection, "get_line", key)
     rowid, requests, input_tokens, output_tokens, usd = line or (None, 0, 0, 0, "0")
     sums = (
         requests + 1,
@@ -70,9 +72,9 @@ def _charge(connection: apsw.Connection, key: tuple[int, str, str, str], event: 
         str(Decimal(usd) + event.charged.usd),
     )
     if rowid is None:
-        connection.execute(queries()["insert_line"], (*key, *sums))
+        execute(connection, "insert_line", (*key, *sums))
     else:
-        connection.execute(queries()["update_line"], (*sums, rowid))
+        execute(connection, "update_line", (*sums, rowid))
 
 
 def _asked(connection: apsw.Connection, number: int, seq: int, event: QuestionAsked) -> None:
@@ -85,24 +87,24 @@ def _asked(connection: apsw.Connection, number: int, seq: int, event: QuestionAs
         "deadline": event.deadline,
         "opening": event.opening,
     }
-    if connection.execute(queries()["open_question"], row).fetchone() is None:
+    if fetch_one(connection, "open_question", row) is None:
         raise StoreError(f"the question id {event.question!r} belongs to another run")
-    connection.execute(queries()["drop_answers"], (number, event.question))
+    execute(connection, "drop_answers", (number, event.question))
 
 
 def _answered(connection: apsw.Connection, number: int, _seq: int, event: QuestionAnswered) -> None:
     row = (event.by, event.value.digest, event.question, number)
-    connection.execute(queries()["answer_question"], row)
-    connection.execute(queries()["drop_answers"], (number, event.question))
+    execute(connection, "answer_question", row)
+    execute(connection, "drop_answers", (number, event.question))
 
 
 def _withdrawn(connection: apsw.Connection, number: int, _seq: int, event: QuestionWithdrawn) -> None:
-    connection.execute(queries()["withdraw_question"], (event.question, number))
-    connection.execute(queries()["drop_answers"], (number, event.question))
+    execute(connection, "withdraw_question", (event.question, number))
+    execute(connection, "drop_answers", (number, event.question))
 
 
 def _cancelled(connection: apsw.Connection, number: int, _seq: int, _event: CancelRequested) -> None:
-    connection.execute(queries()["drop_cancels"], (number,))
+    execute(connection, "drop_cancels", (number,))
 
 
 def _started(_connection: apsw.Connection, _number: int, seq: int, event: RunStarted) -> None:
@@ -120,7 +122,3 @@ _CHANGES: Final[dict[type, Callable[[apsw.Connection, int, int, Any], None]]] = 
     QuestionWithdrawn: _withdrawn,
     CancelRequested: _cancelled,
 }
-
-
-def _one(connection: apsw.Connection, name: str, bindings: Any) -> Any:
-    return connection.execute(queries()[name], bindings).fetchone()

@@ -23,7 +23,7 @@ from treadle.ids import RunId
 from treadle.stores import chain, contents, schema, tables
 from treadle.stores.log import Encoded, Entry, Flush, Release, WriterLog, again, as_store_error
 from treadle.stores.ownership import Locks, close_locks
-from treadle.stores.queries import queries
+from treadle.stores.queries import execute, execute_many, fetch_one, run_text
 from treadle.stores.watchers import Watchers
 from treadle.stores.writer import Job, Waiter
 
@@ -62,7 +62,7 @@ class Call(Job):
         """Take note that it is committed."""
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this file
+class _Refused(Exception):
     """An entry is bad; the batch starts over without it."""
 
     def __init__(self, entry: Entry, error: StoreError) -> None:
@@ -125,14 +125,15 @@ class Batch:
 
     def _content(self, digest: str, data: bytes) -> int:
         row = self._known.get(digest) or self.fresh.get(digest)
-        if row is None:
-            key = bytes.fromhex(digest)
-            found = self.connection.execute(queries()["find_payload"], {"digest": key}).fetchone()
-            if found is None:
-                values = (key, *contents.pack(data))
-                found = self.connection.execute(queries()["insert_payload"], values).fetchone()
-            row = self.fresh[digest] = int(found[0])
-        return row
+        if row is not None:
+            return row
+        key = bytes.fromhex(digest)
+        found = fetch_one(self.connection, "find_payload", {"digest": key})
+        if found is None:
+            found = fetch_one(self.connection, "insert_payload", (key, *contents.pack(data)))
+        assert found is not None
+        self.fresh[digest] = int(found[0])
+        return self.fresh[digest]
 
     def finish(self) -> None:
         """Write the events and the new heads.
@@ -143,18 +144,18 @@ class Batch:
         for log, (seq, head, entry) in self.heads.items():
             updated_at = entry.events[-1].at
             row = (seq, head, updated_at, log.number, log.fence, log.seq)
-            self.connection.execute(queries()["advance_run"], row)
+            execute(self.connection, "advance_run", row)
             if self.connection.changes() == 0:
                 raise _Refused(entry, _overtaken(log))
         try:
-            self.connection.executemany(queries()["insert_event"], self.rows)
+            execute_many(self.connection, "insert_event", self.rows)
         except apsw.ConstraintError:
             raise self._blocked() from None
 
     def _blocked(self) -> Exception:
         for log, (_seq, _head, entry) in self.heads.items():
             place = (tables.event_row(log.number, log.seq + 1),)
-            if self.connection.execute(queries()["has_event"], place).fetchone():
+            if fetch_one(self.connection, "has_event", place):
                 return _Refused(
                     entry,
                     FormatMismatch(
@@ -227,17 +228,17 @@ class SqliteDatabase:
         if not full and all(type(job) is Flush for job in jobs):
             return
         if full is not self._is_full:
-            self.connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            run_text(self.connection, f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             self._is_full = full
-        self.connection.execute("BEGIN IMMEDIATE")
+        run_text(self.connection, "BEGIN IMMEDIATE")
         before = self.connection.total_changes()
         batch = Batch(self.connection, self._known)
         for job in jobs:
             self._do(job, batch)
         batch.finish()
         if full and self.connection.total_changes() == before:
-            self.connection.execute(queries()["touch"])
-        self.connection.execute("COMMIT")
+            execute(self.connection, "touch")
+        run_text(self.connection, "COMMIT")
         self._committed(jobs, batch, full=full)
 
     def _do(self, job: Job, batch: Batch) -> None:
@@ -251,7 +252,7 @@ class SqliteDatabase:
             except TreadleError as error:
                 job.fail(error)
         elif isinstance(job, Release):
-            self.connection.execute(queries()["let_run_go"], (job.log.number, job.log.fence))
+            execute(self.connection, "let_run_go", (job.log.number, job.log.fence))
 
     def _must_sync(self, jobs: Sequence[Job]) -> bool:
         written = {job.log for job in jobs if isinstance(job, Entry)}
@@ -296,7 +297,7 @@ class SqliteDatabase:
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
-            self.connection.execute("ROLLBACK")
+            run_text(self.connection, "ROLLBACK")
 
     def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         if pages < self._pages:  # the WAL was started anew
@@ -316,8 +317,8 @@ class SqliteDatabase:
 
 def _overtaken(log: WriterLog) -> OwnershipLost:
     return OwnershipLost(
-        f"run {log.run_id!r} has another owner by now (this one had fence {log.fence}), so nothing was recorded; "
-        f"treadle show {log.run_id} says who"
+        f"run {log.run_id!r} has another owner by now (this one had fence {log.fence}), "
+        f"so nothing was recorded; `treadle runs` says who"
     )
 
 
@@ -327,4 +328,3 @@ def _fail_all(jobs: Iterable[Job], error: StoreError) -> None:
             job.log.fail(error)
         if job.error is None:
             job.fail(again(error))
-

@@ -19,12 +19,9 @@ from treadle.stores import chain, contents, decoding, reading
 from treadle.stores.decoding import Contents, Parts
 from treadle.stores.derived import Derived, as_ledger
 from treadle.stores.encoding import decode
-from treadle.stores.queries import queries
+from treadle.stores.queries import Row, fetch_all, fetch_one
 from treadle.stores.tables import event_row
 from treadle.values import digest as digest_of
-
-Row = tuple[int, bytes, bytes, bytes | None, bytes | None]
-"""Place, hash, text, parts and inline content of an event."""
 
 
 def verify(connection: apsw.Connection, run_id: RunId, *, head: str | None = None) -> list[Fault]:
@@ -36,7 +33,7 @@ def verify(connection: apsw.Connection, run_id: RunId, *, head: str | None = Non
     number, length, recorded_head = reading.find_run(connection, run_id)
     checked = _Checked(connection)
     bounds = (event_row(number, 0), reading.last_row(number))
-    for row in connection.execute(queries()["read_events"], bounds).fetchall():
+    for row in fetch_all(connection, "read_events", bounds):
         checked.take(row)
     checked.end(length, recorded_head)
     if head is not None and head not in checked.hashes:
@@ -93,7 +90,8 @@ class _Checked:
             found = decoding.payloads(names, inline, stored)
             digests = {name: payload.digest for name, payload in found.items()}
         except FormatMismatch as error:
-            return self._unreadable(seq, error), None
+            self._unreadable(seq, error)
+            return None, None
         try:
             return digests, decode(text, found)
         except FormatMismatch as error:
@@ -105,7 +103,8 @@ class _Checked:
         for name, where in names.items():
             payload = stored.get(where) if isinstance(where, int) else None
             if payload is not None and not contents.is_genuine(payload):
-                self._fault(seq, f"the content of {name!r} was changed: its digest is {digest_of(payload.data)}")
+                now = digest_of(payload.data)
+                self._fault(seq, f"the content of {name!r} was changed: its digest is {now}")
         return stored
 
     def _unreadable(self, seq: int, error: FormatMismatch) -> None:
@@ -132,20 +131,17 @@ def _missing(first: int, last: int) -> str:
 
 def _compare(connection: apsw.Connection, run_id: RunId, number: int, derived: Derived) -> Iterator[Fault]:
     """Compare the derived tables with what the events say."""
-    row = connection.execute(
-        queries()["read_runs"], {"id": run_id, "graph": None, "status": None}
-    ).fetchone()
+    row = fetch_one(connection, "read_runs", {"id": run_id, "graph": None, "status": None})
+    assert row is not None
     spent = derived.spent
     yield from _differs("status", row[5], derived.status)
-    yield from _differs(
-        "spending", _numbers(row[11:14]), _numbers((spent.usd, spent.tokens, spent.calls))
-    )
+    yield from _differs("spending", _numbers(row[11:14]), _numbers((spent.usd, spent.tokens, spent.calls)))
     yield from _differs("ledger", reading.ledger(connection, run_id), as_ledger(run_id, derived.ledger))
     expected = {
         question: (asked.seq, asked.state, asked.event.opening, asked.by, asked.answer)
         for question, asked in derived.questions.items()
     }
-    found = {row[0]: row[1:] for row in connection.execute(queries()["read_question_states"], (number,))}
+    found = {row[0]: row[1:] for row in fetch_all(connection, "read_question_states", (number,))}
     yield from _differs("questions", found, expected)
 
 
