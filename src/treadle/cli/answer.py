@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -84,24 +84,18 @@ async def _submit(
 
 
 def _check(question: Question, value: Any) -> None:
-    """Refuse an answer that is not of the stored form, with every complaint.
+    """Refuse an answer that is not of the stored form.
 
     Raises:
         QuestionError: It is not.
     """
-    from jsonschema import Draft202012Validator
+    from treadle import forms
+    from treadle.cli.inbox import skeleton
 
-    validator = Draft202012Validator(question.schema)
-    faults = [
-        f"{'.'.join(map(str, fault.absolute_path)) or 'the answer'}: {fault.message}"
-        for fault in cast("Any", validator).iter_errors(value)
-    ]
-    if faults:
-        from treadle.cli.inbox import skeleton
-
+    complaint = forms.complaint(question.schema, value)
+    if complaint:
         example = json.dumps(skeleton(question.schema), ensure_ascii=False)
         raise QuestionError(
-            f"the answer to {question.id} was not recorded; it has another form than was asked for:\n"
-            + "\n".join(f"  {fault}" for fault in faults)
-            + f"\nwrite for example --value '{example}'"
+            f"the answer to {question.id} has another form than was asked for, and was not recorded: "
+            f"{complaint}; write for example --value '{example}'"
         )

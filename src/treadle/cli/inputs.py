@@ -66,8 +66,8 @@ def no_arguments(graph: Graph[..., Any]) -> dict[str, Any]:
     required = [parameter.name for parameter in graph.parameters if parameter.required]
     if required:
         raise ConfigurationError(
-            f"graph {graph.name!r} needs {', '.join(required)}; give --input FILE.jsonl (one JSON value a line), "
-            "--input - (standard input), or --value JSON"
+            f"graph {graph.name!r} needs {', '.join(required)}; give --input FILE.jsonl "
+            "(one JSON value a line), --input - (standard input), or --value JSON"
         )
     return {}
 

@@ -94,13 +94,13 @@ def project_files(file: Path | None) -> list[Path]:
             table = tomllib.loads(settings.read_text(encoding="utf-8")).get("tool", {}).get("treadle", {})
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{settings} cannot be read: {error}") from error
-    named: Any = table.get("graphs", [])
-    if not isinstance(named, list) or not named:
+    named: list[object] = table.get("graphs") or []
+    if not named:
         raise ConfigurationError(
             "no file with graphs was named; write it behind the command, or list it in pyproject.toml:\n"
             '  [tool.treadle]\n  graphs = ["examples/support.py"]'
         )
-    return [Path(str(one)) for one in cast("list[Any]", named)]
+    return [Path(str(one)) for one in named]
 
 
 def _outermost(graphs: dict[str, AnyGraph]) -> list[str]:

@@ -18,9 +18,12 @@ def print_table(out: Console, rows: Sequence[Row], *, seconds: float) -> None:
 
     from treadle.cli.words import count, dollars, duration, status_style, table
 
+    is_wide = out.width >= 100
     made = table(*_COLUMNS, right=("tokens", "cost", "time"))
-    for column, width in zip(made.columns, _widths(rows, out.width), strict=True):
-        column.width = width
+    made.expand = True
+    for column in made.columns:
+        column.ratio = _RATIOS.get(str(column.header))
+        column.max_width = _MOST_WIDE[is_wide].get(str(column.header))
     for row in rows:
         made.add_row(
             _line(row.message),
@@ -48,18 +51,11 @@ def print_table(out: Console, rows: Sequence[Row], *, seconds: float) -> None:
 _COLUMNS = ("message", "route", "answer", "model", "tokens", "cost", "time")
 
 
-def _widths(rows: Sequence[Row], width: int) -> list[int]:
-    """Share a terminal's width out: figures get what they need, words the rest."""
-    from treadle.cli.words import count, dollars
+_RATIOS = {"message": 2, "answer": 3}
+"""How the width that figures leave is shared out."""
 
-    tokens = max(6, len(count(sum(row.tokens for row in rows))))
-    cost = max(7, len(dollars(sum((row.cost_usd for row in rows), Decimal(0)))))
-    models = [len(", ".join(row.models)) for row in rows]
-    model = min(max(5, *models, 0), 20 if width >= 100 else 10)
-    route = min(max(5, *(len(row.route) for row in rows), 0), 24 if width >= 100 else 14)
-    rest = max(20, width - tokens - cost - model - route - 8 - 2 * len(_COLUMNS) + 2)
-    message = rest * 2 // 5
-    return [message, route, rest - message, model, tokens, cost, 8]
+_MOST_WIDE = {True: {"route": 26, "model": 20}, False: {"route": 14, "model": 8}}
+"""Where words are cut, on a wide terminal and on a narrow one."""
 
 
 def _line(text: str) -> str:
@@ -108,7 +104,7 @@ def print_waiting(out: Console, rows: Sequence[Row], *, file: str, store: str) -
         out.print(f"  {line}", style="cyan", soft_wrap=True)
 
 
-def as_json(row: Row) -> dict[str, Any]:
+def as_plain_data(row: Row) -> dict[str, Any]:
     """One run as plain data."""
     return {
         "run": row.run_id,

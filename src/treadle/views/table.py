@@ -125,7 +125,7 @@ def _steps(facts: RunFacts, plan: Plan, binding: Binding) -> list[str]:
         return []
     node = nodes[0]
     if node.kind in WORK:
-        return [local_name(node.id)]
+        return [node.definition.name if node.definition else local_name(node.id)]
     if node.kind == "expression":
         return _steps(facts, plan, Wire(node.needs[0])) if node.needs else []
     if node.kind in {"when", "match"}:

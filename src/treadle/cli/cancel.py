@@ -1,0 +1,78 @@
+"""``treadle cancel``: stop a run; what it has finished is kept."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from treadle.cli.options import DEFAULT_STORE, RunArgument, StoreOption, existing_store, find_run, run_async
+
+if TYPE_CHECKING:
+    from treadle.interfaces import RunSummary
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("cancel")(cancel)
+
+
+def cancel(
+    run: RunArgument,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="The file with its graph, to cancel a run that no process runs."
+        ),
+    ] = None,
+    *,
+    by: Annotated[str, typer.Option("--as", metavar="NAME", help="Who cancels; it is recorded.")] = "",
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded.")] = "",
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Cancel a run.  What it has finished is kept, and its open questions are withdrawn.
+
+    The process that runs it stops it within a second.  Where none does, name the FILE with its graph,
+    or the run is cancelled as soon as somebody resumes it.
+
+    Example: treadle cancel r-1a2b3c4d5 examples/support.py --reason "the customer called"
+    """
+    summary = run_async(lambda: _submit(store, run, by or getpass.getuser(), reason))
+    if file is not None and not summary.owner:
+        summary = run_async(lambda: _take_up(store, summary, file))
+    if summary.status == "cancelled":
+        typer.echo(f"{summary.id}: cancelled")
+    elif summary.owner:
+        typer.echo(f"{summary.id}: the process that runs it ({summary.owner}) stops it")
+    else:
+        typer.echo(f"{summary.id}: recorded; `treadle resume {summary.id} FILE` carries it out")
+
+
+async def _submit(url: str, run_id: str, by: str, reason: str) -> RunSummary:
+    from treadle.errors import ConfigurationError
+    from treadle.interfaces import Request
+
+    async with existing_store(url) as store:
+        summary = await find_run(store, run_id)
+        if summary.status in {"completed", "failed", "cancelled"}:
+            raise ConfigurationError(f"{summary.id} is over already: {summary.status}; nothing was changed")
+        await store.submit(Request(run_id=summary.id, kind="cancel", at=time.time(), by=by, reason=reason))
+        return summary
+
+
+async def _take_up(url: str, summary: RunSummary, file: Path) -> RunSummary:
+    """Carry a recorded cancellation out."""
+    from treadle.cli.load import load_file
+    from treadle.cli.resume import require_graphs
+    from treadle.engine.engine import Engine
+
+    graphs = load_file(file).graphs
+    require_graphs(graphs, [summary])
+    async with Engine(url, graphs=list(graphs.values())) as engine:
+        handle = await engine.resume(summary.id)
+        await handle.settled()
+    async with existing_store(url) as store:
+        return await store.run(summary.id)

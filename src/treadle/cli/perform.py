@@ -1,0 +1,79 @@
+"""Several runs at once, followed on a board, each to its end or to where it waits for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import anyio
+
+from treadle.cli.board import Board
+from treadle.engine.engine import RunHandle
+from treadle.views.table import Row, summarise
+
+Begin = Callable[[], Awaitable[RunHandle[Any]]]
+"""Starts a run, or resumes one."""
+
+_AT_REST: Final = frozenset({"waiting", "completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A run to be brought to its end: how it begins, and what it is about, for the board."""
+
+    begin: Begin
+    message: str
+
+
+async def perform(tasks: Sequence[Task], board: Board, *, at_once: int) -> list[Row]:
+    """Bring runs to their ends, so many at once, and give a row for each, in order.
+
+    A run that fails, or waits for a person, is a row like any other.
+
+    Raises:
+        TreadleError: One cannot begin, or the store cannot be written; the others are parked.
+    """
+    rows: dict[int, Row] = {}
+    waiting = iter(enumerate(tasks))
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(min(at_once, len(tasks))):
+                group.start_soon(_work, waiting, board, rows)
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from errors
+    return [rows[number] for number in range(len(tasks))]
+
+
+def _first(error: BaseException) -> BaseException:
+    """The one error to show of a group: each of them ended the whole."""
+    if isinstance(error, BaseExceptionGroup):
+        return _first(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
+    return error
+
+
+async def _work(waiting: Iterator[tuple[int, Task]], board: Board, rows: dict[int, Row]) -> None:
+    for number, task in waiting:
+        board.begin(number, task.message)
+        handle = await task.begin()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_follow, handle, board, number)
+            await _finish(handle)
+            group.cancel_scope.cancel()
+        rows[number] = summarise(await handle.history())
+        board.end(number, rows[number])
+
+
+async def _follow(handle: RunHandle[Any], board: Board, number: int) -> None:
+    async for recorded in handle.events():
+        board.see(number, recorded.event)
+
+
+async def _finish(handle: RunHandle[Any]) -> None:
+    """Return when the run is over or waits; how it ended stands in its history.
+
+    Raises:
+        StoreError: This process lost the run.
+    """
+    if await handle.settled() not in _AT_REST:
+        await handle.result()

@@ -1,0 +1,132 @@
+"""``treadle resume``: go on where runs stand."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from treadle.cli.options import (
+    DEFAULT_STORE,
+    JsonOption,
+    StoreOption,
+    existing_store,
+    find_run,
+    run_async,
+)
+from treadle.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from treadle.cli.load import Loaded
+    from treadle.cli.perform import Begin
+    from treadle.engine.engine import Engine
+    from treadle.interfaces import RunSummary
+    from treadle.views.table import Row
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("resume")(resume)
+
+
+def resume(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Id of the run; else give --all.")
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="The file with its graph; else those of [tool.treadle] graphs."
+        ),
+    ] = None,
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All runs that wait or were interrupted, and are not running.")
+    ] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 8,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Go on where runs stand: after an answer, a crash, a failure or a pause.
+
+    What is recorded never runs again.  A failed run runs again what failed, and what depends on it.
+
+    Example: treadle resume --all examples/support.py
+    """
+    from treadle.cli.load import load_file, project_files
+    from treadle.cli.run import exit_code, report
+
+    if everything and file is None and run is not None:
+        file, run = Path(run), None  # `resume --all FILE`
+    if everything == (run is not None):
+        raise ConfigurationError("name the run to resume, or give --all: treadle resume RUN FILE")
+    found = run_async(lambda: _find(store, run))
+    if not found:
+        typer.echo("nothing to resume: no run waits or was interrupted")
+        raise typer.Exit(0)
+    files = [load_file(path) for path in project_files(file)]
+    rows, seconds = run_async(lambda: _resume(files, found, store, concurrency, as_json=as_json))
+    report(rows, seconds, file=str(file or ""), store=store, as_json=as_json)
+    raise typer.Exit(exit_code(rows, is_single=not everything))
+
+
+_UNFINISHED: Final = ("waiting", "running", "pending")
+
+
+async def _find(url: str, run_id: str | None) -> list[RunSummary]:
+    """The runs to resume, the oldest first."""
+    async with existing_store(url) as store:
+        if run_id is not None:
+            return [await find_run(store, run_id)]
+        found: list[RunSummary] = []
+        for status in _UNFINISHED:
+            found += [run for run in await store.runs(status=status, limit=100_000) if not run.owner]
+    return sorted(found, key=lambda run: run.started_at)
+
+
+async def _resume(
+    files: Sequence[Loaded], found: Sequence[RunSummary], store: str, at_once: int, *, as_json: bool
+) -> tuple[list[Row], float]:
+    from treadle.cli.board import Board
+    from treadle.cli.perform import Task, perform
+    from treadle.cli.words import console
+    from treadle.engine.engine import Engine
+
+    graphs = {name: graph for loaded in files for name, graph in loaded.graphs.items()}
+    require_graphs(graphs, found)
+    out = console(err=as_json)
+    await _say_models(files, {run.graph for run in found}, out)
+    began = time.monotonic()
+    async with Engine(store, graphs=list(graphs.values())) as engine:
+        tasks = [Task(begin=_begin(engine, run), message=f"{run.graph} {run.id}") for run in found]
+        with Board(out, len(tasks)) as board:
+            rows = await perform(tasks, board, at_once=at_once)
+    return rows, time.monotonic() - began
+
+
+def _begin(engine: Engine, run: RunSummary) -> Begin:
+    return lambda: engine.resume(run.id)
+
+
+def require_graphs(graphs: dict[str, Any], found: Sequence[RunSummary]) -> None:
+    """Refuse to go on where the graph of a run is not at hand."""
+    missing = sorted({run.graph for run in found} - graphs.keys())
+    if missing:
+        known = ", ".join(graphs)
+        raise ConfigurationError(
+            f"the runs need graph {', '.join(map(repr, missing))}, and the files given have {known}; "
+            "name the file they were started from"
+        )
+
+
+async def _say_models(files: Sequence[Loaded], graphs: set[str], out: Any) -> None:
+    """Say which models will answer, before anything is spent."""
+    from treadle.cli import offer
+
+    for loaded in files:
+        for name in sorted(graphs & loaded.graphs.keys()):
+            choices = await offer.choose(loaded.graphs[name].plan, loaded.rehearsal)
+            out.print(offer.models_in_words(choices), style="bold", soft_wrap=True)
