@@ -16,7 +16,6 @@ from treadle.interfaces import Model
 
 if TYPE_CHECKING:
     from treadle.interfaces import Index, Store, Tracer
-    from treadle.providers.serving import ModelServer
 
 
 def open_store(url: str) -> Store:
@@ -126,13 +125,11 @@ def check_model(name: str) -> None:
             f"model {name!r}: this release speaks to OpenAI and compatible servers; write 'openai:NAME', "
             "'auto', or OpenAIModel(NAME, base_url=...)"
         )
-    if not colon or provider not in {"openai", "auto"}:
-        known = [*AUTO, f"openai:{model or name}"]
-        raise ConfigurationError(
-            f"no model {name!r}{nearest(name, known)}; write 'openai:NAME', 'auto' or 'auto:small', "
-            "or pass a Model object"
-        )
-    raise ConfigurationError(f"no model {name!r}; write 'openai:NAME', 'auto' or 'auto:small'")
+    known = (*AUTO, f"openai:{model if colon and provider != 'auto' else name}")
+    hint = nearest(name, known) if name != "openai:" else ""
+    raise ConfigurationError(
+        f"no model {name!r}{hint}; write 'openai:NAME', 'auto' or 'auto:small', or pass a Model object"
+    )
 
 
 def resolve_model(name: str, *, rehearsal: object | None = None) -> Model:
@@ -220,7 +217,7 @@ def _local(wanted: str) -> ModelChoice | None:
     return ModelChoice(model=model, source=f"the local server at {url}")
 
 
-_servers: Final[dict[int, tuple[object, ModelServer]]] = {}
+_served: Final[dict[int, tuple[object, str]]] = {}  # rehearsals by id, with their URLs
 _serving: Final = threading.Lock()
 
 
@@ -233,8 +230,8 @@ def _rehearse(rehearsal: object) -> ModelChoice:
             f"rehearsal = {rehearsal!r} is not a model; write rehearsal = treadle.testing.ScriptedModel(...)"
         )
     with _serving:
-        if id(rehearsal) not in _servers:  # the object is kept, so its id is not given to another
-            _servers[id(rehearsal)] = (rehearsal, ModelServer(rehearsal).start())
-        server = _servers[id(rehearsal)][1]
-    model = OpenAIModel(rehearsal.name, base_url=server.url, api_key="rehearsal", price=rehearsal.price)
+        if id(rehearsal) not in _served:  # the object is kept, so its id is not given to another
+            _served[id(rehearsal)] = (rehearsal, ModelServer(rehearsal).start().url)
+        url = _served[id(rehearsal)][1]
+    model = OpenAIModel(rehearsal.name, base_url=url, api_key="rehearsal", price=rehearsal.price)
     return ModelChoice(model=model, source="the module's rehearsal", is_rehearsal=True)

@@ -189,20 +189,32 @@ async def converse(ctx: Context, spec: AgentSpec, messages: Sequence[Message]) -
     for turn in range(1, spec.max_turns + 1):
         response = await ctx.step(step, request)
         _check_stop(spec, response)
-        if response.message.tool_calls:
-            if turn == spec.max_turns:
-                break  # nobody would read the results, so the tools are not run
-            said = await _tool_results(ctx, spec, response.message.tool_calls)
+        if not response.message.tool_calls:
+            answer, complaint = _read(spec, response.message.text, complaint)
+            if not complaint:
+                return answer
+            said = user(_reask(complaint))
+        elif turn == spec.max_turns:
+            break  # nobody would read the results, so the tools are not run
         else:
-            try:
-                return spec.form.read(response.message.text)
-            except ValueError as error:
-                if complaint:
-                    raise AgentStopped(_never_valid(spec, complaints(error))) from error
-                complaint = complaints(error)
-                said = user(_reask(complaint))
+            said = await _tool_results(ctx, spec, response.message.tool_calls)
         request = replace(request, messages=(*request.messages, response.message, said))
-    raise AgentStopped(_out_of_turns(spec, complaint))
+    raise AgentStopped(_out_of_turns(spec, complaint), node=spec.name)
+
+
+def _read(spec: AgentSpec, text: str, earlier_complaint: str) -> tuple[Any, str]:
+    """Give the answer and no complaint, or a complaint where there was none before."""
+    try:
+        return spec.form.read(text), ""
+    except ValueError as error:
+        complaint = complaints(error) or "it is not valid"
+        if not earlier_complaint:
+            return None, complaint
+        raise AgentStopped(
+            f"agent {spec.name!r} gave no valid answer, even when asked again: {complaint}; "
+            "loosen the result type, say its form in the prompt, or use a stronger model",
+            node=spec.name,
+        ) from error
 
 
 async def _tool_results(ctx: Context, spec: AgentSpec, calls: Sequence[ToolCall]) -> Message:
@@ -315,13 +327,6 @@ def _reask(complaint: str) -> str:
     return (
         f"That answer does not have the form asked for: {complaint}. "
         "Answer again, with JSON that fits the schema and nothing else."
-    )
-
-
-def _never_valid(spec: AgentSpec, complaint: str) -> str:
-    return (
-        f"agent {spec.name!r} gave no valid answer, even when asked again: {complaint}; "
-        "loosen the result type, say its form in the prompt, or use a stronger model"
     )
 
 

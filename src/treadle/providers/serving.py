@@ -6,9 +6,11 @@ alone, and answers whoever asks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -112,9 +114,6 @@ class ModelServer:
             return Reply(body="this is not what the interface promises")
         except ProviderError as error:
             return _failed(error)
-        except Exception as error:  # noqa: BLE001 - a user's script is called
-            _log.exception("the script of the served model raised")
-            return error_reply(500, f"the script raised {type(error).__name__}", "server_error")
         return Reply(body=serving_wire.response_body(response, model=name, key=body))
 
 
@@ -167,15 +166,22 @@ class _Http(ThreadingHTTPServer):
         with self._guard:
             still_open = list(self._open)
         for connection in still_open:
-            try:
+            with contextlib.suppress(OSError):  # the client may be quicker
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # the client was quicker
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away while it is answered is no error of ours."""
-        del request, client_address
-        _log.debug("a connection broke off", exc_info=True)
+        """Answer for a script that raised; called by ``socketserver`` while the exception is handled."""
+        del client_address
+        error = sys.exception()
+        if isinstance(error, ConnectionError):
+            _log.debug("a client went away while it was answered", exc_info=True)
+            return
+        _log.error("the script of the served model raised", exc_info=True)
+        reply = error_reply(500, f"the script raised {type(error).__name__}", "server_error")
+        body = json.dumps(reply.body).encode()
+        head = f"HTTP/1.1 500 Script Failed\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+        with contextlib.suppress(OSError):  # the client may be gone as well
+            request.sendall(f"{head}\r\nconnection: close\r\n\r\n".encode() + body)
 
 
 class _Handler(BaseHTTPRequestHandler):
