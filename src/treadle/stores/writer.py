@@ -25,6 +25,10 @@ from treadle.errors import InternalError, StoreUnavailable
 LINGER: Final = 0.003
 """Seconds that jobs nobody waits for may stay queued for others to join them."""
 
+WATCHFUL: Final = 10
+"""Times ``LINGER`` that the thread looks at the queue by itself after a batch, before it sleeps until it
+is called: while a run is busy, an append that nobody waits for wakes nobody."""
+
 LARGEST_BATCH: Final = 2048
 """Jobs in one transaction at most, so that nobody waits for long behind a flood."""
 
@@ -122,7 +126,7 @@ class Writer:
         self._database = database
         self._jobs: deque[Job] = deque()
         self._signals: SimpleQueue[bool] = SimpleQueue()
-        self._is_called = False
+        self._is_asleep = False
         self._closed: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"treadle writer of {name}", daemon=True)
 
@@ -135,13 +139,13 @@ class Writer:
         if self._closed is not None:
             raise self._closed
         self._jobs.append(job)
-        if not self._is_called:
-            self._is_called = True
+        if self._is_asleep:
+            self._is_asleep = False
             self._signals.put(False)
 
     def hurry(self) -> None:
         """Have the thread start at once."""
-        self._is_called = True
+        self._is_asleep = False
         self._signals.put(True)
 
     async def do(self, job: Job) -> None:
@@ -193,16 +197,24 @@ class Writer:
     def _wait(self) -> None:
         if self._jobs:
             return
-        if self._signals.get():
-            return
+        for _ in range(WATCHFUL):
+            if self._is_signalled(LINGER) or self._jobs:
+                return
+        self._is_asleep = True
+        if not self._jobs and not self._signals.get():
+            self._is_signalled(LINGER)
+
+    def _is_signalled(self, patience: float) -> bool:
         try:
-            self._signals.get(timeout=LINGER)
+            self._signals.get(timeout=patience)
         except Empty:
-            return
+            return False
+        return True
 
     def _take(self) -> list[Job]:
-        # Cleared before the queue is read: who queues after that signals again.
-        self._is_called = False
+        self._is_asleep = False
+        while not self._signals.empty():  # before the queue is read: each signal comes after its job
+            self._signals.get()
         jobs: list[Job] = []
         while self._jobs and len(jobs) < LARGEST_BATCH:
             jobs.append(self._jobs.popleft())
