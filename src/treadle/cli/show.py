@@ -108,7 +108,7 @@ def _print(summary: RunSummary, history: list[Recorded]) -> None:
         (summary.status, status_style(summary.status)),
         f"  {moment(root.started_at)}  {dollars(root.spent.usd)}  at work {duration(row.seconds) or '0 s'}",
     )
-    out.print(head)
+    out.print(head, soft_wrap=True)
     if root.note:
         out.print(root.note, style="dim")
     out.print()
@@ -128,6 +128,8 @@ def _tree(root: Span, out: Console) -> Any:
     is_wide = out.width >= 100
     columns = ["step", "status", *(["at"] if is_wide else []), "took", "tokens", "cost", "note"]
     rows = table(*columns, right=("at", "took", "tokens", "cost"))
+    rows.expand = True
+    rows.columns[-1].ratio = 1
     for guide, span in _lines(root, ""):
         at = [f"+{span.started_at - root.started_at:.2f} s"] if is_wide else []
         name = Text.assemble((guide, "dim"), (span.name, "bold" if span.kind in {"node", "scope"} else ""))

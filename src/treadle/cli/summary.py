@@ -12,44 +12,34 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+WIDE = 100
+"""From so many columns on, a run is one line; below, words are folded once."""
+
+
 def print_table(out: Console, rows: Sequence[Row], *, seconds: float) -> None:
-    """Print a line for each run and one for all, on the width there is."""
-    from rich.text import Text
+    """Print a line for each run, on the width there is, and one for all of them."""
+    from treadle.cli.words import count, dollars, duration, table
 
-    from treadle.cli.words import count, dollars, duration, status_style, table
-
-    is_wide = out.width >= 100
-    made = table(*_COLUMNS, right=("tokens", "cost", "time"))
+    is_wide = out.width >= WIDE
+    models = sorted({", ".join(row.models) for row in rows} - {""})
+    hidden: set[str] = set() if is_wide or len(models) > 1 else {"model"}
+    columns = [name for name in _COLUMNS if name not in hidden]
+    made = table(*columns, right=("tokens", "cost", "time"), wrap=() if is_wide else ("message", "answer"))
     made.expand = True
     for column in made.columns:
         column.ratio = _RATIOS.get(str(column.header))
         column.max_width = _MOST_WIDE[is_wide].get(str(column.header))
     for row in rows:
-        made.add_row(
-            _line(row.message),
-            Text(row.route, status_style(row.status)),
-            _outcome(row),
-            ", ".join(row.models),
-            count(row.tokens),
-            dollars(row.cost_usd),
-            duration(row.seconds),
-        )
-    made.add_section()
-    made.add_row(
-        f"{len(rows)} message{'s' * (len(rows) != 1)}",
-        "",
-        _counts(rows),
-        "",
-        count(sum(row.tokens for row in rows)),
-        dollars(sum((row.cost_usd for row in rows), Decimal(0))),
-        duration(seconds),
-        style="bold",
-    )
+        cells = _cells(row, is_wide=is_wide)
+        made.add_row(*(cells[name] for name in columns))
     out.print(made)
+    tokens, cost = sum(row.tokens for row in rows), sum((row.cost_usd for row in rows), Decimal(0))
+    total = f"{_counts(rows)}; {count(tokens) or 0} tokens, {dollars(cost)}, {duration(seconds)}"
+    model = f"; model {models[0]}" if hidden and models else ""
+    out.print(f"{len(rows)} run{'s' * (len(rows) != 1)}: {total}{model}", style="bold")
 
 
 _COLUMNS = ("message", "route", "answer", "model", "tokens", "cost", "time")
-
 
 _RATIOS = {"message": 2, "answer": 3}
 """How the width that figures leave is shared out."""
@@ -58,20 +48,33 @@ _MOST_WIDE = {True: {"route": 26, "model": 20}, False: {"route": 14, "model": 8}
 """Where words are cut, on a wide terminal and on a narrow one."""
 
 
-def _line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _outcome(row: Row) -> Any:
+def _cells(row: Row, *, is_wide: bool) -> dict[str, Any]:
     from rich.text import Text
 
-    from treadle.cli.words import status_style
+    from treadle.cli.words import count, dollars, duration, shorten, status_style
+
+    cut = 400 if is_wide else 36
+    return {
+        "message": shorten(row.message, cut),
+        "route": Text(row.route, status_style(row.status)),
+        "answer": _outcome(row, cut + cut // 2),
+        "model": ", ".join(row.models),
+        "tokens": count(row.tokens),
+        "cost": dollars(row.cost_usd),
+        "time": duration(row.seconds),
+    }
+
+
+def _outcome(row: Row, cut: int) -> Any:
+    from rich.text import Text
+
+    from treadle.cli.words import shorten, status_style
 
     if row.waits:
         question, to = next(iter(row.waits.items()))
         return Text(f"{question} waits for {to}", status_style("waiting"))
     style = status_style(row.status) if row.status != "completed" else ""
-    return Text(_line(row.answer) or row.status, style)
+    return Text(shorten(row.answer, cut) or row.status, style)
 
 
 def _counts(rows: Sequence[Row]) -> str:

@@ -46,7 +46,9 @@ def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) ->
     from rich import box
     from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold", show_edge=False)
+    made = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False
+    )
     for name in columns:
         made.add_column(
             name,
