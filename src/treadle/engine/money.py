@@ -337,8 +337,9 @@ def _refuse_unbounded(request: _Request) -> None:
             else:
                 why = f"nobody knows the price of {bound.model!r}"
                 mend = (
-                    'give the model one, as in price=Price(input_mtok=Decimal("0.25"), '
-                    'output_mtok=Decimal("2")) in US dollars a million tokens, or limit tokens instead'
+                    f"give it one in US dollars a million tokens: model=OpenAIModel({bound.model!r}, "
+                    'price=Price(input_mtok=Decimal("0.25"), output_mtok=Decimal("2"))), both from '
+                    "treadle.models; or limit tokens or calls instead"
                 )
             raise _exceeded(account, measure, limit, None, f"{why}, so {_of(account)} cannot hold it; {mend}")
 
