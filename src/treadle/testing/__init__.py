@@ -1,14 +1,19 @@
 """What tests of pipelines are written with: scripted models, and servers that speak for them.
 
 Nothing here is imported by the rest of the package.  A fake here replaces a service, never a part of
-Treadle.
+Treadle.  Each name loads its file on first use, so that a rehearsal does not load what tests need,
+and so that files here can be run with ``python -m``.
 """
 
 from __future__ import annotations
 
-from treadle.providers.serving import Reply
-from treadle.testing.loopback import ModelServer, ServerProcess, openapi_check, server_process
-from treadle.testing.scripted import ScriptedModel, call
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from treadle.providers.serving import Reply
+    from treadle.testing.loopback import ModelServer, ServerProcess, openapi_check, server_process
+    from treadle.testing.scripted import ScriptedModel, call
 
 __all__ = [
     "ScriptedModel",
@@ -19,3 +24,19 @@ __all__ = [
     "server_process",
     "openapi_check",
 ]
+
+_HOMES: Final = {
+    "ScriptedModel": "treadle.testing.scripted",
+    "call": "treadle.testing.scripted",
+    "ModelServer": "treadle.testing.loopback",
+    "Reply": "treadle.providers.serving",
+    "ServerProcess": "treadle.testing.loopback",
+    "server_process": "treadle.testing.loopback",
+    "openapi_check": "treadle.testing.loopback",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
