@@ -166,6 +166,12 @@ def _misfit(ref: Ref, wanted: Any) -> str:
     return f"{ref.text!r} is {shapes.title(ref.declared)}, and {shapes.title(wanted)} is wanted"
 
 
+def _mismatch(value: object, wanted: Any) -> str:
+    text = repr(value)
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    return f"{shown} is {shapes.title(type_of(value))}, and {shapes.title(wanted)} is wanted"
+
+
 def _holds_stand_in(value: object) -> bool:
     kind = type(value)
     if kind is StandIn:
@@ -184,7 +190,8 @@ def _constant(value: object, wanted: Codec[Any], report: Report) -> Constant:
     try:
         return Constant(_pack(value, wanted))
     except ResultRefused as error:
-        report(str(error))
+        declared = literal_of(value, type_of(value))
+        report(str(error) if fits(declared, wanted.type) else _mismatch(value, wanted.type))
         return Constant(Payload(None, _PLAIN[type(None)]))
 
 

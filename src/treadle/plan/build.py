@@ -16,7 +16,8 @@ from treadle.plan.plan import Plan
 from treadle.plan.ref import Ref, StandIn, ref_of
 from treadle.plan.shapes import title
 from treadle.plan.validate import kept, sorted_faults
-from treadle.plan.wiring import Frame, Wiring
+from treadle.plan.where import defined_at
+from treadle.plan.wiring import Frame, Reporter, Wiring
 
 SHOWN = 20
 """So many faults stand in the message of a ``PlanError``; all are in its ``faults``."""
@@ -31,7 +32,8 @@ def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") ->
     """
     wiring = Wiring()
     frame = Frame(wiring, graph)
-    wiring.faults.extend(f"graph {graph.name!r}: {fault}" for fault in graph.faults)
+    for fault in graph.faults:
+        wiring.fault(f"graph {graph.name!r}", defined_at(graph.function), fault)
     if wiring.faults:
         raise _error(graph, wiring)
     inputs = {
@@ -85,9 +87,8 @@ def _built_from(error: ValidationError, found: StandIn) -> str:
 
 
 def _result(frame: Frame, graph: Blueprint, value: object) -> Binding:
-    def report(text: str) -> None:
-        frame.fault(f"result: {text}")
-
+    report = Reporter(frame.wiring, f"graph {graph.name!r}", defined_at(graph.function))
+    report.parameter = "result"
     bound = binding.bind(frame, value, graph.result, report)
     if type(value) is StandIn and isinstance(bound, Wire):
         declared = ref_of(value).declared

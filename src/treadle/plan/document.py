@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args
 
 from treadle.budget import Budget
 from treadle.errors import PlanError
@@ -22,11 +22,13 @@ from treadle.plan.parts import (
     Constant,
     Definition,
     Group,
+    NodeKind,
     PlanNode,
     Policies,
     Read,
     Scope,
     Wire,
+    wires,
 )
 from treadle.retry import Retry, Wait
 from treadle.values import Payload, canonical, parse
@@ -174,6 +176,11 @@ def _read_plan(document: Mapping[str, Any], make: type[_P]) -> _P:
     if len(seen) < len(nodes):
         raise PlanError("this plan document is damaged: two nodes have one id")
     result = _read_binding(document["result"])
+    unknown = [need for need in wires(result) if need not in seen]
+    if unknown:
+        raise PlanError(
+            f"this plan document is damaged: its result needs {unknown[0]!r}, which is no node of it"
+        )
     return make(
         name=document["name"],
         nodes=nodes,
@@ -186,6 +193,10 @@ def _read_plan(document: Mapping[str, Any], make: type[_P]) -> _P:
 
 def _read_node(data: Mapping[str, Any]) -> PlanNode:
     definition = data.get("definition")
+    if data["kind"] not in get_args(NodeKind):
+        raise PlanError(
+            f"this plan document is damaged: node {data['id']!r} is of the unknown kind {data['kind']!r}"
+        )
     return PlanNode(
         id=NodeId(data["id"]),
         kind=data["kind"],

@@ -123,10 +123,9 @@ def uncovered(declared: Any, cases: Sequence[Case]) -> list[str]:
     faults: list[str] = []
     left = [one for member in shapes.alternatives(declared) for one in _values(member)]
     known = [one.live for one in left if isinstance(one, _Label)]
-    is_open = not all(isinstance(one, _Label | type) for one in left)
     for case in cases:
         taken = [one for one in left if _takes(case, one)]
-        if not taken and not (is_open and _may_take(case, left)):
+        if not taken and not _may_take(case, left):
             faults.append(f"case {_spell(case)} is never taken{_nearest(case, known)}")
         left = [one for one in left if one not in taken]
     if left and not any(case.test == "otherwise" for case in cases):

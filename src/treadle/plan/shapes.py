@@ -122,9 +122,9 @@ def field(declared: Any, name: str) -> Any:
     """Give the type of an attribute, or ``Missing``."""
     found: list[Any] = []
     members = alternatives(declared)
+    if NOTHING in members:
+        return Missing("it may be None; read it from some(x)")
     for member in members:
-        if member is NOTHING and len(members) > 1:
-            return Missing("it may be None; read it from some(x)")
         inner = _field_of_one(member, name)
         if isinstance(inner, Missing):
             return inner
@@ -138,7 +138,8 @@ def _field_of_one(declared: Any, name: str) -> Any:
     known = fields(declared)
     if name in known:
         return known[name]
-    cls = class_of(declared)
+    is_literal = typing.get_origin(declared) is typing.Literal
+    cls = type(typing.get_args(declared)[0]) if is_literal else class_of(declared)
     if cls is not None and callable(getattr(cls, name, None)):
         return Missing(f"{name!r} is a method of {title(declared)}; call it in a node, on the value")
     if not known:
@@ -213,9 +214,9 @@ def item(declared: Any, key: str | int) -> Any:
     """Give the type of an item, or ``Missing``."""
     found: list[Any] = []
     members = alternatives(declared)
+    if NOTHING in members:
+        return Missing("it may be None; read it from some(x)")
     for member in members:
-        if member is NOTHING and len(members) > 1:
-            return Missing("it may be None; read it from some(x)")
         inner = _item_of_one(member, key)
         if isinstance(inner, Missing):
             return inner

@@ -1,0 +1,287 @@
+"""Stand-ins: what they record, and what they refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from pydantic import BaseModel, computed_field
+from typing_extensions import TypedDict
+
+from treadle import Plan, PlanError, WiringError, graph, is_none, narrow, node, not_, some, when
+
+
+class Doc(BaseModel):
+    text: str
+    pages: int = 1
+    note: str | None = None
+
+    @computed_field
+    @property
+    def title(self) -> str:
+        return self.text[:10]
+
+    def shout(self) -> str:
+        return self.text.upper()
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    left: Doc
+    right: Doc
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Options(TypedDict):
+    depth: int
+
+
+class Everything(BaseModel):
+    docs: list[Doc]
+    table: dict[str, Doc]
+    pair: Pair
+    point: Point
+    options: Options
+    colour: Colour
+    either: Doc | Pair
+    kind: Literal["a", "b"] = "a"
+    count: int = 0
+    is_new: bool = True
+
+
+@node
+async def take(value: Any) -> str:
+    return str(value)
+
+
+@node
+async def make() -> Everything:
+    raise NotImplementedError
+
+
+def plan_of(read: Callable[[Any], Any]) -> Plan:
+    @graph
+    def reading() -> str:
+        return take(read(make()))
+
+    return reading.plan
+
+
+@pytest.mark.parametrize(
+    ("read", "name"),
+    [
+        (lambda e: e.docs[0].text, "make.docs[0].text"),
+        (lambda e: e.docs[-1].title, "make.docs[-1].title"),
+        (lambda e: e.table["a"].pages, "make.table['a'].pages"),
+        (lambda e: e.pair.left.text, "make.pair.left.text"),
+        (lambda e: e.point.x, "make.point.x"),
+        (lambda e: e.point[1], "make.point[1]"),
+        (lambda e: e.options["depth"], "make.options['depth']"),
+        (lambda e: e.colour.value, "make.colour.value"),
+    ],
+)
+def test_a_chain_of_reads_is_one_node(read: Callable[[Any], Any], name: str) -> None:
+    expression = plan_of(read).nodes[1]
+    assert (expression.id, expression.operation) == (name, "read")
+
+
+def test_the_same_read_is_recorded_once() -> None:
+    @node
+    async def both(a: str, b: str) -> str:
+        return a + b
+
+    @graph
+    def twice() -> str:
+        e = make()
+        return both(e.docs[0].text, e.docs[0].text)
+
+    assert [one.id for one in twice.plan.nodes] == ["make", "make.docs[0].text", "both"]
+
+
+@pytest.mark.parametrize(
+    ("compare", "operation"),
+    [
+        (lambda e: e.count == 1, "=="),
+        (lambda e: e.count != 1, "!="),
+        (lambda e: e.count < 1, "<"),
+        (lambda e: e.count <= 1, "<="),
+        (lambda e: e.count > 1, ">"),
+        (lambda e: e.count >= e.count, ">="),
+        (lambda e: not_(e.is_new), "not"),
+        (lambda e: is_none(e.docs[0].note), "is_none"),
+        (lambda e: some(e.docs[0].note), "some"),
+        (lambda e: narrow(e.either, Doc), "narrow"),
+    ],
+)
+def test_an_operation_is_an_expression_of_its_operands(compare: Callable[[Any], Any], operation: str) -> None:
+    found = [one for one in plan_of(compare).nodes if one.operation == operation]
+    assert len(found) == 1
+    assert [one.name for one in found[0].arguments] in (["left", "right"], ["value"])
+
+
+def test_and_needs_its_right_side_only_where_the_left_is_true() -> None:
+    word = plan_of(lambda e: e.is_new & (e.count > 1)).nodes[-2]
+    assert word.kind == "and"
+    assert [(case.label, case.live) for case in word.cases] == [(True, True), (False, False)]
+    assert [len(one.needs) for one in [word]] == [2]
+
+
+def test_or_needs_its_right_side_only_where_the_left_is_false() -> None:
+    word = plan_of(lambda e: (e.count > 1) | e.is_new).nodes[-2]
+    assert word.kind == "or"
+    assert word.cases[1].binding == word.cases[1].binding
+    assert word.subject is not None
+
+
+def test_a_field_read_after_narrow_is_that_of_the_class() -> None:
+    assert plan_of(lambda e: narrow(e.either, Doc).text).nodes[-2].id == "narrow.text"
+
+
+REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
+    ("if", lambda e: 1 if e.is_new else 2, "when("),
+    ("and", lambda e: e.is_new and e.is_new, "x & y"),
+    ("or", lambda e: e.is_new or e.is_new, "x | y"),
+    ("not", lambda e: not e.is_new, "not_(x)"),
+    ("chained comparison", lambda e: 1 < e.count < 3, "(a < b) & (b < c)"),
+    ("for", lambda e: [one for one in e.docs], "x[0]"),
+    ("unpacking", lambda e: [*e.point], "x[0]"),
+    ("len", lambda e: len(e.docs), "count in a node"),
+    ("in", lambda e: "a" in e.kind, "in a node"),
+    ("tilde", lambda e: ~e.is_new, "not_(x)"),
+    ("plus", lambda e: e.count + 1, "in a node"),
+    ("reflected plus", lambda e: 1 + e.count, "in a node"),
+    ("minus", lambda e: -e.count, "in a node"),
+    ("modulo", lambda e: "%s" % e.kind, "make the text there"),
+    ("f-string", lambda e: f"{e.kind}", "make the text there"),
+    ("f-string with a format", lambda e: f"{e.count:03}", "make the text there"),
+    ("f-string with repr", lambda e: f"{e.kind!r}", "make the text there"),
+    ("f-string of a list", lambda e: f"{[e.kind]}", "make the text there"),
+    ("str", lambda e: str(e.kind), "make the text there"),
+    ("str.format", lambda e: "{}".format(e.kind), "make the text there"),  # noqa: UP032 - it is refused
+    ("join", lambda e: "".join([e.kind]) if False else str(e.kind), "make the text there"),
+    ("int", lambda e: int(e.count), "in a node"),
+    ("range", lambda e: range(e.count), "in a node"),
+    ("key of a dict", lambda e: {e.kind: 1}, "match(x"),
+    ("item of a set", lambda e: {e.kind}, "match(x"),
+    ("calling", lambda e: e.docs[0](), "call methods in a node"),
+    ("isinstance", lambda e: isinstance(e.either, Doc), "narrow(x, Class)"),
+    ("setting a field", lambda e: setattr(e, "count", 2), "make the new value in a node"),
+    ("setting an item", lambda e: e.docs.__setitem__(0, 1), "make the new value in a node"),
+    ("a slice", lambda e: e.docs[1:], "use a node"),
+    ("a stand-in as index", lambda e: e.docs[e.count], "use a node"),
+    ("with", lambda e: e.__enter__(), "use it in a node"),
+    ("await", lambda e: e.__await__(), "drop `await`"),
+    ("sum", lambda e: sum(e.docs), "x[0]"),
+    ("sorted", lambda e: sorted(e.docs), "x[0]"),
+    ("a model", lambda e: Doc(text=e.kind), "build it in a node"),
+    ("a nested model", lambda e: Everything.model_validate({"docs": [e.docs[0]]}), "build it in a node"),
+    # These are built without a word; they are refused at the line that uses them.
+    ("a dataclass", lambda e: Pair(e.docs[0], e.docs[1]), "build it in a node"),
+    ("a named tuple", lambda e: Point(e.count, 1), "build it in a node"),
+    ("a model with an open field", lambda e: Open(value=e.count), "build it in a node"),
+    ("a model in a list", lambda e: [Open(value=e.count)], "build it in a node"),
+]
+
+
+class Open(BaseModel):
+    value: Any
+
+
+@pytest.mark.parametrize(("read", "mend"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_what_is_not_known_yet_is_refused_with_the_line_and_what_to_write(
+    read: Callable[[Any], Any], mend: str
+) -> None:
+    with pytest.raises(WiringError) as caught:
+        plan_of(read)
+    message = str(caught.value)
+    assert mend in message
+    used = inspect.getsourcelines(plan_of)[1] + 3
+    assert any(f"{__file__}:{line}: " in message for line in (inspect.getsourcelines(read)[1], used))
+
+
+def test_python_match_on_a_stand_in_is_refused() -> None:
+    def choose(e: Any) -> Any:
+        match e.either:
+            case Doc():
+                return 1
+            case _:
+                return 2
+
+    with pytest.raises(WiringError, match=r"match\(x, \{Class"):
+        plan_of(choose)
+
+
+@pytest.mark.parametrize(
+    ("read", "why"),
+    [
+        (lambda e: e.dosc, "no field 'dosc'; did you mean 'docs'?"),
+        (lambda e: e.docs[0].shout, "'shout' is a method of Doc; call it in a node"),
+        (lambda e: e.kind.upper, "call it in a node"),
+        (lambda e: e.docs[0].note.size, "may be None"),
+        (lambda e: e.docs["a"], "are read by number"),
+        (lambda e: e.table[0], "are str, not 0"),
+        (lambda e: e.point[2], "has 2 items, none at 2"),
+        (lambda e: e.options["dept"], "did you mean 'depth'?"),
+        (lambda e: e.kind[0], "read in a node"),
+        (lambda e: e.either.text, "Pair has no field 'text'"),
+    ],
+)
+def test_an_unknown_field_or_item_is_a_fault(read: Callable[[Any], Any], why: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan_of(read)
+    assert len(caught.value.faults) == 1
+    assert why in caught.value.faults[0]
+    assert f"{__file__}:" in caught.value.faults[0]
+
+
+def test_comparing_what_can_never_be_equal_is_a_fault() -> None:
+    with pytest.raises(PlanError, match="compare values of one type"):
+        plan_of(lambda e: e.kind == "c")
+
+
+def test_ordering_what_may_be_none_is_a_fault() -> None:
+    with pytest.raises(PlanError, match="compare values of one type"):
+        plan_of(lambda e: e.docs[0].note < "m")
+
+
+def test_joining_what_is_no_condition_is_a_fault() -> None:
+    with pytest.raises(PlanError, match="& joins conditions, and int is none"):
+        plan_of(lambda e: e.count & e.is_new)
+
+
+def test_a_stand_in_can_be_printed_once_its_graph_is_wired() -> None:
+    seen: list[Any] = []
+    plan_of(lambda e: (seen.append(e), e)[1])
+    assert repr(seen[0]) == "<stand-in for make>"
+
+
+def test_a_stand_in_kept_from_another_wiring_is_refused() -> None:
+    seen: list[Any] = []
+    plan_of(lambda e: (seen.append(e), e)[1])
+    with pytest.raises(WiringError, match="belongs to another graph"):
+        plan_of(lambda _: seen[0])
+    with pytest.raises(WiringError, match="belongs to another graph"):
+        seen[0].docs  # noqa: B018 - the read is the point
+
+
+def test_a_graph_that_catches_a_refusal_gets_nowhere_by_it() -> None:
+    def hide(e: Any) -> Any:
+        try:
+            return 1 if e.is_new else 2
+        except TypeError:
+            return when(e.is_new, 1, 2)
+
+    assert plan_of(hide).nodes[-2].kind == "when"
