@@ -62,6 +62,12 @@ PAYMENT_KINDS = {
 """Which of the payments a message is about, by its words."""
 
 
+COMMON = re.compile(
+    r"and|are|but|can|did|for|from|had|has|have|not|some|th\w+|was|w(h|ill|ith|ould)\w*|you\w*"
+)
+"""Words that say nothing about the matter."""
+
+
 def respond(request: ModelRequest) -> dict[str, object] | list[ToolCall] | str:
     """Answer any request: the form asked for decides what it is about."""
     prompt = next((message.text for message in request.messages if message.role == "user"), "")
@@ -188,12 +194,16 @@ def _sentences(before: str) -> Iterable[tuple[str, str]]:
         for paragraph in body.split("\n\n"):
             if not paragraph.startswith("#"):
                 yield from (
-                    (page, sentence.strip()) for sentence in re.split(r"(?<=[.!?])\s+", paragraph) if sentence
+                    (page, " ".join(sentence.split()))
+                    for sentence in re.split(r"(?<=[.!?])\s+", paragraph)
+                    if sentence
                 )
 
 
 def _words(text: str) -> set[str]:
-    return {word.lower() for word in re.findall(r"\w{3,}", text)}
+    """The longer words, cut to their first letters, so that most endings do not matter."""
+    words = re.findall(r"\w{3,}", text.lower())
+    return {word[:5] for word in words if not COMMON.fullmatch(word)}
 
 
 def _cards(results: Mapping[str, Any]) -> list[dict[str, str]]:
