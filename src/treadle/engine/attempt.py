@@ -6,7 +6,7 @@ A user's code is called here and in ``calls.py``; ``except Exception`` stands no
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from treadle.values import Payload
 
 Reason = Literal["", "cancelled", "timeout", "parked"]
 
+
 def plain_runner(
     index: int,
     node: NodeId,
@@ -49,9 +50,7 @@ def plain_runner(
             return
         live.values[index] = value
         live.feed(
-            NodeCompleted(
-                at=now(), node=node, attempt=command.attempt, started_at=started_at, result=result
-            )
+            NodeCompleted(at=now(), node=node, attempt=command.attempt, started_at=started_at, result=result)
         )
 
     return plain
@@ -142,7 +141,7 @@ class Attempt:
         return self.reason != "timeout" or self.task.callee.policies.effect == "once"
 
     @contextmanager
-    def _budgeted(self) -> Iterator[tuple[Activity, tuple[Account, ...]]]:
+    def _budgeted(self) -> Generator[tuple[Activity, tuple[Account, ...]]]:
         """Count running seconds, and stop the attempt when its own or an account's are used up."""
         path = self.live.accounts.path(self.node)
         meters = timed(path)

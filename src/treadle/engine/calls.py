@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 from treadle.engine import people
 from treadle.engine.activity import Activity
 from treadle.engine.body import Body, Call, idempotency_key
-from treadle.engine.failures import error_of, failure_of
+from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.paid import PROVIDER_RETRY, Counted, call_model
@@ -86,8 +86,7 @@ class Calls:
             if id(current) in steps:
                 return steps[id(current)]
             seen.add(id(current))
-            if isinstance(current, BaseExceptionGroup):
-                stack.extend(current.exceptions)
+            stack.extend(members(current))
             stack += [current.__context__, current.__cause__]
         return None
 
@@ -383,7 +382,7 @@ def _cut_off(node: NodeId, number: int) -> Failure:
 
 
 @contextmanager
-def _current(span: Span | None) -> Iterator[None]:
+def _current(span: Span | None) -> Generator[None]:
     with span.current() if span is not None else nullcontext():
         yield
 

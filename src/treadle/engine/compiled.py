@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from treadle.engine.attempt import Task, plain_runner, run_attempt
 from treadle.engine.workspace import UNSET
 from treadle.errors import PlanError
-from treadle.plan.parts import WORK, Callee, PlanNode, Wire
+from treadle.plan.parts import WORK, PlanNode, Wire
 from treadle.plan.plan import Plan
 from treadle.scheduler.commands import StartAttempt
 from treadle.scheduler.program import Program, compile_plan
@@ -51,7 +51,9 @@ def _runner(plan: Plan, program: Program, node: PlanNode, *, traced: bool) -> Ru
         return None
     callee = node.callee
     if callee is None:
-        raise PlanError(f"node {node.id!r} has no code: a plan read from a document cannot run; use its graph")
+        raise PlanError(
+            f"node {node.id!r} has no code: a plan read from a document cannot run; use its graph"
+        )
     index = program.index[node.id]
     if not traced and callee.plain is not None and _pays_for_nothing(plan, node):
         function = _positional(callee.plain, [argument.name for argument in node.arguments])

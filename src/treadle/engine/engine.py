@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 from weakref import WeakValueDictionary
@@ -215,7 +215,7 @@ class Engine:
         **kwargs: Any,
     ) -> RunHandle[R]: ...
 
-    async def start(self, graph: Graph[..., Any], /, *args: Any, **kwargs: Any) -> RunHandle[Any]:
+    async def start(self, graph: Graph[Any, Any], /, *args: Any, **kwargs: Any) -> RunHandle[Any]:
         """Start a run; it is durable when this returns.
 
         A known ``run_id`` with equal inputs gives that run instead of a second one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from treadle import errors
 from treadle.events import Failure
@@ -63,6 +63,20 @@ def _details(error: BaseException) -> Iterator[tuple[str, str | int | float | bo
             yield name, str(value)
         elif isinstance(value, str | int | float | bool):
             yield name, value
+
+
+def members(error: BaseException) -> tuple[BaseException, ...]:
+    """The errors inside a group; none for any other error."""
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).exceptions
+    return ()
+
+
+def innermost(error: BaseException) -> BaseException:
+    """The first single error inside nested groups: what a group of our own tasks comes down to."""
+    while inside := members(error):
+        error = inside[0]
+    return error
 
 
 def where(error: BaseException) -> str:

@@ -20,7 +20,8 @@ from anyio.lowlevel import checkpoint
 
 from treadle.engine.attempt import Attempt, choose
 from treadle.engine.compiled import Compiled
-from treadle.engine.failures import failure_of
+from treadle.engine.failures import failure_of, innermost
+from treadle.engine.identity import Claimer
 from treadle.engine.live import Cancellable, Services
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
@@ -30,9 +31,9 @@ from treadle.errors import InternalError, ResultRefused, StoreError
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
-    CancelRequested,
     Decided,
     Event,
+    NodeCompleted,
     QuestionAnswered,
     QuestionWithdrawn,
     RunEnded,
@@ -88,6 +89,7 @@ class RunLoop:
     Attributes:
         ended: How the run ended, once it has.
         errors: The newest error of each node that failed in this process.
+        claimer: Answers attempts from records, where the plan was edited.
     """
 
     def __init__(
@@ -124,6 +126,7 @@ class RunLoop:
         self.running: dict[int, Cancellable] = {}
         self.errors: dict[NodeId, Exception] = {}
         self.ended: RunEnded | None = None
+        self.claimer: Claimer | None = None
         self.span = span
         self._ready: deque[StartAttempt] = deque()
         self._group: TaskGroup | None = None
@@ -159,7 +162,7 @@ class RunLoop:
                     self.deliver(event)
                 await self._work()
         except BaseExceptionGroup as errors:
-            raise _first(errors) from errors
+            raise innermost(errors) from errors
         finally:
             self._group = None
 
@@ -172,6 +175,7 @@ class RunLoop:
             if asked is None or not self.questions.is_open(event.question) or asked.opening != event.opening:
                 return
             event = replace(event, node=asked.node)
+            self.questions.see(event)
         self.feed(event)
         for attempt in list(self.running.values()):
             if isinstance(attempt, Attempt):
@@ -233,6 +237,9 @@ class RunLoop:
 
     def _take(self, event: Event, *, is_recorded: bool = False) -> None:
         commands = self.scheduler.handle(event)
+        if self.claimer is not None:
+            self._take_slowly(event, commands, is_recorded=is_recorded)
+            return
         ready = self._ready
         for command in commands:
             if type(command) is not StartAttempt or command.not_before:
@@ -245,20 +252,40 @@ class RunLoop:
     def _take_slowly(self, event: Event, commands: list[Command], *, is_recorded: bool) -> None:
         events = [] if is_recorded else [event]
         others: list[Command] = []
-        for command in commands:  # decisions add to it while it is walked
+        if self.claimer is not None:
+            self.claimer.see(event)
+        for command in commands:  # decisions and claims add to it while it is walked
             if type(command) is StartAttempt and not command.not_before:
-                self._ready.append(command)
+                claimed = self._claim(command)
+                if claimed is None:
+                    self._ready.append(command)
+                else:
+                    events.append(claimed)
+                    commands.extend(self.scheduler.handle(claimed))
             elif type(command) is Decide:
                 decided = self._decide(command)
                 events.append(decided)
                 commands.extend(self.scheduler.handle(decided))
             else:
                 others.append(command)
-        for appended in events:
-            self.questions.see(appended)
         self.log.append(*events)
         for command in others:
             self._obey(command)
+
+    def _claim(self, command: StartAttempt) -> NodeCompleted | None:
+        """Answer an attempt from a record made under another plan, where there is one."""
+        if self.claimer is None:
+            return None
+        result = self.claimer.claim(command.node)
+        if result is None:
+            return None
+        at = self.now()
+        completed = NodeCompleted(
+            at=at, node=command.node, attempt=command.attempt, started_at=at, result=result, claimed=True
+        )
+        self.workspace.recall(command.index, result)
+        self.claimer.see(completed)
+        return completed
 
     def close_span(self, ended: RunEnded | None) -> None:
         """Close the span of the run, or of the part of it up to a pause."""
@@ -345,8 +372,8 @@ class RunLoop:
 
     async def _work(self) -> None:
         """Take attempts from the queue until it is empty, or until this worker is cancelled."""
-        with anyio.CancelScope() as scope:
-            slot = _Slot(scope)
+        slot = _Slot(anyio.CancelScope())
+        with slot.scope:
             await self._take_turns(slot)
         command = slot.command
         if slot.is_cancelled and command is not None:
@@ -385,8 +412,8 @@ class RunLoop:
             self._group.start_soon(self._back_off, command)
 
     async def _back_off(self, command: StartAttempt) -> None:
-        with anyio.CancelScope() as scope:
-            backoff = self.running[command.index] = _Backoff(scope)
+        backoff = self.running[command.index] = _Backoff(anyio.CancelScope())
+        with backoff.scope:
             await self.services.clock.sleep_until(command.not_before)
         self.running.pop(command.index, None)
         if backoff.is_cancelled:
@@ -394,11 +421,3 @@ class RunLoop:
         else:
             self._ready.append(command)
         await self._work()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one error a group of our own tasks comes down to: a store's or a bug's."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

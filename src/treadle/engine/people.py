@@ -126,9 +126,7 @@ def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:
     return question_id(digest(canonical(known_by)))
 
 
-async def _answer(
-    calls: Calls, body: Body, asked: QuestionAsked, read: Callable[[Payload], Any]
-) -> Any:
+async def _answer(calls: Calls, body: Body, asked: QuestionAsked, read: Callable[[Payload], Any]) -> Any:
     """Open a question where it is not open yet, and wait for an answer that fits its type."""
     live, questions = calls.live, calls.live.questions
     asked = replace(asked, question=_identify(live.run_id, asked))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from treadle.engine.compiled import Compiled
+from treadle.engine.identity import Claimer, offer_results
 from treadle.engine.live import Services
 from treadle.engine.loop import RunLoop
 from treadle.engine.purse import Purse, lost, requests_made
@@ -69,9 +70,7 @@ class Past:
 def past(recorded: Sequence[Recorded]) -> Past:
     """Read what a store gave of a run."""
     events = [record.event for record in recorded]
-    epochs = [
-        i for i, event in enumerate(events) if isinstance(event, RunResumed) and event.plan is not None
-    ]
+    epochs = [i for i, event in enumerate(events) if isinstance(event, RunResumed) and event.plan is not None]
     return Past(events, epochs[-1] if epochs else 0)
 
 
@@ -118,6 +117,12 @@ def rebuild(
         span=span,
     )
     _recall(loop, epoch)
+    if is_edited or before.epoch:
+        offer_results(loop.claims, before.events)
+        index, chosen = compiled.program.index, loop.scheduler.chosen
+        loop.claimer = Claimer(compiled.plan, lambda node: chosen[index[node]], started.inputs, loop.claims)
+        for event in epoch:
+            loop.claimer.see(event)
     _reclaim(loop, before, is_edited=is_edited)
     if settled:
         log.append(*settled)

@@ -19,7 +19,17 @@ class Tracked:
         is_lost: Whether this process stopped working on the run before it ended.
     """
 
-    __slots__ = ("__weakref__", "_changed", "error", "graph", "is_lost", "questions", "run_id", "status", "value")
+    __slots__ = (
+        "__weakref__",
+        "_changed",
+        "error",
+        "graph",
+        "is_lost",
+        "questions",
+        "run_id",
+        "status",
+        "value",
+    )
 
     def __init__(self, run_id: str, graph: str, status: Status) -> None:
         self.run_id = run_id
