@@ -24,7 +24,8 @@ def first(text: str) -> int:
 
 
 async def main() -> None:
-    print(await run(first, "a node runs when something needs it"))
+    words = await run(first, "a node runs when something needs it")
+    print(words)
 
 
 if __name__ == "__main__":
