@@ -24,9 +24,7 @@ def cancel(
     run: RunArgument,
     file: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FILE]", help="The file with its graph, to cancel a run that no process runs."
-        ),
+        typer.Argument(metavar="FILE", help="The file with its graph, to cancel a run that no process runs."),
     ] = None,
     *,
     by: Annotated[str, typer.Option("--as", metavar="NAME", help="Who cancels; it is recorded.")] = "",
@@ -66,6 +64,7 @@ async def _submit(url: str, run_id: str, by: str, reason: str) -> RunSummary:
 async def _take_up(url: str, summary: RunSummary, file: Path) -> RunSummary:
     """Carry a recorded cancellation out."""
     from treadle.cli.load import load_file
+    from treadle.cli.perform import finish
     from treadle.cli.resume import require_graphs
     from treadle.engine.engine import Engine
 
@@ -73,6 +72,6 @@ async def _take_up(url: str, summary: RunSummary, file: Path) -> RunSummary:
     require_graphs(graphs, [summary])
     async with Engine(url, graphs=list(graphs.values())) as engine:
         handle = await engine.resume(summary.id)
-        await handle.settled()
+        await finish(handle, engine.store)
     async with existing_store(url) as store:
         return await store.run(summary.id)

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def check(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The file; else those of [tool.treadle] graphs.")
+        Path | None, typer.Argument(metavar="FILE", help="The file; else those of [tool.treadle] graphs.")
     ] = None,
 ) -> None:
     """Wire every graph of a file and report all faults at once.  Nothing runs.
@@ -47,9 +47,9 @@ def _check(path: Path, name: str, graph: Graph[..., Any]) -> int:
         err = console(err=True)
         err.print(f"{path}:{name}: {len(faults)} fault{'s' * (len(faults) > 1)}", style="bold red")
         for fault in faults:
-            err.print(f"  {fault}")
+            err.print(f"  {fault}", soft_wrap=True)
         return len(faults)
     kinds = Counter(node.kind for node in plan.nodes if node.kind not in {"input", "expression"})
     words = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
-    console().print(f"{path}:{name}: no faults ({words}); plan {plan.digest[:12]}")
+    console().print(f"{path}:{name}: no faults ({words}); plan {plan.digest[:12]}", soft_wrap=True)
     return 0

@@ -20,7 +20,6 @@ from treadle.errors import (
 
 FAILED: Final = 1
 USAGE: Final = 2
-INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
 
 _ABOUT: Final = """
 Runs agent pipelines that their owners can answer for.
@@ -59,9 +58,6 @@ def main() -> NoReturn:
     """Run the command line and exit with its code."""
     try:
         app()
-    except KeyboardInterrupt:
-        _say("interrupted; what was recorded is kept, and `treadle resume --all FILE` goes on from there")
-        sys.exit(INTERRUPTED)
     except InternalError as error:
         _say(f"{error}\nthis is a bug of Treadle; please report it with the command you ran")
         sys.exit(FAILED)

@@ -31,11 +31,36 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for progra
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as `treadle runs` lists it.")]
 
 
+INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """Stop as Ctrl-C would: the event loop knows how to wind that down."""
+    import signal
+
+    signal.raise_signal(signal.SIGINT)
+
+
 def run_async(function: Callable[[], Awaitable[T]]) -> T:
-    """Run an async function to its end, on asyncio."""
+    """Run an async function to its end, on asyncio; SIGINT and SIGTERM stop it where it stands.
+
+    Raises:
+        typer.Exit: It was stopped, after it has cleaned up.
+    """
+    import signal
+
     import anyio
 
-    return anyio.run(function)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return anyio.run(function)
+    except KeyboardInterrupt as error:
+        typer.echo(
+            "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @asynccontextmanager

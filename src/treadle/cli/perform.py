@@ -10,12 +10,13 @@ import anyio
 
 from treadle.cli.board import Board
 from treadle.engine.engine import RunHandle
+from treadle.interfaces import Store
 from treadle.views.table import Row, summarise
 
 Begin = Callable[[], Awaitable[RunHandle[Any]]]
 """Starts a run, or resumes one."""
 
-_AT_REST: Final = frozenset({"waiting", "completed", "failed", "cancelled"})
+_OVER: Final = frozenset({"completed", "failed", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,7 @@ class Task:
     message: str
 
 
-async def perform(tasks: Sequence[Task], board: Board, *, at_once: int) -> list[Row]:
+async def perform(tasks: Sequence[Task], board: Board, store: Store, *, at_once: int) -> list[Row]:
     """Bring runs to their ends, so many at once, and give a row for each, in order.
 
     A run that fails, or waits for a person, is a row like any other.
@@ -39,7 +40,7 @@ async def perform(tasks: Sequence[Task], board: Board, *, at_once: int) -> list[
     try:
         async with anyio.create_task_group() as group:
             for _ in range(min(at_once, len(tasks))):
-                group.start_soon(_work, waiting, board, rows)
+                group.start_soon(_work, waiting, board, store, rows)
     except BaseExceptionGroup as errors:
         raise _first(errors) from errors
     return [rows[number] for number in range(len(tasks))]
@@ -52,13 +53,15 @@ def _first(error: BaseException) -> BaseException:
     return error
 
 
-async def _work(waiting: Iterator[tuple[int, Task]], board: Board, rows: dict[int, Row]) -> None:
+async def _work(
+    waiting: Iterator[tuple[int, Task]], board: Board, store: Store, rows: dict[int, Row]
+) -> None:
     for number, task in waiting:
         board.begin(number, task.message)
         handle = await task.begin()
         async with anyio.create_task_group() as group:
             group.start_soon(_follow, handle, board, number)
-            await _finish(handle)
+            await finish(handle, store)
             group.cancel_scope.cancel()
         rows[number] = summarise(await handle.history())
         board.end(number, rows[number])
@@ -69,11 +72,16 @@ async def _follow(handle: RunHandle[Any], board: Board, number: int) -> None:
         board.see(number, recorded.event)
 
 
-async def _finish(handle: RunHandle[Any]) -> None:
-    """Return when the run is over or waits; how it ended stands in its history.
+async def finish(handle: RunHandle[Any], store: Store) -> None:
+    """Return when the run is over, or waits and nobody has answered; how it ended stands in its history.
 
     Raises:
         StoreError: This process lost the run.
     """
-    if await handle.settled() not in _AT_REST:
+    while (status := await handle.settled()) == "waiting":
+        events = (await store.run(handle.id)).events
+        if not await store.requests(handle.id):
+            return
+        await store.changed(handle.id, after=events)  # an answer that the engine is about to take up
+    if status not in _OVER:
         await handle.result()

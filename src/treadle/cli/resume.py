@@ -33,14 +33,10 @@ def register(app: typer.Typer) -> None:
 
 
 def resume(
-    run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="Id of the run; else give --all.")
-    ] = None,
+    run: Annotated[str | None, typer.Argument(metavar="RUN", help="Id of the run; else give --all.")] = None,
     file: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FILE]", help="The file with its graph; else those of [tool.treadle] graphs."
-        ),
+        typer.Argument(metavar="FILE", help="The file with its graph; else those of [tool.treadle] graphs."),
     ] = None,
     *,
     everything: Annotated[
@@ -103,7 +99,7 @@ async def _resume(
     async with Engine(store, graphs=list(graphs.values())) as engine:
         tasks = [Task(begin=_begin(engine, run), message=f"{run.graph} {run.id}") for run in found]
         with Board(out, len(tasks)) as board:
-            rows = await perform(tasks, board, at_once=at_once)
+            rows = await perform(tasks, board, engine.store, at_once=at_once)
     return rows, time.monotonic() - began
 
 

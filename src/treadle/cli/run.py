@@ -96,15 +96,16 @@ async def _run(
     from treadle.ids import new_run_id
 
     out = console(err=as_json)
+    tenant = "" if total is None else f"treadle run {new_run_id()}"  # an account that these runs share
+    budgets = {} if total is None else {tenant: Budget(usd=total)}
+    unopened = Engine(store, graphs=[graph], tenant=tenant, budgets=budgets)
     choices = await offer.choose(graph.plan, loaded.rehearsal)
     out.print(offer.line(choices, graph, runs=len(inputs), total=total), style="bold", soft_wrap=True)
     began = time.monotonic()
-    tenant = "" if total is None else f"treadle run {new_run_id()}"  # an account that these runs share
-    budgets = {} if total is None else {tenant: Budget(usd=total)}
-    async with Engine(store, graphs=[graph], tenant=tenant, budgets=budgets) as engine:
+    async with unopened as engine:
         tasks = [Task(begin=_begin(engine, graph, one), message=_message(graph, one)) for one in inputs]
         with Board(out, len(tasks)) as board:
-            rows = await perform(tasks, board, at_once=at_once)
+            rows = await perform(tasks, board, engine.store, at_once=at_once)
     return rows, time.monotonic() - began
 
 
@@ -121,7 +122,7 @@ def _message(graph: Graph[..., Any], arguments: dict[str, Any]) -> str:
 
 def report(rows: Sequence[Row], seconds: float, *, file: str, store: str, as_json: bool) -> None:
     """Print what came of runs, and what to do about those that wait."""
-    from treadle.cli.summary import as_plain_data, print_table, print_waiting
+    from treadle.cli.summary import as_plain_data, print_failures, print_table, print_waiting
     from treadle.cli.words import console, print_json_lines
 
     if as_json:
@@ -129,4 +130,5 @@ def report(rows: Sequence[Row], seconds: float, *, file: str, store: str, as_jso
         return
     out = console()
     print_table(out, rows, seconds=seconds)
+    print_failures(out, rows, store=store)
     print_waiting(out, rows, file=file, store=store)

@@ -84,14 +84,27 @@ def _counts(rows: Sequence[Row]) -> str:
     return ", ".join(f"{number} {status}" for status, number in found.items())
 
 
-def print_waiting(out: Console, rows: Sequence[Row], *, file: str, store: str) -> None:
-    """Say what waits for whom, and how it goes on."""
+def print_failures(out: Console, rows: Sequence[Row], *, store: str) -> None:
+    """Say in full why runs failed, and where to look."""
+    for row in rows:
+        if row.status == "failed":
+            out.print(f"\n{row.run_id} failed: {row.answer}", style="red", soft_wrap=True)
+            out.print(f"  treadle show {row.run_id}{store_option(store)}", style="cyan", soft_wrap=True)
+
+
+def store_option(store: str) -> str:
+    """The option that names a store, where it is not the usual one."""
     from treadle.cli.options import DEFAULT_STORE
 
+    return "" if store == DEFAULT_STORE else f" --store {store}"
+
+
+def print_waiting(out: Console, rows: Sequence[Row], *, file: str, store: str) -> None:
+    """Say what waits for whom, and how it goes on."""
     waiting = {question: to for row in rows for question, to in row.waits.items()}
     if not waiting:
         return
-    option = "" if store == DEFAULT_STORE else f" --store {store}"
+    option = store_option(store)
     first = next(iter(waiting))
     names = ", ".join(sorted(set(waiting.values())))
     verb, some = ("waits", "question") if len(waiting) == 1 else ("wait", "questions")

@@ -1,0 +1,101 @@
+"""``inbox``, ``answer``, ``resume``, ``cancel``: a person's answer from another process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def test_the_inbox_shows_what_is_asked_and_how_to_answer(treadle, waiting_run) -> None:
+    _, question = waiting_run
+    outcome = treadle("inbox")
+    assert "May order 50 go?" in outcome.out
+    assert "number: 50" in outcome.out
+    assert f"treadle answer {question} --value '\"...\"' --as NAME" in outcome.out
+
+
+def test_the_inbox_can_be_narrowed(treadle, waiting_run) -> None:
+    assert treadle("inbox", "--to", "clerks", "--json").json_lines()
+    assert "nothing waits for managers" in treadle("inbox", "--to", "managers").out
+
+
+def test_an_answer_completes_the_run_when_it_is_resumed(treadle, waiting_run) -> None:
+    run, question = waiting_run
+    assert treadle("answer", question, "--value", '"yes"', "--as", "maria", "--reason", "paid").code == 0
+    outcome = treadle("resume", run, "orders.py", "--json")
+    assert (outcome.code, outcome.json_lines()[0]["answer"]) == (0, "yes")
+    assert "answered by maria" in treadle("show", run).out
+
+
+def test_resume_all_takes_up_every_run_that_waits(treadle, waiting_run) -> None:
+    _, question = waiting_run
+    treadle("run", "orders.py", "--value", '{"number": 60}')
+    treadle("answer", question, "--value", '"yes"', "--as", "maria")
+    outcome = treadle("resume", "--all", "orders.py", "--json")
+    assert [row["status"] for row in outcome.json_lines()] == ["completed", "waiting"]
+    assert outcome.code == 0
+
+
+def test_the_files_of_the_project_are_used_where_none_is_named(treadle, waiting_run, folder: Path) -> None:
+    run, _ = waiting_run
+    assert "no file with graphs was named" in treadle("resume", run).err
+    (folder / "pyproject.toml").write_text('[tool.treadle]\ngraphs = ["orders.py"]\n')
+    assert treadle("resume", run).code == 3
+
+
+def test_a_failed_run_can_be_resumed(treadle, folder: Path) -> None:
+    outcome = treadle("run", "orders.py", "--value", '{"number": 1, "note": "odd"}', "--json")
+    run = outcome.json_lines()[0]["run"]
+    assert treadle("resume", run, "orders.py").code == 1
+    assert "runs again what failed" in treadle("show", run).out
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("yes", "--value is not JSON"), ("3", "is not of type 'string'")],
+)
+def test_an_answer_of_the_wrong_form_is_not_recorded(treadle, waiting_run, value: str, words: str) -> None:
+    _, question = waiting_run
+    outcome = treadle("answer", question, "--value", value, "--as", "maria")
+    assert outcome.code == 2
+    assert words in outcome.err
+    assert treadle("inbox", "--json").json_lines()[0]["state"] == "open"
+
+
+def test_a_second_answer_is_refused_and_the_same_one_is_fine(treadle, waiting_run) -> None:
+    _, question = waiting_run
+    treadle("answer", question, "--value", '"yes"', "--as", "maria")
+    assert treadle("answer", question, "--value", '"yes"', "--as", "maria").code == 0
+    assert treadle("answer", question, "--value", '"no"', "--as", "maria").code == 2
+
+
+def test_an_unknown_question_is_one_clear_error(treadle, waiting_run) -> None:
+    _, question = waiting_run
+    outcome = treadle("answer", question[:-1] + "!", "--value", "1", "--as", "maria")
+    assert outcome.code == 2
+    assert question in outcome.err
+
+
+def test_a_cancelled_run_asks_nobody_any_more(treadle, waiting_run) -> None:
+    run, _ = waiting_run
+    outcome = treadle("cancel", run, "orders.py", "--as", "maria")
+    assert outcome.out == f"{run}: cancelled\n"
+    assert treadle("inbox", "--json").json_lines() == []
+    assert "over already: cancelled" in treadle("cancel", run).err
+
+
+def test_a_run_whose_graph_is_not_at_hand_is_refused(treadle, waiting_run, folder: Path) -> None:
+    (folder / "other.py").write_text(
+        "from treadle import graph, node\n\n@node\nasync def one() -> int:\n    return 1\n\n"
+        "@graph\ndef other() -> int:\n    return one()\n"
+    )
+    outcome = treadle("resume", waiting_run[0], "other.py")
+    assert outcome.code == 2
+    assert "need graph 'orders'" in outcome.err
+
+
+def test_nothing_to_resume_is_no_failure(treadle) -> None:
+    treadle("run", "orders.py", "--value", '{"number": 1}')
+    outcome = treadle("resume", "--all", "orders.py")
+    assert (outcome.code, "nothing to resume" in outcome.out) == (0, True)

@@ -1,0 +1,136 @@
+"""``runs``, ``show``, ``verify`` on stores in every condition, and what needs no store at all."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+VERBS = ["run", "runs", "show", "inbox", "answer", "resume", "graph", "check", "cancel", "verify"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_an_example(treadle, verb: str) -> None:
+    outcome = treadle(verb, "--help")
+    assert outcome.code == 0
+    assert f"Example: treadle {verb}" in outcome.out
+
+
+def test_treadle_alone_shows_examples(treadle) -> None:
+    outcome = treadle()
+    text = outcome.out + outcome.err
+    assert "treadle run examples/support.py --input tickets.jsonl" in text
+    assert all(verb in text for verb in VERBS)
+
+
+def test_help_loads_neither_engine_nor_provider() -> None:
+    dear = ["openai", "apsw", "networkx", "treadle.engine.engine", "rich.live", "jsonschema"]
+    code = f"import sys, treadle.cli.main; print([name for name in {dear} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_runs_are_listed_newest_first(treadle) -> None:
+    for number in (1, 2):
+        treadle("run", "orders.py", "--value", json.dumps({"number": number}))
+    rows = treadle("runs", "--json").json_lines()
+    assert len(rows) == 2
+    assert rows[0]["started_at"] > rows[1]["started_at"]
+    assert rows[0]["run"] in treadle("runs", "--limit", "1").out
+
+
+def test_show_draws_the_tree(treadle, waiting_run) -> None:
+    outcome = treadle("show", waiting_run[0])
+    assert "├─ sort node" in outcome.out
+    assert "approve person" in outcome.out
+    assert "waits for clerks" in outcome.out
+
+
+def test_show_gives_the_timeline_as_json(treadle, waiting_run) -> None:
+    shown = json.loads(treadle("show", waiting_run[0], "--json").out)
+    assert (shown["status"], shown["route"]) == ("waiting", "large → approve")
+    assert [child["name"] for child in shown["timeline"]["children"]] == ["sort", "approve"]
+
+
+def test_show_lists_events(treadle, waiting_run) -> None:
+    kinds = [line["kind"] for line in treadle("show", waiting_run[0], "--events", "--json").json_lines()]
+    assert kinds[0] == "run_started"
+    assert "question_asked" in kinds
+
+
+def test_an_unknown_run_names_the_nearest(treadle, waiting_run) -> None:
+    run = waiting_run[0]
+    outcome = treadle("show", run[:-1] + "?")
+    assert outcome.code == 2
+    assert f"did you mean {run!r}" in outcome.err
+
+
+def test_verify_tells_what_was_changed(treadle, waiting_run) -> None:
+    run = waiting_run[0]
+    assert treadle("verify", run).code == 0
+    head = json.loads(treadle("verify", run, "--json").out)["head"]
+    assert treadle("verify", run, "--head", head).code == 0
+    outcome = treadle("verify", run, "--head", "0" * 64)
+    assert outcome.code == 1
+    assert "not as they were written" in outcome.err
+
+
+def test_a_store_that_is_not_there_is_not_made(treadle) -> None:
+    outcome = treadle("runs", "--store", "sqlite:///none.db")
+    assert (outcome.code, Path("none.db").exists()) == (2, False)
+    assert "`treadle run` makes it" in outcome.err
+
+
+def test_a_foreign_database_is_left_alone(treadle) -> None:
+    with sqlite3.connect("foreign.db") as database:
+        database.execute("create table customers (name)")
+    database.close()
+    before = Path("foreign.db").read_bytes()
+    outcome = treadle("runs", "--store", "sqlite:///foreign.db")
+    assert outcome.code == 1
+    assert "another program" in outcome.err
+    assert Path("foreign.db").read_bytes() == before
+
+
+def test_a_damaged_database_is_one_clear_error(treadle) -> None:
+    Path("damaged.db").write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
+    for verb in (["runs"], ["inbox"], ["show", "r-1"], ["run", "orders.py", "--value", '{"number": 1}']):
+        outcome = treadle(*verb, "--store", "sqlite:///damaged.db")
+        assert outcome.code == 1
+        assert outcome.err.startswith("error: ")
+        assert "Traceback" not in outcome.err
+
+
+def test_the_store_can_be_named_by_the_environment(treadle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TREADLE_STORE", "sqlite:///elsewhere.db")
+    treadle("run", "orders.py", "--value", '{"number": 1}')
+    assert Path("elsewhere.db").exists()
+    assert len(treadle("runs", "--json").json_lines()) == 1
+
+
+@pytest.mark.parametrize("form", ["text", "svg", "mermaid", "json"])
+def test_a_graph_is_drawn(treadle, form: str) -> None:
+    outcome = treadle("graph", "orders.py", "--format", form)
+    assert outcome.code == 0
+    assert "approve" in outcome.out
+
+
+def test_a_drawing_is_written_to_a_file(treadle) -> None:
+    assert treadle("graph", "orders.py", "--format", "svg", "-o", "orders.svg").code == 0
+    assert Path("orders.svg").read_text().startswith("<svg")
+    assert treadle("graph", "orders.py", "-o", "no/such/folder.svg").code == 2
+
+
+def test_check_reports_all_faults_of_all_graphs(treadle, folder: Path) -> None:
+    assert "no faults" in treadle("check", "orders.py").out
+    text = (folder / "orders.py").read_text()
+    (folder / "wrong.py").write_text(
+        f"{text}\n\n@graph\ndef wrong(order: Order) -> int:\n    return ship(order)\n"
+    )
+    outcome = treadle("check", "wrong.py")
+    assert outcome.code == 1
+    assert "wrong.py:wrong: 1 fault" in outcome.err
