@@ -86,7 +86,7 @@ class Take(Call):
 class Create(Take):
     """Records a new run with its first event, and owns it."""
 
-    __slots__ = ("_started",)
+    __slots__ = ("_entry", "_started")
     flushes = True
 
     def __init__(
@@ -94,14 +94,15 @@ class Create(Take):
     ) -> None:
         super().__init__(started.run_id, writer=writer, database=database, locks=locks)
         self._started = started
+        self._entry = Entry(self._new_log(0, fence=1, seq=0, head=chain.GENESIS), (started,))
 
     def run(self, batch: Batch) -> None:
         """Insert the run, lock it, and write its first event."""
         if fetch_one(batch.connection, "find_run", (self.run_id,)):
             raise run_exists(self.run_id)
-        log = self._new_log(0, fence=1, seq=0, head=chain.GENESIS)
-        entry = Entry(log, (self._started,))
-        entry.encode()  # before anything is written: it may be refused
+        if self._entry.error is not None:  # refused in an attempt before
+            raise self._entry.error
+        self._entry.encode()  # before anything is written: it may be refused
         row = {
             "id": self.run_id,
             "graph": self._started.graph,
@@ -113,9 +114,10 @@ class Create(Take):
         }
         inserted = fetch_one(batch.connection, "insert_run", row)
         assert inserted is not None
+        log = self._entry.log
         log.number = inserted[0]
         self._lock(log.number, "")
-        batch.write(entry)
+        batch.write(self._entry)
         self.log = log
 
 

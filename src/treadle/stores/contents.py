@@ -57,7 +57,7 @@ def check_size(data: bytes, name: str) -> None:
     """
     if len(data) > LARGEST_BYTES:
         raise StoreError(
-            f"the payload {name!r} has {len(data)} bytes, and the store takes at most {LARGEST_BYTES}; "
+            f"{name!r} has {len(data)} bytes, and the store takes at most {LARGEST_BYTES}; "
             "keep such content in a file or an object store, and record its address"
         )
 

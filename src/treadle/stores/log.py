@@ -84,6 +84,7 @@ class WriterLog:
         commit: The number of the commit that wrote it.
         error: Why nothing can be appended any more, or ``None``.
         released: Whether the ownership was given up.
+        is_clean: Whether that is the only reason why nothing can be appended.
         slack: Who waits for the queue to get shorter than how much.
     """
 
@@ -95,6 +96,7 @@ class WriterLog:
         "error",
         "fence",
         "head",
+        "is_clean",
         "number",
         "released",
         "run_id",
@@ -126,6 +128,7 @@ class WriterLog:
         self.settled = 0
         self.error: StoreError | None = None
         self.released = False
+        self.is_clean = False
         self.slack: dict[Waiter, int] = {}
 
     @property
@@ -146,8 +149,9 @@ class WriterLog:
         """
         if self.error is not None:
             raise again(self.error)
-        self._writer.put(Entry(self, events))
-        self.appended += len(events)
+        if events:
+            self._writer.put(Entry(self, events))
+            self.appended += len(events)
 
     async def flush(self) -> None:
         """Return when everything appended so far is safe.
@@ -155,10 +159,11 @@ class WriterLog:
         Raises:
             StoreError: A commit failed.
         """
-        if self.error is None and self.queued == 0 and self.commit <= self._progress.synced:
-            return
-        if self.error is not None and self.queued == 0:
-            raise again(self.error)
+        if self.queued == 0:
+            if self.error is not None and not self.is_clean:
+                raise again(self.error)
+            if self.commit <= self._progress.synced:
+                return
         await self._writer.do(Flush(self))
 
     async def drained(self, below: int) -> None:
@@ -189,6 +194,7 @@ class WriterLog:
     def let_go(self) -> None:
         """Take note of the release; called by the writer thread."""
         self.released = True
+        self.is_clean = self.error is None
         self.fail(
             OwnershipLost(f"run {self.run_id!r} was released, so nothing can be appended; own it again")
         )
@@ -205,6 +211,7 @@ class WriterLog:
 
 def _encoded(event: Event) -> Encoded:
     text, payloads = encode(event)
+    check_size(text, event.kind)
     for name, payload in payloads.items():
         if not payload.is_erased:
             check_size(payload.data, name)

@@ -13,7 +13,7 @@ nothing.  Checkpoints are made in moments when nothing waits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
 from pydantic_core import to_json
@@ -21,6 +21,7 @@ from pydantic_core import to_json
 from treadle.errors import FormatMismatch, OwnershipLost, StoreError, TreadleError
 from treadle.ids import RunId
 from treadle.stores import chain, contents, schema, tables
+from treadle.stores.encoding import NOT_JSON
 from treadle.stores.log import Encoded, Entry, Flush, Release, WriterLog, again, as_store_error
 from treadle.stores.ownership import Locks, close_locks
 from treadle.stores.queries import execute, execute_many, fetch_one, run_text
@@ -36,8 +37,8 @@ BUSY_PAGES: Final = 8 * CHECKPOINT_PAGES
 REMEMBERED: Final = 8192
 """Digests whose row is remembered, so that content seen lately is not looked up."""
 
-_OWN_FAULT: Final = (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError, UnicodeError, OverflowError)
-"""What SQLite says when a row is wrong, rather than the database."""
+_OWN_FAULT: Final = (*NOT_JSON, apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError)
+"""What is raised where a row is wrong, rather than the database."""
 
 
 class Call(Job):
@@ -58,9 +59,6 @@ class Call(Job):
         """
         raise NotImplementedError
 
-    def done(self) -> None:
-        """Take note that it is committed."""
-
 
 class _Refused(Exception):
     """An entry is bad; the batch starts over without it."""
@@ -69,6 +67,15 @@ class _Refused(Exception):
         super().__init__(entry, error)
         self.entry = entry
         self.error = error
+
+
+class _Head(NamedTuple):
+    """How far a run has come within a batch, and the entry its part of the batch began with."""
+
+    seq: int
+    hash: bytes
+    at: float
+    first: Entry
 
 
 class Batch:
@@ -80,7 +87,7 @@ class Batch:
         self.connection = connection
         self._known = known
         self.fresh: dict[str, int] = {}
-        self.heads: dict[WriterLog, tuple[int, bytes, Entry]] = {}
+        self.heads: dict[WriterLog, _Head] = {}
         self.rows: list[tuple[int, bytes, bytes, bytes | None, bytes | None]] = []
 
     def write(self, entry: Entry) -> None:
@@ -92,7 +99,7 @@ class Batch:
         log = entry.log
         try:
             encoded = entry.encode()
-            seq, head, _ = self.heads.get(log) or (log.seq, log.head, entry)
+            seq, head, _, first = self.heads.get(log) or _Head(log.seq, log.head, 0.0, entry)
             for item in encoded:
                 seq += 1
                 head = self._write(log.number, seq, head, item)
@@ -100,7 +107,7 @@ class Batch:
             raise _Refused(entry, error) from error
         except _OWN_FAULT as error:
             raise _Refused(entry, as_store_error(error, entry)) from error
-        self.heads[log] = (seq, head, entry)
+        self.heads[log] = _Head(seq, head, entry.events[-1].at, first)
 
     def _write(self, number: int, seq: int, previous: bytes, item: Encoded) -> bytes:
         event, text, payloads, digests = item
@@ -141,23 +148,25 @@ class Batch:
         Raises:
             _Refused: A run has another owner by now, or a history that goes on behind its head.
         """
-        for log, (seq, head, entry) in self.heads.items():
-            updated_at = entry.events[-1].at
-            row = (seq, head, updated_at, log.number, log.fence, log.seq)
-            execute(self.connection, "advance_run", row)
+        for log, (seq, head, at, first) in self.heads.items():
+            row = (seq, head, at, log.number, log.fence, log.seq)
+            try:
+                execute(self.connection, "advance_run", row)
+            except _OWN_FAULT as error:
+                raise _Refused(first, as_store_error(error, first)) from error
             if self.connection.changes() == 0:
-                raise _Refused(entry, _overtaken(log))
+                raise _Refused(first, _overtaken(log))
         try:
             execute_many(self.connection, "insert_event", self.rows)
         except apsw.ConstraintError:
             raise self._blocked() from None
 
     def _blocked(self) -> Exception:
-        for log, (_seq, _head, entry) in self.heads.items():
+        for log, (_seq, _head, _at, first) in self.heads.items():
             place = (tables.event_row(log.number, log.seq + 1),)
             if fetch_one(self.connection, "has_event", place):
                 return _Refused(
-                    entry,
+                    first,
                     FormatMismatch(
                         f"the history of run {log.run_id!r} goes on behind its head (event {log.seq}); "
                         f"somebody has written to it: treadle verify {log.run_id}"
@@ -200,9 +209,10 @@ class SqliteDatabase:
         """Do a batch of jobs in one transaction."""
         if self._pages >= self._limit + BUSY_PAGES:
             self._checkpoint()
+        dead = {job.log for job in jobs if isinstance(job, Entry) and job.log.error is not None}
         while True:
             try:
-                self._attempt(jobs)
+                self._attempt(jobs, dead)
                 break
             except _Refused as refused:
                 self._roll_back()
@@ -211,7 +221,7 @@ class SqliteDatabase:
                 self._roll_back()
                 _fail_all(jobs, schema.translate(error, self._path))
                 break
-        return self._after(jobs)
+        return self._after(jobs, dead)
 
     def rest(self) -> None:
         """Move pages from the WAL to the database, where enough have gathered."""
@@ -223,7 +233,7 @@ class SqliteDatabase:
         self.connection.close()
         close_locks(self._locks)
 
-    def _attempt(self, jobs: Sequence[Job]) -> None:
+    def _attempt(self, jobs: Sequence[Job], dead: set[WriterLog]) -> None:
         full = self._must_sync(jobs)
         if not full and all(type(job) is Flush for job in jobs):
             return
@@ -233,17 +243,20 @@ class SqliteDatabase:
         run_text(self.connection, "BEGIN IMMEDIATE")
         before = self.connection.total_changes()
         batch = Batch(self.connection, self._known)
+        stopped = set(dead)
         for job in jobs:
-            self._do(job, batch)
+            self._do(job, batch, stopped)
         batch.finish()
         if full and self.connection.total_changes() == before:
             execute(self.connection, "touch")
         run_text(self.connection, "COMMIT")
-        self._committed(jobs, batch, full=full)
+        self._committed(batch, full=full)
 
-    def _do(self, job: Job, batch: Batch) -> None:
+    def _do(self, job: Job, batch: Batch, stopped: set[WriterLog]) -> None:
         if isinstance(job, Entry):
-            if job.log.error is None:
+            if job.error is not None:  # refused in an attempt before: nothing may follow it
+                stopped.add(job.log)
+            if job.log not in stopped:
                 batch.write(job)
         elif isinstance(job, Call):
             job.error = None
@@ -262,29 +275,29 @@ class SqliteDatabase:
             for job in jobs
         )
 
-    def _committed(self, jobs: Sequence[Job], batch: Batch, *, full: bool) -> None:
+    def _committed(self, batch: Batch, *, full: bool) -> None:
         self._commits += 1
         if full:
             self.synced = self._commits
         if len(self._known) > REMEMBERED:
             self._known.clear()
         self._known.update(batch.fresh)
-        for log, (seq, head, _entry) in batch.heads.items():
-            log.commit, log.seq, log.head = self._commits, seq, head
-        for job in jobs:
-            if isinstance(job, Call) and job.error is None:
-                job.done()
+        for log, head in batch.heads.items():
+            log.commit, log.seq, log.head = self._commits, head.seq, head.hash
 
-    def _after(self, jobs: Sequence[Job]) -> list[Waiter]:
-        """Tell everybody what has become of their jobs."""
+    def _after(self, jobs: Sequence[Job], dead: set[WriterLog]) -> list[Waiter]:
+        """Tell everybody what has become of their jobs; a flush fails with what was appended before it."""
         counts: dict[WriterLog, int] = {}
         for job in jobs:
             if isinstance(job, Entry):
                 counts[job.log] = counts.get(job.log, 0) + len(job.events)
+                if job.error is not None:
+                    dead.add(job.log)
             elif isinstance(job, Flush):
                 counts.setdefault(job.log, 0)
-                if job.log.error is not None and not job.log.released:
-                    job.fail(again(job.log.error))
+                error = None if job.log.is_clean else job.log.error
+                if error is not None and (job.log in dead or counts[job.log] == 0):
+                    job.fail(again(error))
         woken: list[Waiter] = []
         for log, count in counts.items():
             woken += log.settle(count)

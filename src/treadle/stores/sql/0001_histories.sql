@@ -4,7 +4,7 @@
 CREATE TABLE store (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     syncs INTEGER NOT NULL
-);
+) STRICT;
 INSERT INTO store (id, syncs) VALUES (1, 0);
 
 -- A line for each run.  `no` is its short name within this file, and the byte its lock is on;
@@ -25,7 +25,7 @@ CREATE TABLE runs (
     usd TEXT NOT NULL,
     tokens INTEGER NOT NULL,
     calls INTEGER NOT NULL
-);
+) STRICT;
 
 -- The truth.  `id` is no * 2^32 + seq, so a run's events stand together and need no index.
 -- `parts` names the payloads: [n] is the next n bytes of `inline`, a number is a row of `payloads`,
@@ -36,7 +36,7 @@ CREATE TABLE events (
     body BLOB NOT NULL,
     parts BLOB,
     inline BLOB
-);
+) STRICT;
 
 -- Content, once for each digest.  `form`: 0 as it is, 1 zstd, 2 erased (content is NULL then).
 CREATE TABLE payloads (
@@ -44,7 +44,7 @@ CREATE TABLE payloads (
     digest BLOB NOT NULL,
     form INTEGER NOT NULL,
     content BLOB
-);
+) STRICT;
 CREATE INDEX payloads_by_digest ON payloads (substr(digest, 1, 8));
 
 -- Questions as their events leave them; `event` is the QuestionAsked that opened it last.
@@ -59,7 +59,7 @@ CREATE TABLE questions (
     opening INTEGER NOT NULL,
     answered_by TEXT NOT NULL,
     answer TEXT NOT NULL
-);
+) STRICT;
 CREATE INDEX questions_by_run ON questions (run);
 
 -- What other processes want of a run, until its owner has turned it into events.
@@ -73,7 +73,7 @@ CREATE TABLE requests (
     question TEXT NOT NULL,
     opening INTEGER NOT NULL,
     value BLOB
-);
+) STRICT;
 
 -- What was charged, summed by account, node and model.
 CREATE TABLE ledger (
@@ -85,5 +85,5 @@ CREATE TABLE ledger (
     input_tokens INTEGER NOT NULL,
     output_tokens INTEGER NOT NULL,
     usd TEXT NOT NULL
-);
+) STRICT;
 CREATE INDEX ledger_by_run ON ledger (run);
