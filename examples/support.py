@@ -129,4 +129,6 @@ def support(ticket: Ticket) -> Reply:
 
 
 # Answers where no model is configured; priced like a small model, so that a rehearsed run has a bill.
-rehearsal = ScriptedModel(respond, price=Price(input_mtok=Decimal("0.25"), output_mtok=Decimal("2.00")))
+rehearsal = ScriptedModel(
+    respond, name="rehearsal", price=Price(input_mtok=Decimal("0.25"), output_mtok=Decimal("2.00"))
+)

@@ -13,6 +13,7 @@ import contextlib
 import os
 import random
 import sqlite3
+import threading
 from collections.abc import Callable, Generator
 from datetime import date, timedelta
 from decimal import Decimal
@@ -104,6 +105,7 @@ NAMES = (
 )
 SHOPS = ("Greengrocer", "Bookshop", "Railway", "Cinema", "Pharmacy", "Bakery")
 TODAY = date(2026, 11, 20)
+IN_TURN = threading.Lock()  # threads that wait for SQLite's own lock sleep longer than they need to
 
 
 async def account(customer: str) -> Account:
@@ -137,7 +139,8 @@ async def _in_thread(work: Callable[[sqlite3.Connection], T]) -> T:
 @contextlib.contextmanager
 def _transaction() -> Generator[sqlite3.Connection]:
     path = Path(os.environ.get("SUPPORT_BANK", "support-bank.db"))
-    with contextlib.closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as bank:
+    connecting = contextlib.closing(sqlite3.connect(path, timeout=10, isolation_level=None))
+    with IN_TURN, connecting as bank:
         bank.row_factory = sqlite3.Row
         bank.execute("begin immediate")
         with bank:  # commits, or rolls back where something was raised
