@@ -105,6 +105,40 @@ async def test_a_cancelled_waiter_leaves_the_line_and_the_next_is_served() -> No
     assert account.held.tokens == first.amounts.tokens + 30
 
 
+async def test_who_stood_behind_a_cancelled_one_is_served_without_any_settlement() -> None:
+    account, scope = limited("run", tokens=100), anyio.CancelScope()
+    first = await take(account, 60)
+
+    async def large() -> None:
+        with scope:
+            await take(account, 80)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(large)
+        await wait_all_tasks_blocked()
+        tasks.start_soon(take, account, 20)
+        await wait_all_tasks_blocked()
+        assert account.held == first.amounts
+        scope.cancel()
+    assert account.held.tokens == 100
+
+
+async def test_of_several_lines_the_oldest_head_is_served_first() -> None:
+    run, node = limited("run", tokens=100), limited("node a", tokens=50)
+    held = await hold([run, node], tokens(40), max_output=10)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: hold([run, node], tokens(30), max_output=10))
+            await wait_all_tasks_blocked()
+            tasks.start_soon(take, run, 70)
+            await wait_all_tasks_blocked()
+            assert (len(node.line), len(run.line)) == (1, 1)
+            settle(held, NOTHING)
+            await wait_all_tasks_blocked()
+            assert (node.held.tokens, run.held.tokens, len(run.line)) == (40, 40, 1)
+            scope.cancel()
+
+
 async def test_who_is_cancelled_as_it_is_served_holds_nothing_or_is_given_the_hold() -> None:
     account = limited("run", tokens=100)
     first = await take(account, 80)

@@ -117,6 +117,12 @@ class Counters(RuleBasedStateMachine):
             assert account.short(NOTHING, held=total) is None
 
     @invariant()
+    def the_first_in_line_does_not_fit(self) -> None:
+        for account in self.accounts:
+            for head in account.line[:1]:
+                assert account.short(head.bound.worst(head.max_output), held=account.held)
+
+    @invariant()
     def nobody_waits_in_vain(self) -> None:
         for asked in self.asked:
             if not asked.task.done():
