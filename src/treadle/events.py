@@ -374,12 +374,18 @@ class QuestionAnswered:
 
 @fact
 class QuestionWithdrawn:
-    """A question lost its purpose: nobody needs the answer any more."""
+    """A question was closed without an answer.
+
+    Attributes:
+        why: ``"unneeded"``: nobody needs the answer any more; ``"late"``: its deadline has passed, and
+            the node that asked goes on without one.
+    """
 
     kind: ClassVar[str] = "question_withdrawn"
     at: float
     node: NodeId
     question: QuestionId
+    why: Literal["unneeded", "late"] = "unneeded"
 
 
 @fact

@@ -152,7 +152,7 @@ class Attempt:
             self._pause(False)
             yield activity, path
 
-    def _pause(self, waits: bool) -> None:  # noqa: FBT001 - the form of the callback
+    def _pause(self, waits: bool) -> None:
         """Stop the timeout while the attempt only waits, and let it go on after."""
         if self._left == math.inf:
             return
@@ -206,8 +206,8 @@ class Attempt:
     def _timed_out(self, error: Exception | None) -> Exception:
         seconds = self.live.now() - self.started_at
         late = NodeTimeout(
-            f"node {self.node!r} (attempt {self.number}) was stopped after {seconds:.2f} s; raise its timeout "
-            "or Budget(seconds=...), or give it less to do",
+            f"node {self.node!r} (attempt {self.number}) was stopped after {seconds:.2f} s; raise its "
+            "timeout or Budget(seconds=...), or give it less to do",
             run_id=self.live.run_id,
             node=self.node,
             attempt=self.number,

@@ -300,8 +300,8 @@ class Calls:
 
     def _doubt(self, call: Call) -> InDoubt:
         return InDoubt(
-            f"{call.callee.name!r}, called in node {self.node!r}, began and nobody recorded how it ended; find "
-            f"out under its idempotency key {call.key}, or declare @tool(in_doubt='ask')",
+            f"{call.callee.name!r}, called in node {self.node!r}, began and nobody recorded how it ended; "
+            f"find out under its idempotency key {call.key}, or declare @tool(in_doubt='ask')",
             step=call.step,
             idempotency_key=call.key,
             run_id=self.live.run_id,

@@ -20,7 +20,7 @@ from treadle.scheduler.commands import StartAttempt
 from treadle.scheduler.program import Program, compile_plan
 
 if TYPE_CHECKING:
-    from treadle.engine.attempt import Live
+    from treadle.engine.live import Live
 
 Runner = Callable[["Live", StartAttempt], Awaitable[None]]
 _INDIRECT: Final = frozenset({"when", "match", "and", "or", "fallback", "do"})

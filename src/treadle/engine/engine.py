@@ -9,32 +9,32 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 from weakref import WeakValueDictionary
 
 import anyio
 from anyio.abc import TaskGroup
 from pydantic_core import to_json
-from typing_extensions import Self
 
 from treadle import compose, forms
 from treadle.budget import Budget
 from treadle.engine.clock import SystemClock
 from treadle.engine.compiled import compile_runners
-from treadle.engine.failures import error_of
+from treadle.engine.deadlines import Deadlines
+from treadle.engine.failures import ended_error
+from treadle.engine.handle import RunHandle
 from treadle.engine.loop import RunLoop
 from treadle.engine.purse import Purse
+from treadle.engine.questions import event_of
 from treadle.engine.services import EngineServices
 from treadle.engine.taking_up import Past, past, rebuild
-from treadle.engine.tracked import AT_REST, FINAL, Status, Tracked
+from treadle.engine.tracked import Status, Tracked
 from treadle.errors import (
     ConfigurationError,
-    NodeFailed,
     OwnedElsewhere,
     QuestionError,
-    RunCancelled,
     RunError,
     RunExists,
     RunWaiting,
@@ -42,7 +42,14 @@ from treadle.errors import (
     TreadleError,
     nearest,
 )
-from treadle.events import CancelRequested, Event, QuestionAnswered, Recorded, RunEnded, RunStarted
+from treadle.events import (
+    CancelRequested,
+    Event,
+    QuestionAnswered,
+    QuestionWithdrawn,
+    RunEnded,
+    RunStarted,
+)
 from treadle.ids import NodeId, QuestionId, RunId, new_run_id
 from treadle.interfaces import Clock, Question, Request, RunLog, RunSpan, Store
 from treadle.nodes.graph import Graph
@@ -54,83 +61,10 @@ R = TypeVar("R")
 POLL_SECONDS: Final = 0.25
 """How often a shared store is asked for answers and cancellations from other processes."""
 
+Outside = CancelRequested | QuestionAnswered | QuestionWithdrawn
+"""What reaches a run from outside of it."""
+
 _OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
-
-
-class RunHandle(Generic[R]):
-    """A run, as the process that started or resumed it sees it.
-
-    It stays valid while the run waits for people, and after the run has ended.
-    """
-
-    def __init__(self, engine: Engine, tracked: Tracked, graph: Graph[..., R]) -> None:
-        self._engine = engine
-        self._tracked = tracked
-        self._graph = graph
-
-    @property
-    def id(self) -> RunId:
-        """The run's id."""
-        return RunId(self._tracked.run_id)
-
-    @property
-    def status(self) -> Status:
-        """``pending``, ``running``, ``waiting``, ``completed``, ``failed`` or ``cancelled``."""
-        return self._tracked.status
-
-    async def result(self) -> R:
-        """Give the run's result, waiting for it, and for people, as long as it takes.
-
-        Cancelling the caller leaves the run alone.
-
-        Raises:
-            NodeFailed: A node's own code raised; the original error is the cause.
-            RunError, ProviderError: Another reason the run failed, by its own class.
-            RunCancelled: Somebody cancelled it.
-            StoreError: This process lost the run; what is recorded is intact, resume it.
-        """
-        tracked = self._tracked
-        while tracked.status not in FINAL and not tracked.is_lost:
-            await tracked.wait_change()
-        if tracked.error is not None:
-            raise tracked.error
-        return cast("R", tracked.value)
-
-    async def settled(self) -> Status:
-        """Return once the run has ended or waits for people, and say which."""
-        tracked = self._tracked
-        while tracked.status not in AT_REST and not tracked.is_lost:
-            await tracked.wait_change()
-        return tracked.status
-
-    @property
-    def questions(self) -> tuple[str, ...]:
-        """Ids of the questions the run waits for, while it waits."""
-        return self._tracked.questions
-
-    async def events(self, after: int = 0) -> AsyncIterator[Recorded]:
-        """Give the run's events as they are recorded, from one on, until it ends.
-
-        Args:
-            after: The ``seq`` of the last event that is known already.
-        """
-        store = self._engine.store
-        while True:
-            for recorded in await store.read(self.id, after=after):
-                after = recorded.seq
-                yield recorded
-                if isinstance(recorded.event, RunEnded):
-                    return
-            await store.changed(self.id, after=after)
-
-    async def history(self) -> list[Recorded]:
-        """Give all events recorded so far."""
-        await self._engine.flush(self.id)
-        return await self._engine.store.read(self.id)
-
-    async def cancel(self, *, by: str = "", reason: str = "") -> None:
-        """Ask for the run to be cancelled; return once that is safely recorded."""
-        await self._engine.cancel(self.id, by=by, reason=reason)
 
 
 class Engine:
@@ -166,6 +100,8 @@ class Engine:
         self._tenant = tenant or ""
         self._purse = Purse(budgets)
         self.services = EngineServices(clock or SystemClock(), compose.open_tracer(), resources)
+        self._deadlines = Deadlines(self.services.clock, self._close_late)
+        self.services.watch_deadline = self._deadlines.add
         self._loops: dict[RunId, RunLoop] = {}
         self._tracked: WeakValueDictionary[RunId, Tracked] = WeakValueDictionary()
         self._group: TaskGroup | None = None
@@ -181,7 +117,11 @@ class Engine:
         except BaseException:
             await self.store.aclose()
             raise
+        self._deadlines.open(self._group)
         if self.store.is_shared:
+            for question in await self.store.questions():
+                if question.deadline is not None:
+                    self._deadlines.add(question.run_id, question.id, question.deadline)
             self._group.start_soon(self._watch_requests)
         return self
 
@@ -233,7 +173,9 @@ class Engine:
             StoreError: It could not be recorded.
         """
         taken = {parameter.name for parameter in graph.parameters}
-        options = {name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name not in taken}
+        options: dict[str, Any] = {
+            name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name not in taken
+        }
         self._register(graph)
         run_id = RunId(options.get("run_id") or new_run_id())
         started, span = self._started(graph, run_id, graph.bind(args, kwargs), options)
@@ -316,13 +258,12 @@ class Engine:
         loop, resumed = rebuild(
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span
         )
-        handle = self._go(loop, graph, resumed, answers=answers)
-        return handle
+        return self._go(loop, graph, resumed, answers=answers)
 
     def _ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
         handle = self._handle(run_id, graph, ended.status)
         value = None if ended.result is None else graph.result.unpack(ended.result)
-        self._tracked[run_id].become(ended.status, value=value, error=_error(run_id, ended, None))
+        self._tracked[run_id].become(ended.status, value=value, error=ended_error(run_id, ended, None))
         return handle
 
     # -- people and cancellation ---------------------------------------------------------------------
@@ -384,7 +325,7 @@ class Engine:
         for request in await self.store.requests(run_id):
             by_run.setdefault(request.run_id, []).append(request)
         for key, requests in by_run.items():
-            events = [_event(request) for request in requests]
+            events = [event_of(request) for request in requests]
             loop = self._loops.get(key)
             if loop is not None:
                 for event in events:
@@ -392,7 +333,17 @@ class Engine:
             else:
                 await self._wake_up(key, events)
 
-    async def _wake_up(self, run_id: RunId, events: Sequence[CancelRequested | QuestionAnswered]) -> None:
+    async def _close_late(self, run_id: RunId, question: QuestionId, at: float) -> None:
+        """Close a question whose deadline has passed, unless an answer came first."""
+        await self._take_requests(run_id)
+        late = QuestionWithdrawn(at=at, node=NodeId(""), question=question, why="late")
+        loop = self._loops.get(run_id)
+        if loop is not None:
+            loop.deliver(late)
+        elif (await self.store.question(question)).state == "open":
+            await self._wake_up(run_id, [late])
+
+    async def _wake_up(self, run_id: RunId, events: Sequence[Outside]) -> None:
         """Bring a run at rest back for what was asked of it; leave it to whoever owns it already."""
         summary = await self.store.run(run_id)
         if summary.graph not in self._graphs:
@@ -461,7 +412,7 @@ class Engine:
         else:
             cause = None if ended.failure is None else loop.errors.get(ended.failure.node)
             value = loop.workspace.result() if ended.status == "completed" else None
-            tracked.become(ended.status, value=value, error=_error(loop.run_id, ended, cause))
+            tracked.become(ended.status, value=value, error=ended_error(loop.run_id, ended, cause))
 
     # -- small things ----------------------------------------------------------------------------------
 
@@ -491,8 +442,8 @@ class Engine:
         known = self._graphs.setdefault(graph.name, graph)
         if known is not graph and known.function is not graph.function:
             raise ConfigurationError(
-                f"two graphs are called {graph.name!r}; a run is recorded under its graph's name, so give one of "
-                "them another: graph.named('...')"
+                f"two graphs are called {graph.name!r}; a run is recorded under its graph's name, so give "
+                "one of them another: graph.named('...')"
             )
         self._graphs[graph.name] = graph
         rehearsal = getattr(graph.function, "__globals__", {}).get("rehearsal")
@@ -515,32 +466,7 @@ class Engine:
         tracked = self._tracked.get(run_id)
         if tracked is None:
             tracked = self._tracked[run_id] = Tracked(run_id, graph.name, status)
-        return RunHandle(self, tracked, graph)
-
-
-def _event(request: Request) -> CancelRequested | QuestionAnswered:
-    if request.kind == "cancel" or request.value is None:
-        return CancelRequested(at=request.at, by=request.by, reason=request.reason)
-    return QuestionAnswered(
-        at=request.at,
-        node=NodeId(""),
-        question=request.question,
-        value=request.value,
-        by=request.by,
-        reason=request.reason,
-        opening=request.opening,
-    )
-
-
-def _error(run_id: str, ended: RunEnded, cause: BaseException | None) -> BaseException | None:
-    if ended.status == "completed":
-        return None
-    if ended.status == "cancelled" or ended.failure is None:
-        return RunCancelled(f"run {run_id!r} was cancelled", run_id=run_id)
-    error = error_of(ended.failure, run_id=run_id, cause=cause)
-    if error is cause and not isinstance(error, NodeFailed):
-        error.add_note(f"in node {ended.failure.node!r} of run {run_id!r}")
-    return error
+        return RunHandle(self, tracked)
 
 
 async def run(graph: Graph[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:

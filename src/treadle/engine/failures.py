@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, cast
 
 from treadle import errors
-from treadle.events import Failure
+from treadle.events import Failure, RunEnded
 from treadle.ids import NodeId
 from treadle.retry import qualified_name
 
@@ -103,7 +103,8 @@ def error_of(failure: Failure, *, run_id: str, cause: BaseException | None = Non
         return cause
     build = _BUILDERS.get(failure.types[0] if failure.types else "")
     if build is not None:
-        return build(failure, run_id)
+        built: errors.TreadleError = build(failure, run_id)
+        return built
     at = f" at {failure.where}" if failure.where else ""
     attempt = f" (attempt {failure.attempt})" if failure.attempt else ""
     error = errors.NodeFailed(
@@ -117,6 +118,18 @@ def error_of(failure: Failure, *, run_id: str, cause: BaseException | None = Non
     return error
 
 
+def ended_error(run_id: str, ended: RunEnded, cause: BaseException | None) -> BaseException | None:
+    """What a caller who waits for a run is told: ``None`` where it completed."""
+    if ended.status == "completed":
+        return None
+    if ended.status == "cancelled" or ended.failure is None:
+        return errors.RunCancelled(f"run {run_id!r} was cancelled", run_id=run_id)
+    error = error_of(ended.failure, run_id=run_id, cause=cause)
+    if error is cause and not isinstance(error, errors.NodeFailed):
+        error.add_note(f"in node {ended.failure.node!r} of run {run_id!r}")
+    return error
+
+
 def _run_error(cls: type[errors.RunError]) -> Callable[[Failure, str], errors.TreadleError]:
     def build(failure: Failure, run_id: str) -> errors.TreadleError:
         return cls(failure.message, run_id=run_id, node=failure.node, attempt=failure.attempt)
@@ -125,7 +138,7 @@ def _run_error(cls: type[errors.RunError]) -> Callable[[Failure, str], errors.Tr
 
 
 def _provider_error(cls: type[errors.ProviderError]) -> Callable[[Failure, str], errors.TreadleError]:
-    def build(failure: Failure, run_id: str) -> errors.TreadleError:
+    def build(failure: Failure, _run_id: str) -> errors.TreadleError:
         status = failure.details.get("status")
         return cls(
             failure.message,

@@ -10,7 +10,7 @@ from treadle.engine.questions import Questions
 from treadle.engine.records import Claims, Histories
 from treadle.engine.workspace import Workspace
 from treadle.events import Event
-from treadle.ids import NodeId, RunId, StepId
+from treadle.ids import NodeId, QuestionId, RunId, StepId
 from treadle.interfaces import Clock, Index, Model, RunLog, Span, Tracer
 from treadle.plan.parts import PlanNode
 
@@ -33,6 +33,11 @@ class Services(Protocol):
     def index(self, declared: str | Index) -> Index: ...
 
     def resource(self, kind: type[T]) -> T: ...
+
+    @property
+    def watch_deadline(self) -> Callable[[RunId, QuestionId, float], None]:
+        """Sees to it that a question is closed at its deadline."""
+        ...
 
 
 class Cancellable(Protocol):

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from dataclasses import replace
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -170,9 +170,11 @@ class RunLoop:
         """Hand over an answer or a cancellation that came while the run is under way."""
         if self.ended is not None:
             return
-        if isinstance(event, QuestionAnswered):
+        if isinstance(event, QuestionAnswered | QuestionWithdrawn):
             asked = self.questions.asked(event.question)
-            if asked is None or not self.questions.is_open(event.question) or asked.opening != event.opening:
+            if asked is None or not self.questions.is_open(event.question):
+                return
+            if isinstance(event, QuestionAnswered) and asked.opening != event.opening:
                 return
             event = replace(event, node=asked.node)
             self.questions.see(event)

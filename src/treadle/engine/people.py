@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ValidationError
 
-from treadle.errors import PlanError
+from treadle.errors import NodeTimeout, PlanError
 from treadle.events import QuestionAsked
 from treadle.ids import QuestionId, StepId, question_id
 from treadle.values import JSON, Codec, Payload, canonical, codec, digest
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from treadle.engine.calls import Calls
 
 
-class DidNotHappen(Exception):  # noqa: N818 - it says what a person found out
+class DidNotHappen(Exception):
     """A call that was in doubt did not happen."""
 
 
@@ -107,14 +107,15 @@ async def ask_about_doubt(calls: Calls, call: Call) -> DoubtAnswer:
     )
 
     def read(payload: Payload) -> DoubtAnswer:
-        answer = _DOUBT.decode(payload.data)
+        answer: DoubtAnswer = _DOUBT.decode(payload.data)
         if answer.outcome == "happened":
             answer.result = result.decode(canonical(payload.json().get("result")))
         return answer
 
     call.asks = True
     try:
-        return await _answer(calls, call.body, asked, read)
+        answer: DoubtAnswer = await _answer(calls, call.body, asked, read)
+        return answer
     finally:
         call.asks = False
 
@@ -137,6 +138,8 @@ async def _answer(calls: Calls, body: Body, asked: QuestionAsked, read: Callable
                 return read(answer.value)
             except ValidationError as error:
                 await _open(calls, asked, complaint=_complaint(error))
+        elif questions.is_late(asked.question):
+            raise _late(calls, asked)
         elif not questions.is_open(asked.question):
             await _open(calls, asked)
         calls.questions.add(asked.question)
@@ -147,8 +150,21 @@ async def _answer(calls: Calls, body: Body, asked: QuestionAsked, read: Callable
 async def _open(calls: Calls, asked: QuestionAsked, *, complaint: str = "") -> None:
     before = calls.live.questions.asked(asked.question)
     opening = 1 if before is None else before.opening + 1
-    calls.live.record(replace(asked, at=calls.live.now(), opening=opening, complaint=complaint))
+    opened = replace(asked, at=calls.live.now(), opening=opening, complaint=complaint)
+    calls.live.record(opened)
     await calls.live.log.flush()
+    if opened.deadline is not None:
+        calls.live.services.watch_deadline(calls.live.run_id, opened.question, opened.deadline)
+
+
+def _late(calls: Calls, asked: QuestionAsked) -> NodeTimeout:
+    return NodeTimeout(
+        f"nobody of {asked.to!r} answered node {calls.node!r} in time (question {asked.question}); give them "
+        "longer with within=, or name who comes next: fallback(desk(...), another(...))",
+        run_id=calls.live.run_id,
+        node=calls.node,
+        attempt=calls.number,
+    )
 
 
 def _complaint(error: ValidationError) -> str:

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
-from treadle.events import Event, QuestionAnswered, QuestionAsked, QuestionWithdrawn
+from treadle.events import CancelRequested, Event, QuestionAnswered, QuestionAsked, QuestionWithdrawn
 from treadle.ids import NodeId, QuestionId
+from treadle.interfaces import Request
+
+
+def event_of(request: Request) -> CancelRequested | QuestionAnswered:
+    """The event a request comes to; the run fills in which node it concerns."""
+    if request.kind == "cancel" or request.value is None:
+        return CancelRequested(at=request.at, by=request.by, reason=request.reason)
+    return QuestionAnswered(
+        at=request.at,
+        node=NodeId(""),
+        question=request.question,
+        value=request.value,
+        by=request.by,
+        reason=request.reason,
+        opening=request.opening,
+    )
 
 
 class Questions:
     """What was asked, answered and withdrawn so far."""
 
-    __slots__ = ("_answers", "_asked", "_open")
+    __slots__ = ("_answers", "_asked", "_late", "_open")
 
     def __init__(self) -> None:
         self._asked: dict[QuestionId, QuestionAsked] = {}
         self._answers: dict[QuestionId, QuestionAnswered] = {}
         self._open: set[QuestionId] = set()
+        self._late: set[QuestionId] = set()
 
     def see(self, event: Event) -> None:
         """Take in an event that was appended."""
         if isinstance(event, QuestionAsked):
             self._asked[event.question] = event
             self._open.add(event.question)
+            self._late.discard(event.question)
         elif isinstance(event, QuestionAnswered):
             self._answers[event.question] = event
             self._open.discard(event.question)
         elif isinstance(event, QuestionWithdrawn):
             self._open.discard(event.question)
+            if event.why == "late":
+                self._late.add(event.question)
 
     @property
     def open(self) -> list[QuestionId]:
@@ -39,6 +59,10 @@ class Questions:
     def is_open(self, question: QuestionId) -> bool:
         """Whether it waits for an answer."""
         return question in self._open
+
+    def is_late(self, question: QuestionId) -> bool:
+        """Whether its deadline passed without an answer."""
+        return question in self._late
 
     def asked(self, question: QuestionId) -> QuestionAsked | None:
         """The newest opening of a question."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import anyio
 from anyio import to_thread
 
 from treadle import compose
-from treadle.errors import ConfigurationError
+from treadle.errors import ConfigurationError, InternalError
+from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Clock, Index, Model, Tracer
 
 T = TypeVar("T")
+
+
+def _no_deadlines(run_id: RunId, question: QuestionId, at: float) -> None:
+    raise InternalError(f"a deadline of run {run_id!r} ({question}, {at}) came before the engine was open")
 
 
 class EngineServices:
@@ -33,6 +38,7 @@ class EngineServices:
         self._indexes: dict[str, Index] = {}
         self._resources = list(resources)
         self._lock = anyio.Lock()
+        self.watch_deadline: Callable[[RunId, QuestionId, float], None] = _no_deadlines
 
     async def model(self, declared: str | Model, graph: str) -> Model:
         """The live model behind a declared one; names are looked up once, in a thread.

@@ -75,7 +75,7 @@ class Turns:
     def _difference(self, now: str) -> str:
         first = self._queue[0]
         return (
-            f"node {first.node!r} does not repeat what it did: next in its history is the call {first.step!r}, "
+            f"node {first.node!r} does not repeat what it did: its history goes on with {first.step!r}, "
             f"but {now}; a body must make the same calls when it runs again, so undo the edit, make it "
             "depend on nothing but its arguments, ctx.now() and ctx.random, or start a new run"
         )

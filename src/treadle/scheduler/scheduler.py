@@ -42,6 +42,7 @@ from treadle.events import (
     Failure,
     NodeCompleted,
     QuestionAnswered,
+    QuestionWithdrawn,
     RunEnded,
     RunResumed,
     RunStarted,
@@ -117,6 +118,7 @@ class Scheduler:
             AttemptParked: self._on_parked,
             AttemptCancelled: self._on_cancelled,
             QuestionAnswered: self._on_answered,
+            QuestionWithdrawn: self._on_withdrawn,
             RunStarted: self._on_started,
             RunResumed: self._on_resumed,
             CancelRequested: self._on_cancel_requested,
@@ -207,7 +209,11 @@ class Scheduler:
             self._start(vertex, self.attempts[vertex] + 1)
         self._propagate()
 
-    def _on_answered(self, event: QuestionAnswered) -> None:
+    def _on_withdrawn(self, event: QuestionWithdrawn) -> None:
+        if event.why == "late":
+            self._on_answered(event)
+
+    def _on_answered(self, event: QuestionAnswered | QuestionWithdrawn) -> None:
         vertex = self._program.index.get(event.node, -1)
         if vertex >= 0 and self.states[vertex] == PARKED:
             self.parked.discard(vertex)

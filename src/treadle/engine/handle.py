@@ -1,0 +1,99 @@
+"""``RunHandle``: a run, as the process that started or resumed it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Generic, Protocol, TypeVar, cast
+
+from treadle.engine.tracked import AT_REST, FINAL, Status, Tracked
+from treadle.events import Recorded, RunEnded
+from treadle.ids import RunId
+from treadle.interfaces import Store
+
+R = TypeVar("R")
+
+
+class Home(Protocol):
+    """What a handle needs of its engine."""
+
+    @property
+    def store(self) -> Store: ...
+
+    async def flush(self, run_id: RunId) -> None: ...
+
+    async def cancel(self, run_id: str, *, by: str = "", reason: str = "") -> None: ...
+
+
+class RunHandle(Generic[R]):
+    """A run, as the process that started or resumed it sees it.
+
+    It stays valid while the run waits for people, and after the run has ended.
+    """
+
+    def __init__(self, engine: Home, tracked: Tracked) -> None:
+        self._engine = engine
+        self._tracked = tracked
+
+    @property
+    def id(self) -> RunId:
+        """The run's id."""
+        return RunId(self._tracked.run_id)
+
+    @property
+    def status(self) -> Status:
+        """``pending``, ``running``, ``waiting``, ``completed``, ``failed`` or ``cancelled``."""
+        return self._tracked.status
+
+    async def result(self) -> R:
+        """Give the run's result, waiting for it, and for people, as long as it takes.
+
+        Cancelling the caller leaves the run alone.
+
+        Raises:
+            NodeFailed: A node's own code raised; the original error is the cause.
+            RunError, ProviderError: Another reason the run failed, by its own class.
+            RunCancelled: Somebody cancelled it.
+            StoreError: This process lost the run; what is recorded is intact, resume it.
+        """
+        tracked = self._tracked
+        while tracked.status not in FINAL and not tracked.is_lost:
+            await tracked.wait_change()
+        if tracked.error is not None:
+            raise tracked.error
+        return cast("R", tracked.value)
+
+    async def settled(self) -> Status:
+        """Return once the run has ended or waits for people, and say which."""
+        tracked = self._tracked
+        while tracked.status not in AT_REST and not tracked.is_lost:
+            await tracked.wait_change()
+        return tracked.status
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Ids of the questions the run waits for, while it waits."""
+        return self._tracked.questions
+
+    async def events(self, after: int = 0) -> AsyncIterator[Recorded]:
+        """Give the run's events as they are recorded, from one on, until it ends.
+
+        Args:
+            after: The ``seq`` of the last event that is known already.
+        """
+        store = self._engine.store
+        while True:
+            for recorded in await store.read(self.id, after=after):
+                after = recorded.seq
+                yield recorded
+                if isinstance(recorded.event, RunEnded):
+                    return
+            await store.changed(self.id, after=after)
+
+    async def history(self) -> list[Recorded]:
+        """Give all events recorded so far."""
+        await self._engine.flush(self.id)
+        return await self._engine.store.read(self.id)
+
+    async def cancel(self, *, by: str = "", reason: str = "") -> None:
+        """Ask for the run to be cancelled; return once that is safely recorded."""
+        await self._engine.cancel(self.id, by=by, reason=reason)
