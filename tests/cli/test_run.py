@@ -81,10 +81,7 @@ def test_every_bad_line_is_reported_and_nothing_runs(treadle, messages: Path) ->
 
 
 def test_an_object_gives_the_inputs_of_a_graph_with_several(treadle, folder: Path) -> None:
-    text = "from treadle import graph, node\n\n@node\nasync def add(a: int, b: int) -> int:\n    return a + b\n\n"
-    (folder / "two.py").write_text(
-        f"{text}@graph\ndef total(a: int, b: int = 5) -> int:\n    return add(a, b)\n"
-    )
+    (folder / "two.py").write_text(TWO_INPUTS)
     assert treadle("run", "two.py", "--value", '{"a": 1}', "--json").json_lines()[0]["answer"] == "6"
     outcome = treadle("run", "two.py", "--value", '{"c": 1}')
     assert "c: there is no such parameter" in outcome.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -134,3 +135,12 @@ def test_check_reports_all_faults_of_all_graphs(treadle, folder: Path) -> None:
     outcome = treadle("check", "wrong.py")
     assert outcome.code == 1
     assert "wrong.py:wrong: 1 fault" in outcome.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_reference_names_every_option(treadle, verb: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+    own = page.partition(f"## `treadle {verb}`")[2].partition("\n## ")[0]
+    options = set(re.findall(r"--[a-z-]+", treadle(verb, "--help").out.partition("Options:")[2])) - {"--help"}
+    assert own
+    assert not {option for option in options if option not in own}

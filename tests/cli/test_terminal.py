@@ -1,0 +1,101 @@
+"""What a terminal shows while runs go on, and what Ctrl-C leaves behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+
+from treadle.budget import Amounts
+from treadle.cli.board import Board
+from treadle.cli.summary import print_table
+from treadle.cli.words import ago, dollars, duration, shorten
+from treadle.events import MoneyHeld
+from treadle.ids import NodeId, StepId
+from treadle.views.table import Row
+
+TREADLE = [sys.executable, "-c", "from treadle.cli.main import main; main()"]
+
+
+def row(**changes: object) -> Row:
+    values: dict[str, object] = {
+        "run_id": "r-1", "status": "completed", "message": "Where is my card, which I ordered? " * 3,
+        "route": "hard → expert", "answer": "It is on its way to you. " * 5, "models": ("small",),
+        "tokens": 1234, "cost_usd": Decimal("0.000088"), "seconds": 0.5, "waits": {},
+    }  # fmt: skip
+    return Row(**{**values, **changes})  # type: ignore[arg-type]  # a table of defaults
+
+
+def table_at(width: int, *rows: Row) -> list[str]:
+    out = io.StringIO()
+    print_table(Console(file=out, width=width, highlight=False), rows, seconds=1.0)
+    return out.getvalue().splitlines()
+
+
+def test_the_table_fits_terminals_of_any_width() -> None:
+    for width in (60, 80, 100, 120, 200):
+        lines = table_at(width, row(), row(status="waiting", waits={"q-1": "leads"}))
+        assert max(map(len, lines[:-1])) <= width
+
+
+def test_a_narrow_table_shows_all_figures() -> None:
+    text = "\n".join(table_at(80, row()))
+    assert all(figure in text for figure in ("1,234", "$0.000088", "500 ms", "hard → expert", "model small"))
+
+
+def test_a_live_board_shows_where_each_run_is() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100, force_terminal=True, color_system=None)
+    with Board(console, 2) as board:
+        board.begin(0, "Where is my card?")
+        board.see(
+            0,
+            MoneyHeld(
+                at=0.0, node=NodeId("expert"), attempt=1, step=StepId(""), request=1, accounts=(),
+                held=Amounts(), model="small",
+            ),
+        )  # fmt: skip
+        board.end(1, row())
+    assert "1/2  1 completed" in out.getvalue()
+    assert "expert: small" in out.getvalue()
+
+
+def test_amounts_are_never_rounded_to_nothing() -> None:
+    amounts = ["0", "0.0000042", "0.0123", "12.5", "1234.567"]
+    assert [dollars(Decimal(amount)) for amount in amounts] == [
+        "$0", "$0.0000042", "$0.0123", "$12.50", "$1,234.57",
+    ]  # fmt: skip
+
+
+def test_times_and_texts_are_short() -> None:
+    assert (duration(0.0444), duration(75), duration(None)) == ("44 ms", "75 s", "")
+    assert (ago(100.0, now=100.2), ago(100.0, now=400.0)) == ("just now", "5 min ago")
+    assert shorten("one\ntwo  three", 9) == "one two…"
+
+
+def test_ctrl_c_leaves_runs_that_can_be_resumed(folder: Path) -> None:
+    (folder / "many.jsonl").write_text("".join(json.dumps({"number": 1}) + "\n" for _ in range(3000)))
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [*TREADLE, "run", "orders.py", "--input", "many.jsonl"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        while "/3000 " not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "`treadle resume --all FILE`" in err
+    assert "Traceback" not in err
+    resumed = subprocess.run([*TREADLE, "resume", "--all", "orders.py"], capture_output=True, text=True)
+    assert resumed.returncode == 0
+    listed = subprocess.run([*TREADLE, "runs", "--json", "--limit", "5000"], capture_output=True, text=True)
+    assert {json.loads(line)["status"] for line in listed.stdout.splitlines()} == {"completed"}
