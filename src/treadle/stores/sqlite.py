@@ -22,7 +22,7 @@ from treadle.stores.ownership import Locks, open_locks, require_locks
 from treadle.stores.reading import Readers
 from treadle.stores.transaction import SqliteDatabase
 from treadle.stores.watchers import Watchers
-from treadle.stores.writer import Waiter, Writer
+from treadle.stores.writer import Waiter, Writer, forked
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -74,6 +74,7 @@ class SqliteStore:
         self._path = path
         self._parts: _Opened | None = None
         self._readers = Readers(path)
+        self._is_orphan = False
 
     @property
     def url(self) -> str:
@@ -186,6 +187,7 @@ class SqliteStore:
 
     def orphan(self) -> None:
         """Refuse everything: the process has forked, and this is the child."""
+        self._is_orphan = True
         if self._parts is not None:
             self._parts.writer.orphan()
 
@@ -210,6 +212,8 @@ class SqliteStore:
         return await self._readers.read(function, *args, **kwargs)
 
     def _opened(self) -> _Opened:
+        if self._is_orphan:
+            raise forked()
         if self._parts is None:
             raise StoreUnavailable(f"the store {self.url} is not open; await store.open() first")
         return self._parts

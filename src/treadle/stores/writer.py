@@ -103,6 +103,14 @@ class Stop(Job):
     __slots__ = ()
 
 
+def forked() -> StoreUnavailable:
+    """Make the error for a store that was open when its process forked."""
+    return StoreUnavailable(
+        "this store was opened before the process forked, and its writer did not come along; "
+        "open a store of its own in each process"
+    )
+
+
 class Database(Protocol):
     """What the thread works on; every method is called on the thread, one at a time."""
 
@@ -171,10 +179,7 @@ class Writer:
 
     def orphan(self) -> None:
         """Refuse everything from now on: this is a forked child, which has no thread."""
-        self._closed = StoreUnavailable(
-            "this store was opened before the process forked, and its writer did not come along; "
-            "open a store of its own in each process"
-        )
+        self._closed = forked()
 
     def _run(self) -> None:
         jobs: list[Job] = []
