@@ -1,0 +1,32 @@
+"""The sockets: what a model, an index, a store, a clock and a body's context must offer.
+
+Each is as narrow as it can be, so that a fake of it is short and a new one is one file.  Nothing here
+does anything; the rule a newcomer would break: no default behaviour in a Protocol.
+"""
+
+from __future__ import annotations
+
+from treadle.interfaces.bodies import Ask, Context
+from treadle.interfaces.outside import Clock, Index, Model, Passage
+from treadle.interfaces.spans import ModelSpan, RunSpan, Span, Tracer
+from treadle.interfaces.storage import Fault, LedgerLine, Question, Request, RunLog, RunSummary, Store
+
+__all__ = [
+    "Ask",
+    "Clock",
+    "Context",
+    "Fault",
+    "Index",
+    "LedgerLine",
+    "Model",
+    "ModelSpan",
+    "Passage",
+    "Question",
+    "Request",
+    "RunLog",
+    "RunSpan",
+    "RunSummary",
+    "Span",
+    "Store",
+    "Tracer",
+]
