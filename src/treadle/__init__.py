@@ -35,7 +35,8 @@ from treadle.plan.plan import Plan
 from treadle.retry import Retry, Wait
 
 if TYPE_CHECKING:
-    from treadle.engine.engine import Engine, RunHandle, run
+    from treadle.engine.engine import Engine, run
+    from treadle.engine.handle import RunHandle
 
 __all__ = [
     # what a graph is made of
@@ -51,14 +52,19 @@ __all__ = [
     "ProviderError", "InDoubt", "RunWaiting", "RunCancelled",
 ]  # fmt: skip
 
-_ENGINE = {"Engine", "RunHandle", "run"}
+_ON_FIRST_USE = {
+    "Engine": "treadle.engine.engine",
+    "run": "treadle.engine.engine",
+    "RunHandle": "treadle.engine.handle",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load the engine when it is first asked for: declaring and drawing graphs does not need it."""
-    if name not in _ENGINE:
+    room = _ON_FIRST_USE.get(name)
+    if room is None:
         raise AttributeError(f"module 'treadle' has no attribute {name!r}")
-    found = getattr(importlib.import_module("treadle.engine.engine"), name)
+    found = getattr(importlib.import_module(room), name)
     globals()[name] = found
     return found
 

@@ -167,7 +167,7 @@ def test_fallback_keeps_its_order_and_the_errors_it_takes() -> None:
 
 
 def test_fallback_to_nothing_is_a_fault() -> None:
-    assert "nothing to fall back to" in faults_of(lambda t: fallback(say("a")))[0]
+    assert "nothing to fall back to" in faults_of(lambda _: fallback(say("a")))[0]
 
 
 def test_do_needs_all_and_is_its_last() -> None:
@@ -177,7 +177,7 @@ def test_do_needs_all_and_is_its_last() -> None:
 
 def test_do_of_nothing_is_refused() -> None:
     with pytest.raises(WiringError, match=r"do\(first, ..., result\)"):
-        plan_of(lambda t: do())
+        plan_of(lambda _: do())
 
 
 def test_a_node_nobody_needs_is_a_fault_that_names_do() -> None:
@@ -241,5 +241,5 @@ def test_ordinary_values_are_computed_at_once() -> None:
     ],
 )
 def test_control_words_outside_of_a_graph_say_what_to_write(call: Callable[[], Any]) -> None:
-    with pytest.raises(WiringError, match="outside of a graph.*write|outside of a graph.*call"):
+    with pytest.raises(WiringError, match=r"outside of a graph.*(write|call)"):
         call()

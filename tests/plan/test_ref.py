@@ -156,7 +156,7 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("or", lambda e: e.is_new or e.is_new, "x | y"),
     ("not", lambda e: not e.is_new, "not_(x)"),
     ("chained comparison", lambda e: 1 < e.count < 3, "(a < b) & (b < c)"),
-    ("for", lambda e: [one for one in e.docs], "x[0]"),
+    ("for", lambda e: [one for one in e.docs], "x[0]"),  # noqa: C416 - it is refused
     ("unpacking", lambda e: [*e.point], "x[0]"),
     ("len", lambda e: len(e.docs), "count in a node"),
     ("in", lambda e: "a" in e.kind, "in a node"),
@@ -164,7 +164,7 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("plus", lambda e: e.count + 1, "in a node"),
     ("reflected plus", lambda e: 1 + e.count, "in a node"),
     ("minus", lambda e: -e.count, "in a node"),
-    ("modulo", lambda e: "%s" % e.kind, "make the text there"),
+    ("modulo", lambda e: "%s" % e.kind, "make the text there"),  # noqa: UP031 - it is refused
     ("f-string", lambda e: f"{e.kind}", "make the text there"),
     ("f-string with a format", lambda e: f"{e.count:03}", "make the text there"),
     ("f-string with repr", lambda e: f"{e.kind!r}", "make the text there"),

@@ -168,7 +168,7 @@ def test_a_subclass_may_be_wired_but_not_returned_as_the_base() -> None:
         return letter()
 
     assert fine.plan.nodes[-1].id == "length"
-    with pytest.raises(PlanError, match="does not come back equal.*declare -> Letter"):
+    with pytest.raises(PlanError, match=r"does not come back equal.*declare -> Letter"):
         narrowed.plan  # noqa: B018 - reading it builds it
 
 
@@ -341,7 +341,7 @@ def test_a_subgraph_that_captures_an_outer_stand_in_is_refused() -> None:
 
         return inner()
 
-    with pytest.raises(WiringError, match="'load' belongs to another graph.*as a parameter"):
+    with pytest.raises(WiringError, match=r"'load' belongs to another graph.*as a parameter"):
         outer.plan  # noqa: B018 - reading it builds it
 
 

@@ -74,6 +74,11 @@ class Agent(Node[P, R]):
         self._spec: tuple[Policies, AgentSpec] | None = None
 
     @property
+    def function(self) -> Callable[..., Coroutine[Any, Any, Prompt[R]]]:
+        """The plain function, for unit tests."""
+        return self._function
+
+    @property
     def kind(self) -> WorkKind:
         """Which of the five kinds it is."""
         return "agent"
@@ -211,16 +216,17 @@ def agent(
         WiringError: The body is no ``async def``.
     """
 
+    policies = policies_of(
+        retry=retry,
+        timeout=timeout,
+        budget=budget,
+        max_turns=max_turns,
+        max_output=max_output,
+        min_output=min_output,
+    )
+
     def declare(body: Callable[..., Any]) -> Agent[..., Any]:
         check_async(body, "agent")
-        policies = policies_of(
-            retry=retry,
-            timeout=timeout,
-            budget=budget,
-            max_turns=max_turns,
-            max_output=max_output,
-            min_output=min_output,
-        )
         label = name_of(body, name)
         return Agent(body, policies, label, model=model, tools=tuple(tools), instructions=instructions)
 

@@ -17,6 +17,11 @@ class FunctionNode(Node[P, R]):
     """A node whose body is code."""
 
     @property
+    def function(self) -> Callable[..., Coroutine[Any, Any, R]]:
+        """The plain function, for unit tests."""
+        return self._function
+
+    @property
     def kind(self) -> WorkKind:
         """Which of the five kinds it is."""
         return "node"
@@ -81,9 +86,10 @@ def node(
         WiringError: The body is no ``async def``.
     """
 
+    policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+
     def declare(body: Callable[..., Any]) -> FunctionNode[..., Any]:
         check_async(body, "node")
-        policies = policies_of(retry=retry, timeout=timeout, budget=budget)
         return FunctionNode(body, Signature(body), policies, name_of(body, name))
 
     return declare if function is None else declare(function)

@@ -66,7 +66,8 @@ class Graph(Generic[P, R]):
         if frame is None:
             refuse(
                 f"graph {self._name!r} was called, which runs nothing",
-                f"write `await run({self._name}, ...)`, or `await engine.start({self._name}, ...)` to keep it",
+                f"write `await run({self._name}, ...)`, or `await engine.start({self._name}, ...)` to "
+                "keep it",
             )
         return cast("R", frame.enter(self, args, kwargs))
 
@@ -210,6 +211,8 @@ def graph(
         WiringError: The function is an ``async def``.
     """
 
+    policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+
     def declare(body: Callable[..., Any]) -> Graph[..., Any]:
         label = name_of(body, name)
         if inspect.iscoroutinefunction(body):
@@ -217,7 +220,6 @@ def graph(
                 f"{where()}: @graph stands over {label!r}, which is an `async def`; a graph only wires: "
                 f"write `def {label}(...)` and drop every `await`, or declare it a @node"
             )
-        policies = policies_of(retry=retry, timeout=timeout, budget=budget)
         return Graph(body, Signature(body), policies, label, on_failure)
 
     return declare if function is None else declare(function)

@@ -28,6 +28,11 @@ class Human(Node[P, R]):
         self.within = within
 
     @property
+    def function(self) -> Callable[..., Coroutine[Any, Any, Ask[R]]]:
+        """The plain function, for unit tests."""
+        return self._function
+
+    @property
     def kind(self) -> WorkKind:
         """Which of the five kinds it is."""
         return "human"

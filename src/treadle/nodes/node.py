@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Generic, ParamSpec, Self, TypedDict, TypeVar, cast
 
 from typing_extensions import Unpack
@@ -87,7 +87,7 @@ class Node(Generic[P, R]):
         return self._name
 
     @property
-    def function(self) -> Callable[..., Any]:
+    def function(self) -> Callable[..., Coroutine[Any, Any, Any]]:
         """The plain function, for unit tests."""
         return self._function
 

@@ -22,6 +22,11 @@ class Tool(Node[P, R]):
     """A node whose body is code and whose signature and docstring are shown to models."""
 
     @property
+    def function(self) -> Callable[..., Coroutine[Any, Any, R]]:
+        """The plain function, for unit tests."""
+        return self._function
+
+    @property
     def kind(self) -> WorkKind:
         """Which of the five kinds it is."""
         return "tool"
@@ -106,11 +111,12 @@ def tool(
     _one_of("effect", effect, Effect)
     _one_of("in_doubt", in_doubt, InDoubt)
 
+    policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+    if effect == "once":
+        policies = replace(policies, effect=effect, in_doubt=in_doubt)
+
     def declare(body: Callable[..., Any]) -> Tool[..., Any]:
         check_async(body, "tool")
-        policies = policies_of(retry=retry, timeout=timeout, budget=budget)
-        if effect == "once":
-            policies = replace(policies, effect=effect, in_doubt=in_doubt)
         return Tool(body, Signature(body), policies, name_of(body, name))
 
     return declare if function is None else declare(function)

@@ -274,8 +274,7 @@ def _mapping(frame: Wirer, value: dict[object, object], wanted: Any, report: Rep
     if declared is None:
         report(f"a dict is given, and {shapes.title(wanted)} is wanted; build it in a node")
         declared = Any
-    required = cast("frozenset[str]", getattr(declared, "__required_keys__", frozenset[str]()))
-    for missing in sorted(required - value.keys()):
+    for missing in sorted(shapes.required_keys(declared) - value.keys()):
         report(f"key {missing!r} is missing")
     keys: list[str] = []
     items: list[Binding] = []

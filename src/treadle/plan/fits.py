@@ -15,7 +15,16 @@ from typing import Any
 
 import typing_extensions
 
-from treadle.plan.shapes import LISTS, MAPPINGS, NOTHING, alternatives, class_of, is_unknown, tuple_items
+from treadle.plan.shapes import (
+    LISTS,
+    MAPPINGS,
+    NOTHING,
+    alternatives,
+    class_of,
+    is_unknown,
+    required_keys,
+    tuple_items,
+)
 
 
 def fits(produced: Any, wanted: Any, *, exact: bool = False) -> bool:
@@ -127,7 +136,6 @@ def _typed_dicts_fit(have: type, want: type, exact: bool) -> bool:
     if not typing_extensions.is_typeddict(have) or exact:
         return False
     given, asked = typing.get_type_hints(have), typing.get_type_hints(want)
-    required = typing.cast("frozenset[str]", getattr(want, "__required_keys__", frozenset[str]()))
-    return required <= given.keys() and all(
+    return required_keys(want) <= given.keys() and all(
         fits(given[key], asked[key]) for key in given.keys() & asked.keys()
     )

@@ -6,10 +6,10 @@ stand-ins.  A branch is a plain argument: it runs only where it is chosen.
 
 from __future__ import annotations
 
-import enum
-import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar, TypeVarTuple, cast
+from typing import Any, Never, TypeVarTuple, cast
+
+from typing_extensions import TypeVar
 
 from treadle.errors import nearest
 from treadle.plan import binding, shapes
@@ -22,16 +22,19 @@ from treadle.values import parse
 
 A = TypeVar("A")
 B = TypeVar("B")
-S = TypeVar("S")
+N = TypeVar("N", default=Never)
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class _Nothing(enum.Enum):
-    NOTHING = "nothing"
+class _Otherwise:
+    """Holds the mark of a ``match`` without ``otherwise``.
 
+    It is a ``Never`` for type checkers, so that it adds nothing to the result; overloads would do the
+    same, and make mypy refuse classes as cases.
+    """
 
-_NOTHING: Final = _Nothing.NOTHING
+    missing: Never = cast("Any", object())
 
 
 def _frame(word: str, instead: str) -> Frame:
@@ -68,15 +71,7 @@ def when(condition: bool, then: A, otherwise: B) -> A | B:
     return cast("A | B", chosen)
 
 
-@typing.overload
-def match(subject: object, cases: Mapping[Any, A]) -> A: ...
-
-
-@typing.overload
-def match(subject: object, cases: Mapping[Any, A], otherwise: B) -> A | B: ...
-
-
-def match(subject: object, cases: Mapping[Any, A], otherwise: B | _Nothing = _NOTHING) -> A | B:
+def match(subject: object, cases: Mapping[Any, A], otherwise: N = _Otherwise.missing) -> A | N:
     """Choose one of several branches by a value, or by its class; only the chosen one is needed.
 
     The cases must cover the subject's type (a literal, an enum, ``bool`` or a union of classes), or
@@ -97,15 +92,16 @@ def match(subject: object, cases: Mapping[Any, A], otherwise: B | _Nothing = _NO
         bound, branch_type = binding.infer(frame, branch, frame.fault)
         recorded.append(_case(frame, label, bound))
         types.append(branch_type)
-    if otherwise is not _NOTHING:
-        bound, branch_type = binding.infer(frame, otherwise, frame.fault)
+    rest: object = otherwise
+    if rest is not cast("object", _Otherwise.missing):
+        bound, branch_type = binding.infer(frame, rest, frame.fault)
         recorded.append(Case(binding=bound))
         types.append(branch_type)
     if type(subject) is StandIn:
         for text in uncovered(declared, recorded):
             frame.fault(f"match on {ref_of(subject).text!r}: {text}")
     chosen = frame.control("match", subject=looked_at, cases=tuple(recorded), declared=shapes.union(types))
-    return cast("A | B", chosen)
+    return cast("A | N", chosen)
 
 
 def _case(frame: Frame, label: object, bound: Binding) -> Case:

@@ -125,7 +125,9 @@ class StandIn:
     @property
     def __class__(self) -> Any:
         ref = self._treadle
-        if ref.frame.is_active and not is_asked_by("pydantic"):  # isinstance() and ``case Class():`` look here
+        if ref.frame.is_active and not is_asked_by(
+            "pydantic"
+        ):  # isinstance() and ``case Class():`` look here
             refuse(
                 f"the class of {ref.text!r} is not known while the graph is wired",
                 "write match(x, {Class: ...}) to choose by class and narrow(x, Class) to go on with one",

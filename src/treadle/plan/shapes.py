@@ -139,7 +139,7 @@ def _field_of_one(declared: Any, name: str) -> Any:
     if name in known:
         return known[name]
     is_literal = typing.get_origin(declared) is typing.Literal
-    cls = type(typing.get_args(declared)[0]) if is_literal else class_of(declared)
+    cls = cast("Any", type(typing.get_args(declared)[0]) if is_literal else class_of(declared))
     if cls is not None and callable(getattr(cls, name, None)):
         return Missing(f"{name!r} is a method of {title(declared)}; call it in a node, on the value")
     if not known:
@@ -245,6 +245,22 @@ def _item_of_one(declared: Any, key: str | int) -> Any:
     return Missing(
         f"{title(declared)} has no items that can be read while the graph is wired; read in a node"
     )
+
+
+def required_keys(cls: Any) -> frozenset[str]:
+    """The keys a typed dict must have; of another class none."""
+    found: frozenset[str] = getattr(cls, "__required_keys__", frozenset[str]())
+    # Under `from __future__ import annotations` NotRequired is a text that typing has not read.
+    optional = (
+        {name for name, declared in _hints(cls).items() if _is_optional_key(declared)}
+        if found
+        else set[str]()
+    )
+    return found - optional
+
+
+def _is_optional_key(declared: Any) -> bool:
+    return typing.get_origin(declared) in {typing.NotRequired, typing_extensions.NotRequired}
 
 
 def _no_number(declared: Any, key: object) -> Missing:
