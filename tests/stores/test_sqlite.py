@@ -1,0 +1,246 @@
+"""What only the SQLite store does: files, migrations, batches, checkpoints."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import anyio
+import apsw
+import pytest
+
+from treadle.errors import ConfigurationError, FormatMismatch, StoreUnavailable
+from treadle.events import NodeCompleted
+from treadle.ids import NodeId, RunId
+from treadle.stores import SqliteStore, queries, transaction
+from treadle.testing.store_contract import RUN, asked, completed, ended, settled, started
+from treadle.values import Payload, codec
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "runs.db")
+
+
+def content(path: str) -> bytes:
+    return Path(path).read_bytes()
+
+
+def overwrite(path: str, data: bytes) -> None:
+    Path(path).write_bytes(data)
+
+
+def neighbours(path: str) -> list[str]:
+    return sorted(file.name for file in Path(path).parent.iterdir())
+
+
+async def refusal(path: str) -> str:
+    store = SqliteStore(path)
+    with pytest.raises((FormatMismatch, StoreUnavailable)) as caught:
+        await store.open()
+    await store.aclose()
+    return f"{type(caught.value).__name__}: {caught.value}"
+
+
+async def test_a_path_in_memory_is_refused_with_advice() -> None:
+    for name in (":memory:", "", "file::memory:?cache=shared"):
+        with pytest.raises(ConfigurationError, match="write 'memory:'"):
+            SqliteStore(name)
+
+
+async def test_a_database_of_another_program_is_left_alone(path: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE customers (name)")
+    connection.close()
+    before = content(path)
+    assert "another program" in await refusal(path)
+    assert content(path) == before
+    assert neighbours(path) == ["runs.db"]
+
+
+async def test_a_file_that_is_no_database_is_refused(path: str) -> None:
+    overwrite(path, b"dear diary, " * 500)
+    assert (await refusal(path)).startswith(f"FormatMismatch: {path!r} is not an SQLite database")
+
+
+async def test_a_newer_schema_is_refused(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    await store.aclose()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    assert "upgrade treadle" in await refusal(path)
+
+
+async def test_a_damaged_database_is_told_with_the_mend(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    log.append(*(completed(n, str(n) * 900) for n in range(200)))
+    await store.aclose()
+    data = content(path)
+    overwrite(path, data[: 4096 * 3] + b"\xff" * (len(data) - 4096 * 3))
+    await store.open()
+    with pytest.raises(FormatMismatch, match=r"runs\.db.*damaged.*\.recover"):
+        await store.read(RUN)
+    await store.aclose()
+
+
+async def test_places_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    assert "mkdir -p" in await refusal(str(tmp_path / "none" / "runs.db"))
+    assert "is a directory" in await refusal(str(tmp_path))
+    assert "StoreUnavailable" in await refusal("/proc/version")
+
+
+async def test_a_store_that_is_not_open_says_so(path: str) -> None:
+    store = SqliteStore(path)
+    with pytest.raises(StoreUnavailable, match="not open"):
+        await store.read(RUN)
+    await store.open()
+    log = await store.create(started())
+    await store.aclose()
+    for use in (lambda: log.append(completed(1)), store._opened):
+        with pytest.raises(Exception, match=r"released|not open"):
+            use()
+
+
+async def test_a_missing_event_is_no_quiet_gap(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    log.append(*(completed(n) for n in range(5)))
+    await log.flush()
+    connection = apsw.Connection(path)
+    connection.execute("DELETE FROM events WHERE id = ?", ((1 << 32) + 3,))
+    connection.close()
+    with pytest.raises(FormatMismatch, match="treadle verify r-1"):
+        await store.read(RUN)
+    assert [fault.seq for fault in await store.verify(RUN)] == [3]
+    await store.aclose()
+
+
+async def test_erased_content_still_verifies(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    log.append(completed(1, "secret" * 500))
+    await log.flush()
+    connection = apsw.Connection(path)
+    connection.execute("UPDATE payloads SET form = 2, content = NULL")
+    connection.close()
+    assert await store.verify(RUN) == []
+    event = (await store.read(RUN, after=1))[0].event
+    assert isinstance(event, NodeCompleted)
+    assert event.result.is_erased
+    await store.aclose()
+
+
+async def test_derived_tables_are_verified(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    log.append(asked(), settled("0.10"))
+    await log.flush()
+    changes = {
+        "UPDATE runs SET usd = '0.05'": "spending",
+        "UPDATE runs SET status = 'completed'": "status",
+        "UPDATE ledger SET usd = '0.01'": "ledger",
+        "UPDATE questions SET state = 'answered', answered_by = 'joe'": "questions",
+        "UPDATE runs SET head = zeroblob(32)": "head",
+    }
+    connection = apsw.Connection(path)
+    for change, word in changes.items():
+        connection.execute(f"SAVEPOINT s; {change}").fetchall()
+        connection.execute("RELEASE s")
+        assert any(word in fault.what for fault in await store.verify(RUN)), word
+    connection.close()
+    await store.aclose()
+
+
+async def test_content_is_stored_once(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    for number in range(3):
+        log = await store.create(started(RunId(f"r-{number}")))
+        log.append(*(completed(n, "same" * 500) for n in range(5)))
+        await log.flush()
+    connection = apsw.Connection(path)
+    assert connection.execute("SELECT count(*) FROM payloads").get == 1
+    connection.close()
+    await store.aclose()
+
+
+async def test_a_question_id_of_another_run_is_not_taken_over(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    log.append(asked())
+    await log.flush()
+    other = await store.create(started(RunId("r-2")))
+    other.append(asked())
+    log.append(completed(1))
+    with pytest.raises(Exception, match="belongs to another run"):
+        await other.flush()
+    await log.flush()
+    assert [q.run_id for q in await store.questions()] == [RUN]
+    assert len(await store.read(RUN)) == 3
+    await store.aclose()
+
+
+async def test_the_wal_stays_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction, "CHECKPOINT_PAGES", 50)
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    for number in range(300):
+        log.append(completed(number, os.urandom(1500).hex()))
+        await log.flush()
+    assert len(content(path + "-wal")) < 1_500_000
+    assert len(await store.read(RUN)) == 301
+    await store.aclose()
+
+
+async def test_a_failed_run_does_not_fail_others_for_good(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    result = Payload(object(), codec(int))
+    for _ in range(3):
+        log.append(NodeCompleted(at=1.0, node=NodeId("a"), attempt=1, started_at=1.0, result=result))
+        with pytest.raises(Exception, match="resume the run"):
+            await log.flush()
+        with pytest.raises(Exception, match="resume the run"):
+            await log.release()
+        log = await store.own(RUN)
+    log.append(ended())
+    await log.flush()
+    assert (await store.run(RUN)).status == "completed"
+    await store.aclose()
+
+
+async def test_ten_thousand_events_are_read_at_once(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    log.append(*(completed(n, n) for n in range(10_000)))
+    await log.flush()
+    with anyio.fail_after(5):
+        assert len(await store.read(RUN)) == 10_001
+    await store.aclose()
+
+
+async def test_every_statement_is_named_once_and_explained() -> None:
+    text = Path(queries.__file__).with_name("sql").joinpath("queries.sql").read_text()
+    names = [line.removeprefix("-- name: ") for line in text.splitlines() if line.startswith("-- name: ")]
+    assert len(names) == len(set(names)) == len(queries.queries())
+    for piece in text.split("-- name: ")[1:]:
+        assert piece.splitlines()[1].startswith("-- "), piece
+
+
+async def test_every_statement_is_used() -> None:
+    source = "".join(file.read_text() for file in Path(queries.__file__).parent.glob("*.py"))
+    assert [name for name in queries.queries() if f'"{name}"' not in source] == []
