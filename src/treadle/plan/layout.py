@@ -9,7 +9,7 @@ is not theirs.  Edges are bent at one point in each layer they pass.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -251,12 +251,28 @@ class _Arrangement:
         x: dict[str, float] = {}
         for name in order:
             x[name] = max((x[left] + distance for left, distance in before[name]), default=0.0)
+
+        def bounds(name: str) -> tuple[float, float]:
+            low = max((x[left] + distance for left, distance in before[name]), default=float("-inf"))
+            return low, min((x[right] - distance for right, distance in after[name]), default=float("inf"))
+
         for number in range(ROUNDS):
             for name in order if number % 2 else reversed(order):
-                low = max((x[left] + distance for left, distance in before[name]), default=float("-inf"))
-                high = min((x[right] - distance for right, distance in after[name]), default=float("inf"))
+                low, high = bounds(name)
                 x[name] = min(max(self._wish(name, x), low), high)
+            if number >= ROUNDS // 2:
+                self._straighten(x, bounds)
         return x
+
+    def _straighten(self, x: dict[str, float], bounds: Callable[[str], tuple[float, float]]) -> None:
+        """Put all bends of a long edge under each other, where there is room for that."""
+        for chain in self.chains:
+            bends = chain[1:-1]
+            low = max((bounds(name)[0] for name in bends), default=0.0)
+            high = min((bounds(name)[1] for name in bends), default=-1.0)
+            if low <= high:
+                together = min(max(_mean([x[name] for name in bends], 0.0), low), high)
+                x.update(dict.fromkeys(bends, together))
 
     def _wish(self, name: str, x: Mapping[str, float]) -> float:
         """Where a cell would like to stand: between its neighbours; a box side close to its members."""
@@ -336,11 +352,21 @@ class _Arrangement:
         return Layout(
             centres={name: centres[name] for name in self.sizes},
             boxes={box: self._rectangle(box, x, left) for box in self.spans},
-            lines=[[centres[name] for name in chain] for chain in self.chains],
+            lines=[
+                [point for name in chain for point in self._points(name, centres[name])]
+                for chain in self.chains
+            ],
             labels={index: centres[name] for index, name in self.label_cells.items()},
             width=max(edges, default=0.0) - left,
             height=self.height,
         )
+
+    def _points(self, name: str, centre: tuple[float, float]) -> list[tuple[float, float]]:
+        """Where a line passes a cell: straight down between the shapes of a layer, so it cuts no corner."""
+        top, _, bottom = self.rows[self.layer_of[name]]
+        if name in self.sizes or self.layer_of[name] % 2 or bottom - top < 1:
+            return [centre]
+        return [(centre[0], top), (centre[0], bottom)]
 
     def _rectangle(self, box: str, x: dict[str, float], left: float) -> Rectangle:
         first, last = self.spans[box]
