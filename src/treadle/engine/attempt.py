@@ -16,7 +16,7 @@ import anyio
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
 from treadle.engine.live import Live
-from treadle.engine.money import Account, timed
+from treadle.engine.money import Account, out_of_time, timed
 from treadle.engine.requests import bind
 from treadle.engine.workspace import Workspace
 from treadle.errors import NodeTimeout, RunError
@@ -165,6 +165,9 @@ class Attempt:
 
     async def _perform(self, activity: Activity, accounts: tuple[Account, ...]) -> Payload:
         callee, live = self.task.callee, self.live
+        spent = out_of_time(accounts, self.started_at)
+        if spent is not None:
+            raise spent
         arguments = bind(callee, (), live.workspace.arguments(self.task.node))
         body = self.calls.open(activity, accounts, span=self.span)
         with self.span.current() if self.span is not None else nullcontext():
@@ -204,10 +207,13 @@ class Attempt:
         )
 
     def _timed_out(self, error: Exception | None) -> Exception:
+        spent = out_of_time(self.live.accounts.path(self.node), self.live.now())
+        if spent is not None:
+            return spent
         seconds = self.live.now() - self.started_at
         late = NodeTimeout(
             f"node {self.node!r} (attempt {self.number}) was stopped after {seconds:.2f} s; raise its "
-            "timeout or Budget(seconds=...), or give it less to do",
+            "timeout, or give it less to do",
             run_id=self.live.run_id,
             node=self.node,
             attempt=self.number,

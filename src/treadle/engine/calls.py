@@ -14,7 +14,7 @@ from treadle.engine.activity import Activity
 from treadle.engine.body import Body, Call, idempotency_key
 from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
-from treadle.engine.money import Account
+from treadle.engine.money import Account, soft_model
 from treadle.engine.paid import PROVIDER_RETRY, Counted, call_model
 from treadle.engine.paid import Call as ModelStep
 from treadle.engine.records import Identity, StepRecord, by_body
@@ -171,7 +171,7 @@ class Calls:
                 wait = self._wait_before_again(call, retry, tries, error)
                 if wait is None:
                     raise
-            with call.body.activity.waiting():
+            with _activity(call).waiting():
                 await self.live.services.clock.sleep_until(self.live.now() + wait)
             tries += 1
 
@@ -210,7 +210,9 @@ class Calls:
     async def _ask_model(self, call: Call, callee: ModelCall, desk: _Desk) -> ModelResponse:
         live = self.live
         request: ModelRequest = call.arguments["request"]
-        model = await live.services.model(callee.policies.model or callee.model, live.graph)
+        accounts = call.inner.accounts if call.inner is not None else ()
+        softer = soft_model(accounts, live.now())
+        model = await live.services.model(softer or callee.policies.model or callee.model, live.graph)
         response = await call_model(
             desk,
             ModelStep(
@@ -218,7 +220,7 @@ class Calls:
                 attempt=self.number,
                 step=call.step,
                 model=model,
-                accounts=call.inner.accounts if call.inner is not None else (),
+                accounts=accounts,
                 retry=callee.policies.retry or PROVIDER_RETRY,
                 seed=live.seed,
                 min_output=callee.min_output,
@@ -367,7 +369,12 @@ class _Desk:
 
     def waiting(self) -> AbstractContextManager[None]:
         """Around a wait for money or between requests."""
-        return self._call.body.activity.waiting()
+        return _activity(self._call).waiting()
+
+
+def _activity(call: Call) -> Activity:
+    """Whether a call itself runs or waits: a sibling that runs goes on being counted."""
+    return call.body.activity if call.inner is None else call.inner.activity
 
 
 def _cut_off(node: NodeId, number: int) -> Failure:
