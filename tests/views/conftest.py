@@ -40,7 +40,7 @@ def work(node: NodeId, kind: str, scope: str = "") -> PlanNode:
         id=node,
         kind=kind,  # type: ignore[arg-type]  # one of the work kinds
         scope=scope,
-        definition=Definition(kind=kind, name=node),
+        definition=Definition(kind=kind, name=node.rpartition("/")[2]),
         arguments=(Argument("ticket", Wire(NodeId("ticket"))),),
     )
 

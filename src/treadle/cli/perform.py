@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 import anyio
 
 from treadle.cli.board import Board
-from treadle.engine.engine import RunHandle
+from treadle.engine.handle import RunHandle
 from treadle.interfaces import Store
 from treadle.views.table import Row, summarise
 
