@@ -16,6 +16,7 @@ from treadle.errors import PlanError, ResultRefused, WiringError
 from treadle.interfaces import Model
 from treadle.nodes.node import Changes, P, R, changed, model_faults, name_of, policies_of
 from treadle.nodes.signature import Signature
+from treadle.plan import storable
 from treadle.plan.arguments import bound
 from treadle.plan.build import build
 from treadle.plan.parts import Parameter, Policies
@@ -96,10 +97,15 @@ class Graph(Generic[P, R]):
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is wrong with the signature, and an unknown model."""
-        if self.policies.model is None or self.live_model is not None:
-            return self._signature.faults
-        return (*self._signature.faults, *model_faults(self.policies.model))
+        """What is wrong with the signature, inputs that cannot be stored, and an unknown model."""
+        found = list(self._signature.faults)
+        for parameter in self.parameters:
+            complaint = storable.complaint(parameter.codec.type)
+            if complaint:
+                found.append(f"input {parameter.name!r} cannot be stored: {complaint}")
+        if self.policies.model is not None and self.live_model is None:
+            found.extend(model_faults(self.policies.model))
+        return tuple(found)
 
     @property
     def plan(self) -> Plan:

@@ -15,7 +15,7 @@ from treadle.plan.parts import Binding, PlanNode, Wire
 from treadle.plan.plan import Plan
 from treadle.plan.ref import Ref, StandIn, ref_of
 from treadle.plan.shapes import title
-from treadle.plan.validate import kept, sorted_faults
+from treadle.plan.validate import check_calls, kept, sorted_faults
 from treadle.plan.where import defined_at
 from treadle.plan.wiring import Frame, Reporter, Wiring
 
@@ -43,6 +43,7 @@ def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") ->
     value = frame.run(lambda: _called(graph, inputs))
     result = frame.run(lambda: _result(frame, graph, value))
     nodes = kept(wiring, result)
+    check_calls(wiring, result, graph)
     if wiring.faults:
         raise _error(graph, wiring)
     return Plan(

@@ -1,11 +1,14 @@
-"""What only the whole of a wiring shows: nodes that nobody needs."""
+"""What only the whole of a wiring shows: nodes that nobody needs, budgets that cannot be met."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from treadle.ids import NodeId
+from treadle.plan.declared import Blueprint
 from treadle.plan.parts import WORK, Binding, PlanNode, wires
+from treadle.plan.where import defined_at
 from treadle.plan.wiring import Wiring
 
 
@@ -49,3 +52,49 @@ def _unused(node: PlanNode) -> str:
 def sorted_faults(faults: Iterable[str]) -> tuple[str, ...]:
     """Give the faults without repetition, in the order they were found."""
     return tuple(dict.fromkeys(faults))
+
+
+def certain(nodes: Mapping[NodeId, PlanNode], result: Binding) -> set[NodeId]:
+    """Give the nodes that every run needs, whatever is chosen and whatever fails on the way."""
+    found: set[NodeId] = set()
+    waiting = list(wires(result))
+    while waiting:
+        node_id = waiting.pop()
+        if node_id in found:
+            continue
+        found.add(node_id)
+        node = nodes[node_id]
+        waiting.extend(need for argument in node.arguments for need in wires(argument.binding))
+        waiting.extend(wires(node.subject))
+        if node.kind == "do":
+            waiting.extend(need for case in node.cases for need in wires(case.binding))
+    return found
+
+
+def check_calls(wiring: Wiring, result: Binding, graph: Blueprint) -> None:
+    """Tell where a budget of calls cannot pay for the agents that every run needs: one call each.
+
+    Prices are not known here; a budget of money is checked before each call.
+    """
+    parents = {scope.id: scope.parent for scope in wiring.scopes}
+    calls: Counter[str] = Counter()
+    for node_id in certain(wiring.nodes, result):
+        node = wiring.nodes[node_id]
+        if node.kind == "agent":
+            calls.update({f"node {node_id!r}": 1, f"graph {graph.name!r}": 1})
+            scope = node.scope
+            while scope:
+                calls[f"subgraph {scope!r}"] += 1
+                scope = parents[scope]
+    limits = {f"node {node.id!r}": (node.policies, node.where) for node in wiring.nodes.values()}
+    limits |= {f"subgraph {scope.id!r}": (scope.policies, scope.where) for scope in wiring.scopes}
+    limits[f"graph {graph.name!r}"] = (graph.policies, defined_at(graph.function))
+    for subject, least in sorted(calls.items()):
+        found, place = limits[subject]
+        if found.budget is not None and found.budget.calls is not None and found.budget.calls < least:
+            wiring.fault(
+                subject,
+                place,
+                f"its Budget(calls={found.budget.calls}) cannot be met: every run asks a model at least "
+                f"{least} {'time' if least == 1 else 'times'}; raise it",
+            )
