@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from treadle.providers.serving import Reply
+    from treadle.testing.clock import JumpingClock
     from treadle.testing.loopback import ModelServer, ServerProcess, openapi_check, server_process
     from treadle.testing.scripted import ScriptedModel, call
 
 __all__ = [
     "ScriptedModel",
     "call",
+    "JumpingClock",
     "ModelServer",
     "Reply",
     "ServerProcess",
@@ -28,6 +30,7 @@ __all__ = [
 _HOMES: Final = {
     "ScriptedModel": "treadle.testing.scripted",
     "call": "treadle.testing.scripted",
+    "JumpingClock": "treadle.testing.clock",
     "ModelServer": "treadle.testing.loopback",
     "Reply": "treadle.providers.serving",
     "ServerProcess": "treadle.testing.loopback",
