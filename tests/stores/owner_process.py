@@ -9,7 +9,7 @@ import anyio
 from treadle.errors import QuestionError, TreadleError
 from treadle.ids import RunId
 from treadle.stores import SqliteStore
-from treadle.testing.store_contract import RUN, answer, completed, started
+from treadle.testing.store_samples import RUN, answer, completed, started
 
 
 async def hold(store: SqliteStore, _argument: str) -> None:

@@ -11,7 +11,8 @@ import apsw
 
 from treadle.interfaces import Store
 from treadle.stores import MemoryStore, SqliteStore
-from treadle.testing.store_contract import DatabaseContract, StoreContract, Tampering
+from treadle.testing.database_contract import DatabaseContract, Tampering
+from treadle.testing.store_contract import StoreContract
 
 FLIP = (
     "UPDATE events SET body = CAST(replace(CAST(body AS TEXT), 'node.', 'nude.') AS BLOB) WHERE id = :place"

@@ -18,7 +18,7 @@ from treadle.events import AttemptFailed, Event, Failure, NodeCompleted, Progres
 from treadle.ids import NodeId
 from treadle.stores import chain, contents
 from treadle.stores.encoding import decode, encode
-from treadle.testing.store_contract import settled
+from treadle.testing.store_samples import settled
 from treadle.values import Payload
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.needs("strace")
 WRITER = """
 import os, sys, anyio
 from treadle.stores import SqliteStore
-from treadle.testing.store_contract import completed, started
+from treadle.testing.store_samples import completed, started
 
 async def main(path, steps):
     store = SqliteStore(path)

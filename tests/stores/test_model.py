@@ -15,7 +15,7 @@ from treadle.events import Event, Progress
 from treadle.ids import NodeId, RunId
 from treadle.interfaces import RunLog, Store
 from treadle.stores import MemoryStore, SqliteStore
-from treadle.testing.store_contract import completed, settled, started
+from treadle.testing.store_samples import completed, settled, started
 
 RUNS = [RunId("r-1"), RunId("r-2"), RunId("r-3")]
 BAD = Progress(at=1.0, node=NodeId("a"), attempt=1, message="\ud800")

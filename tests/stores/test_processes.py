@@ -14,7 +14,7 @@ import pytest
 from treadle.errors import OwnedElsewhere, OwnershipLost
 from treadle.ids import RunId
 from treadle.stores import SqliteStore
-from treadle.testing.store_contract import RUN, answered, asked, completed, started
+from treadle.testing.store_samples import RUN, answered, asked, completed, started
 
 pytestmark = pytest.mark.anyio
 SCRIPT = str(Path(__file__).with_name("owner_process.py"))
@@ -175,7 +175,7 @@ FORKING = """
 import os, sys, anyio
 from treadle.stores import SqliteStore
 from treadle.errors import StoreError
-from treadle.testing.store_contract import RUN, completed
+from treadle.testing.store_samples import RUN, completed
 
 async def child(store, log):
     for use in (log.append, store.read, store.own):

@@ -14,7 +14,7 @@ from treadle.errors import ConfigurationError, FormatMismatch, StoreUnavailable
 from treadle.events import NodeCompleted
 from treadle.ids import NodeId, RunId
 from treadle.stores import SqliteStore, queries, transaction
-from treadle.testing.store_contract import RUN, asked, completed, ended, settled, started
+from treadle.testing.store_samples import RUN, asked, completed, ended, settled, started
 from treadle.values import Payload, codec
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +193,7 @@ async def test_a_question_id_of_another_run_is_not_taken_over(path: str) -> None
 
 async def test_the_wal_stays_bounded(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "CHECKPOINT_PAGES", 50)
+    monkeypatch.setattr(transaction, "BUSY_PAGES", 150)  # where the event loop leaves no idle moment
     store = SqliteStore(path)
     await store.open()
     log = await store.create(started())

@@ -31,7 +31,7 @@ from treadle.stores.writer import Job, Waiter
 CHECKPOINT_PAGES: Final = 2000
 """Pages in the WAL (8 MB) from which the next idle moment is used to move them to the database."""
 
-BUSY_PAGES: Final = 8 * CHECKPOINT_PAGES
+BUSY_PAGES: Final = 4 * CHECKPOINT_PAGES
 """Pages from which it is done without waiting for an idle moment."""
 
 REMEMBERED: Final = 8192

@@ -6,131 +6,50 @@
         def new_store(self, folder: Path) -> Store:
             return MyStore(folder / "runs")
 
-A store that writes somewhere takes ``DatabaseContract`` instead, which also breaks commits and
-tampers with what is stored.  The tests are async and run through anyio's pytest plugin; give an
-``anyio_backend`` fixture to run them on asyncio and trio.
+A store that writes somewhere takes ``treadle.testing.database_contract.DatabaseContract`` instead,
+which also breaks commits and tampers with what is stored.  The tests are async and run through
+anyio's pytest plugin; give an ``anyio_backend`` fixture to run them on asyncio and trio.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import anyio
 import pytest
 
-from treadle.budget import Amounts, Usage
-from treadle.errors import OwnedElsewhere, OwnershipLost, QuestionError, RunExists, StoreError, UnknownRun
+from treadle.budget import Amounts
+from treadle.errors import OwnedElsewhere, OwnershipLost, QuestionError, RunExists, UnknownRun
 from treadle.events import (
     CancelRequested,
     Event,
-    MoneySettled,
     NodeCompleted,
-    Progress,
-    QuestionAnswered,
-    QuestionAsked,
     QuestionWithdrawn,
-    RunEnded,
     RunResumed,
-    RunStarted,
     Unknown,
 )
-from treadle.ids import NodeId, QuestionId, RunId, StepId
-from treadle.interfaces import Request, RunLog, Store
-from treadle.values import JSON, Payload, codec
-
-Tampering = Literal["flip", "delete", "swap", "insert", "truncate", "payload", "inline"]
-"""Ways to change a stored history: see ``DatabaseContract.tamper``."""
-
-RUN: Final = RunId("r-1")
-QUESTION: Final = QuestionId("q-4k7d2m9c")
-NOBODY: Final = RunId("r-nobody")
-
-
-def started(run_id: RunId = RUN, *, graph: str = "support", at: float = 100.0) -> RunStarted:
-    """The first event of a run."""
-    return RunStarted(
-        at=at,
-        run_id=run_id,
-        graph=graph,
-        plan=Payload(data=b'{"nodes":[]}'),
-        inputs={"ticket": Payload(data=b'"where is my card"')},
-        seed="7",
-        labels={"team": "cards"},
-    )
-
-
-def completed(number: int, result: object = "done") -> NodeCompleted:
-    """A node that is done; ``number`` tells it from others."""
-    return NodeCompleted(
-        at=100.0 + number,
-        node=NodeId(f"node.{number}"),
-        attempt=1,
-        started_at=99.0 + number,
-        result=JSON.pack(result),
-    )
-
-
-def asked(*, opening: int = 1, deadline: float | None = None, to: str = "leads") -> QuestionAsked:
-    """A question to people."""
-    return QuestionAsked(
-        at=110.0,
-        node=NodeId("desk"),
-        attempt=1,
-        step=StepId(""),
-        question=QUESTION,
-        to=to,
-        prompt="May we refund this?",
-        schema=Payload(data=b'{"type":"boolean"}'),
-        shown=Payload(data=b'{"amount":"12.50"}'),
-        deadline=deadline,
-        opening=opening,
-    )
-
-
-def answered(by: str = "maria", value: bytes = b"true") -> QuestionAnswered:
-    """The event that takes an answer up."""
-    return QuestionAnswered(
-        at=120.0, node=NodeId("desk"), question=QUESTION, value=Payload(data=value), by=by
-    )
-
-
-def answer(by: str = "maria", value: bytes = b"true", *, at: float = 115.0, opening: int = 1) -> Request:
-    """What another process puts for a question."""
-    return Request(
-        run_id=RUN, kind="answer", at=at, by=by, question=QUESTION, opening=opening, value=Payload(data=value)
-    )
-
-
-def cancel(by: str = "maria", run_id: RunId = RUN) -> Request:
-    """What another process puts to end a run."""
-    return Request(run_id=run_id, kind="cancel", at=115.0, by=by, reason="sent twice")
-
-
-def settled(usd: str, *, node: str = "expert", request: int = 1) -> MoneySettled:
-    """A model call that was charged to the run and to its node."""
-    return MoneySettled(
-        at=130.0,
-        node=NodeId(node),
-        attempt=1,
-        step=StepId("model:0"),
-        request=request,
-        accounts=("run", f"node {node}"),
-        charged=Amounts(usd=Decimal(usd), tokens=30, calls=1),
-        started_at=129.0,
-        usage=Usage(input_tokens=20, output_tokens=10),
-        model="gpt-5-mini",
-        provider="openai",
-    )
-
-
-def ended(status: Literal["completed", "failed", "cancelled"] = "completed") -> RunEnded:
-    """The last event of a run."""
-    return RunEnded(at=200.0, status=status)
+from treadle.ids import NodeId, QuestionId, RunId
+from treadle.interfaces import RunLog, Store
+from treadle.testing.store_samples import (
+    HEAD,
+    NOBODY,
+    QUESTION,
+    RUN,
+    answer,
+    answered,
+    asked,
+    cancel,
+    completed,
+    ended,
+    settled,
+    started,
+)
+from treadle.values import Payload
 
 
 class StoreContract(ABC):
@@ -505,94 +424,3 @@ class StoreContract(ABC):
             assert await store.verify(RUN, head=head) == []
             (fault,) = await store.verify(RUN, head="0" * 64)
             assert "head" in fault.what
-
-
-class DatabaseContract(StoreContract):
-    """The contract of a store that writes somewhere: what it does when writing fails, or is forged."""
-
-    @abstractmethod
-    def broken(self, store: Store, folder: Path) -> AbstractContextManager[None]:
-        """Make commits of more than a few kilobytes fail while the context lasts."""
-
-    @abstractmethod
-    def tamper(self, folder: Path, how: Tampering, seq: int) -> None:
-        """Change the stored history of ``RUN``, past the store.
-
-        Args:
-            folder: Where the closed store keeps its data.
-            how: ``flip`` a byte of the event's text; ``delete`` the event; ``swap`` it with the next one;
-                ``insert`` a copy of it behind the end; ``truncate`` the history from it on; change
-                its stored ``payload``, or one that stands ``inline``.
-            seq: The event.
-        """
-
-    async def test_it_is_durable(self, tmp_path: Path) -> None:
-        async with self.run(tmp_path, completed(1)) as (_store, log):
-            assert log.is_durable
-        async with self.opened(tmp_path) as store:
-            assert [r.event for r in await store.read(RUN)] == [started(), completed(1)]
-
-    async def test_a_bad_entry_fails_alone(self, tmp_path: Path) -> None:
-        bad = NodeCompleted(
-            at=1.0, node=NodeId("bad"), attempt=1, started_at=1.0, result=Payload(object(), codec(int))
-        )
-        async with self.run(tmp_path) as (store, log):
-            other = await store.create(started(RunId("r-2")))
-            other.append(completed(1))
-            log.append(completed(1))
-            log.append(completed(2), bad)
-            log.append(completed(3))
-            other.append(completed(2))
-            with pytest.raises(StoreError, match=r"r-1.*node_completed"):
-                await log.flush()
-            await other.flush()
-            assert len(await store.read(RunId("r-2"))) == 3
-            assert [r.event for r in await store.read(RUN, after=1)] == [completed(1)]
-
-    async def test_a_log_that_failed_refuses_until_it_is_reloaded(self, tmp_path: Path) -> None:
-        async with self.run(tmp_path) as (store, log):
-            log.append(Progress(at=1.0, node=NodeId("a"), attempt=1, message="\ud800"))
-            with pytest.raises(StoreError):
-                await log.flush()
-            with pytest.raises(StoreError, match="resume"):
-                log.append(completed(1))
-            with pytest.raises(StoreError):
-                await log.release()
-            again = await store.own(RUN)
-            again.append(completed(1))
-            await again.flush()
-            assert len(await store.read(RUN)) == 2
-
-    async def test_a_failed_commit_loses_nothing_acknowledged(self, tmp_path: Path) -> None:
-        async with self.run(tmp_path, completed(1)) as (store, log):
-            other = await store.create(started(RunId("r-2")))
-            with self.broken(store, tmp_path):
-                log.append(*(completed(n, f"{n}" * 2000) for n in range(100)))
-                other.append(completed(1))
-                with pytest.raises(StoreError, match="could not be"):
-                    await log.flush()
-            with pytest.raises(StoreError):
-                log.append(completed(2))
-            with pytest.raises(StoreError):
-                await log.release()
-            assert len(await store.read(RUN)) == 2
-            again = await store.own(RUN)
-            again.append(completed(2))
-            await again.flush()
-            assert [r.event for r in await store.read(RUN, after=1)] == [completed(1), completed(2)]
-            assert await store.verify(RUN) == []
-
-    @pytest.mark.parametrize("how", ["flip", "delete", "swap", "insert", "truncate", "payload", "inline"])
-    async def test_tampering_is_told_with_its_place(self, tmp_path: Path, how: Tampering) -> None:
-        events = [completed(n, "short" if how == "inline" else f"{n}" * 900) for n in range(8)]
-        async with self.run(tmp_path, *events):
-            pass
-        self.tamper(tmp_path, how, 5)
-        async with self.opened(tmp_path) as store:
-            faults = await store.verify(RUN)
-            assert faults, how
-            assert faults[0].seq == (10 if how == "insert" else 5), faults
-
-
-HEAD: Final = "8055ecbb897e47e82dbbc1fa245d0bf1d892669b69a0c90ecb966f3de6bc0fc4"
-"""The head of a short history, worked out once: the format must not change unnoticed."""
