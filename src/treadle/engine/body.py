@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,7 +20,7 @@ from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import Index, Span
 from treadle.messages import ModelRequest
 from treadle.plan.parts import Callee
-from treadle.values import JSON, Payload, canonical, digest
+from treadle.values import JSON, Payload, digest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,7 +39,9 @@ class Maker(Protocol):
     started_at: float
     records: AttemptRecords
     past: Mapping[str, list[StepRecord]]
-    conversations: Conversations
+
+    @property
+    def conversations(self) -> Conversations: ...
 
     async def make(self, call: Call) -> Any:
         """Run a call that has no recorded outcome, and record how it ends."""
@@ -87,7 +88,8 @@ class _Asking:
 
 def idempotency_key(run_id: RunId, node: NodeId, step: StepId, identity: Identity) -> str:
     """A key for the outside world: the same for the same call of a run, whatever attempt makes it."""
-    return digest(canonical([run_id, node, step, identity.definition, identity.inputs]))[:32]
+    known_by = "\0".join((run_id, node, step, identity.definition, identity.inputs))
+    return digest(known_by.encode())[:32]
 
 
 class Body:
@@ -125,7 +127,7 @@ class Body:
         self.span = span
         self.is_once = is_once
         self.calls: set[Call | _Asking] = set()
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
         past = maker.past.get(path)
         self._turns = None if past is None else Turns(past, self._is_busy)
 
@@ -259,8 +261,8 @@ class Body:
 
     def numbered(self, name: str) -> StepId:
         """A path for a call: the count tells equal calls of one body apart."""
-        number = self._counts[name]
-        self._counts[name] += 1
+        number = self._counts.get(name, 0)
+        self._counts[name] = number + 1
         return StepId(f"{self._prefix}{name}:{number}")
 
     def _written(self, callee: Callee, definition: str, arguments: Mapping[str, Any]) -> Payload:

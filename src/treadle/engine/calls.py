@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import anyio
@@ -54,13 +55,21 @@ class Calls:
         self.started_at = started_at
         self.records = live.histories.of(self.node, number)
         self.past: Mapping[str, list[StepRecord]] = by_body(self.records.steps.values())
-        self.conversations = Conversations()
-        self.counted = Counted()
         self.questions: set[QuestionId] = set()
         self._park = park
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
         self._raised: list[tuple[BaseException, StepId]] = []
         self._root: Body | None = None
+
+    @functools.cached_property
+    def conversations(self) -> Conversations:
+        """How the requests to models are written down."""
+        return Conversations()
+
+    @functools.cached_property
+    def counted(self) -> Counted:
+        """The conversations whose tokens a provider has counted."""
+        return Counted()
 
     def open(self, activity: Activity, accounts: tuple[Account, ...], *, span: Span | None) -> Body:
         """The body of the node itself."""
@@ -193,10 +202,13 @@ class Calls:
         if inner is None:
             raise InternalError(f"call {call.step!r} was run before it had a body; please report this")
         timeout = callee.policies.timeout if call.step != NODE else None
-        late = anyio.CancelScope() if timeout is None else anyio.move_on_after(timeout)
+        if timeout is None:
+            value = await self._perform(callee, inner, call)
+            inner.check_all_claimed()
+            return value
         value = None
-        with late, _current(inner.span):
-            value = await callee.perform(inner, call.arguments)
+        with anyio.move_on_after(timeout) as late:
+            value = await self._perform(callee, inner, call)
         if late.cancelled_caught:
             raise NodeTimeout(
                 f"{callee.name!r}, called in node {self.node!r}, took longer than its {timeout:g} s",
@@ -206,6 +218,12 @@ class Calls:
             )
         inner.check_all_claimed()
         return value
+
+    async def _perform(self, callee: Callee, inner: Body, call: Call) -> Any:
+        if inner.span is None:
+            return await callee.perform(inner, call.arguments)
+        with inner.span.current():
+            return await callee.perform(inner, call.arguments)
 
     async def _ask_model(self, call: Call, callee: ModelCall, desk: _Desk) -> ModelResponse:
         live = self.live
@@ -318,8 +336,9 @@ class Calls:
 
     def wake(self) -> None:
         """Let those who wait for people look again: an answer came, or another call ended."""
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     async def wait_for_people(self) -> None:
         """Return when something changed; unwinds the attempt once all its calls wait for people.
@@ -327,7 +346,7 @@ class Calls:
         Two passes through the event loop come first, so that a body whose other branch has just been
         given a result can make its next call.
         """
-        changed = self._changed
+        changed = self._changed = self._changed or anyio.Event()
         await checkpoint()
         await checkpoint()
         if self._root is not None and self._root.only_asks() and not changed.is_set():
@@ -386,12 +405,6 @@ def _cut_off(node: NodeId, number: int) -> Failure:
         retryable=False,
         takeable=False,
     )
-
-
-@contextmanager
-def _current(span: Span | None) -> Generator[None]:
-    with span.current() if span is not None else nullcontext():
-        yield
 
 
 def _end(call: Call, live: Live, *, error: BaseException | None = None, status: str = "") -> None:
