@@ -6,8 +6,8 @@ A user's code is called here and in ``calls.py``; ``except Exception`` stands no
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,6 +64,10 @@ def choose(workspace: Workspace, index: int) -> tuple[int, Exception | None]:
         return -1, error
 
 
+def _nobody(waits: bool) -> None:
+    """Nobody counts when an attempt without limits waits."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What is the same for all attempts at a node."""
@@ -110,8 +114,8 @@ class Attempt:
         live, error, result = self.live, None, None
         self.span = live.open_span(self.task.node, self.number, self.started_at)
         try:
-            with self.scope, self._budgeted() as (activity, accounts):
-                result = await self._perform(activity, accounts)
+            with self.scope:
+                result = await self._within_limits()
         except Exception as raised:
             error = raised
         if self.scope.cancelled_caught and not self.reason:
@@ -140,17 +144,18 @@ class Attempt:
         """Whether a body that returned counts: a timed-out one does not, unless it acted for good."""
         return self.reason != "timeout" or self.task.callee.policies.effect == "once"
 
-    @contextmanager
-    def _budgeted(self) -> Generator[tuple[Activity, tuple[Account, ...]]]:
+    async def _within_limits(self) -> Payload:
         """Count running seconds, and stop the attempt when its own or an account's are used up."""
         path = self.live.accounts.path(self.node)
         meters = timed(path)
+        if not meters and self.task.node.policies.timeout is None:
+            return await self._perform(Activity(_nobody), path)
         limits = [left for account in meters if (left := account.seconds_left(self.started_at)) is not None]
         timeout = self.task.node.policies.timeout
         self._left = min([*limits, math.inf if timeout is None else timeout])
         with running(meters, self.live.services.clock, self._pause) as activity:
             self._pause(False)
-            yield activity, path
+            return await self._perform(activity, path)
 
     def _pause(self, waits: bool) -> None:
         """Stop the timeout while the attempt only waits, and let it go on after."""

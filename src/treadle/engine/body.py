@@ -63,7 +63,7 @@ class Call:
         inner: The body of the callee, where it has begun.
     """
 
-    __slots__ = ("arguments", "asks", "body", "callee", "identity", "inner", "key", "record", "step")
+    __slots__ = ("arguments", "asks", "body", "callee", "identity", "inner", "record", "step")
 
     def __init__(
         self, body: Body, callee: Callee, arguments: Mapping[str, Any], step: StepId, identity: Identity
@@ -76,7 +76,11 @@ class Call:
         self.record: StepRecord | None = None
         self.asks = False
         self.inner: Body | None = None
-        self.key = idempotency_key(body.run_id, body.maker.node, step, identity)
+
+    @property
+    def key(self) -> str:
+        """Its idempotency key."""
+        return idempotency_key(self.body.run_id, self.body.maker.node, self.step, self.identity)
 
 
 class _Asking:
@@ -100,12 +104,12 @@ class Body:
         path: The step this body belongs to; ``""`` for the node's own.
         activity: Whether it runs or waits.
         accounts: The accounts above what it spends.
-        key: Its idempotency key.
+        identity: Of the call it is the body of.
         is_once: Whether it, or a body around it, must never be silently repeated.
     """
 
     __slots__ = (
-        "_counts", "_turns", "accounts", "activity", "calls", "is_once", "key", "maker", "path", "span",
+        "_counts", "_turns", "accounts", "activity", "calls", "identity", "is_once", "maker", "path", "span",
     )  # fmt: skip
 
     def __init__(
@@ -115,7 +119,7 @@ class Body:
         *,
         activity: Activity,
         accounts: tuple[Account, ...],
-        key: str,
+        identity: Identity,
         span: Span | None = None,
         is_once: bool = False,
     ) -> None:
@@ -123,7 +127,7 @@ class Body:
         self.path = path
         self.activity = activity
         self.accounts = accounts
-        self.key = key
+        self.identity = identity
         self.span = span
         self.is_once = is_once
         self.calls: set[Call | _Asking] = set()
@@ -174,7 +178,7 @@ class Body:
     @property
     def idempotency_key(self) -> str:
         """A key for the outside world: the same whenever this very call is made again."""
-        return self.key
+        return idempotency_key(self.run_id, self.maker.node, StepId(self.path), self.identity)
 
     @property
     def random(self) -> random.Random:

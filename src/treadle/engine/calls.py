@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from treadle.engine import people
 from treadle.engine.activity import Activity
-from treadle.engine.body import Body, Call, idempotency_key
+from treadle.engine.body import Body, Call
 from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account, soft_model
@@ -32,6 +32,8 @@ from treadle.values import Payload
 
 NODE: Final = StepId("")
 """The step of a node whose body is itself the recorded call."""
+
+_NO_CALL: Final = Identity("", "")
 
 
 class Calls:
@@ -60,11 +62,14 @@ class Calls:
         self._changed: anyio.Event | None = None
         self._raised: list[tuple[BaseException, StepId]] = []
         self._root: Body | None = None
+        self._conversations: Conversations | None = None
 
-    @functools.cached_property
+    @property
     def conversations(self) -> Conversations:
         """How the requests to models are written down."""
-        return Conversations()
+        if self._conversations is None:
+            self._conversations = Conversations()
+        return self._conversations
 
     @functools.cached_property
     def counted(self) -> Counted:
@@ -73,8 +78,7 @@ class Calls:
 
     def open(self, activity: Activity, accounts: tuple[Account, ...], *, span: Span | None) -> Body:
         """The body of the node itself."""
-        key = idempotency_key(self.live.run_id, self.node, NODE, Identity("", ""))
-        self._root = Body(self, "", activity=activity, accounts=accounts, key=key, span=span)
+        self._root = Body(self, "", activity=activity, accounts=accounts, identity=_NO_CALL, span=span)
         return self._root
 
     async def perform_once(self, body: Body, callee: Callee, arguments: Mapping[str, Any]) -> Any:
@@ -133,7 +137,7 @@ class Calls:
             call.step,
             activity=activity,
             accounts=accounts,
-            key=call.key,
+            identity=call.identity,
             span=self._open_span(call),
             is_once=body.is_once or policies.effect == "once",
         )

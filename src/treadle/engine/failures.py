@@ -18,6 +18,7 @@ _NEVER_TAKEN: Final = (
     errors.InternalError,
     errors.RunCancelled,
     errors.StoreError,
+    errors.PlanError,
 )
 _NEVER_RETRIED: Final = (
     *_NEVER_TAKEN,
@@ -25,7 +26,6 @@ _NEVER_RETRIED: Final = (
     errors.ResultRefused,
     errors.ReadFailed,
     errors.WiringError,
-    errors.PlanError,
     errors.ConfigurationError,
     errors.AgentStopped,
 )
@@ -37,11 +37,14 @@ _OURS: Final = __name__.partition(".")[0]
 
 
 def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
-    """Put an error into the form that is recorded: classes, words, the line of the user's code."""
+    """Put an error into the form that is recorded: classes, words, the line of the user's code.
+
+    A group with one error inside is that error; of several, one that nobody may take goes before.
+    """
+    error = leading(error)
     recorded = getattr(error, "failure", None)
     if isinstance(error, errors.NodeFailed) and isinstance(recorded, Failure):
         return recorded
-    retryable = getattr(error, "retryable", None)
     retry_after = getattr(error, "retry_after", None)
     return Failure(
         types=tuple(qualified_name(c) for c in type(error).__mro__ if c not in (object, BaseException)),
@@ -49,11 +52,37 @@ def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
         node=NodeId(node),
         attempt=attempt,
         where=where(error),
-        retryable=bool(retryable) if retryable is not None else not isinstance(error, _NEVER_RETRIED),
+        retryable=_is_retryable(error),
         takeable=not isinstance(error, _NEVER_TAKEN),
         retry_after=retry_after if isinstance(retry_after, int | float) else None,
         details=dict(_details(error)) if isinstance(error, errors.TreadleError) else {},
     )
+
+
+def _is_retryable(error: BaseException) -> bool:
+    if inside := members(error):
+        return all(_is_retryable(one) for one in inside)
+    recorded = getattr(error, "failure", None)
+    if isinstance(error, errors.NodeFailed) and isinstance(recorded, Failure):
+        return recorded.retryable
+    retryable = getattr(error, "retryable", None)
+    return not isinstance(error, _NEVER_RETRIED) if retryable is None else bool(retryable)
+
+
+def leading(error: BaseException) -> BaseException:
+    """The error a group of them comes down to, as a body's task group raises it."""
+    inside = tuple(_leaves(error))
+    if len(inside) == 1:
+        return inside[0]
+    return next((one for one in inside if isinstance(one, _NEVER_TAKEN)), error)
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    inside = members(error)
+    if not inside:
+        yield error
+    for one in inside:
+        yield from _leaves(one)
 
 
 def _details(error: BaseException) -> Iterator[tuple[str, str | int | float | bool | None]]:
@@ -99,8 +128,9 @@ def error_of(failure: Failure, *, run_id: str, cause: BaseException | None = Non
         run_id: The run, for the error's attribute.
         cause: The original error, where this process still has it.
     """
+    cause = None if cause is None else leading(cause)
     if isinstance(cause, errors.TreadleError) and not isinstance(cause, errors.NodeFailed):
-        return cause
+        return _placed(cause, failure, run_id)
     build = _BUILDERS.get(failure.types[0] if failure.types else "")
     if build is not None:
         built: errors.TreadleError = build(failure, run_id)
@@ -115,6 +145,15 @@ def error_of(failure: Failure, *, run_id: str, cause: BaseException | None = Non
     )
     error.failure = failure
     error.__cause__ = cause.__cause__ if isinstance(cause, errors.NodeFailed) else cause
+    return error
+
+
+def _placed(error: errors.TreadleError, failure: Failure, run_id: str) -> errors.TreadleError:
+    """Fill in where an error of ours arose, where the place that raised it could not know."""
+    if isinstance(error, errors.RunError) and error.node is None:
+        error.node, error.attempt = failure.node, failure.attempt
+    if isinstance(error, errors.RunError) and error.run_id is None:
+        error.run_id = run_id
     return error
 
 
