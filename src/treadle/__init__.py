@@ -9,34 +9,34 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from treadle.budget import Budget
-from treadle.errors import (
-    BudgetExceeded,
-    InDoubt,
-    NodeFailed,
-    NodeTimeout,
-    PlanError,
-    ProviderError,
-    RunCancelled,
-    RunError,
-    RunWaiting,
-    TreadleError,
-    WiringError,
-)
-from treadle.interfaces import Ask, Context, Index, Model, Passage
-from treadle.nodes.agent import Prompt, agent
-from treadle.nodes.function import node
-from treadle.nodes.graph import graph
-from treadle.nodes.human import human
-from treadle.nodes.retriever import Retriever
-from treadle.nodes.tool import tool
-from treadle.plan.flow import do, fallback, is_none, match, narrow, not_, some, when
-from treadle.plan.plan import Plan
-from treadle.retry import Retry, Wait
-
 if TYPE_CHECKING:
-    from treadle.engine.engine import Engine, run
+    from treadle.budget import Budget
+    from treadle.engine.engine import Engine
     from treadle.engine.handle import RunHandle
+    from treadle.engine.run import run
+    from treadle.errors import (
+        BudgetExceeded,
+        InDoubt,
+        NodeFailed,
+        NodeTimeout,
+        PlanError,
+        ProviderError,
+        RunCancelled,
+        RunError,
+        RunWaiting,
+        TreadleError,
+        WiringError,
+    )
+    from treadle.interfaces import Ask, Context, Index, Model, Passage
+    from treadle.nodes.agent import Prompt, agent
+    from treadle.nodes.function import node
+    from treadle.nodes.graph import graph
+    from treadle.nodes.human import human
+    from treadle.nodes.retriever import Retriever
+    from treadle.nodes.tool import tool
+    from treadle.plan.flow import do, fallback, is_none, match, narrow, not_, some, when
+    from treadle.plan.plan import Plan
+    from treadle.retry import Retry, Wait
 
 __all__ = [
     # what a graph is made of
@@ -52,19 +52,36 @@ __all__ = [
     "ProviderError", "InDoubt", "RunWaiting", "RunCancelled",
 ]  # fmt: skip
 
-_ON_FIRST_USE = {
-    "Engine": "treadle.engine.engine",
-    "run": "treadle.engine.engine",
-    "RunHandle": "treadle.engine.handle",
+_ERRORS = (
+    "BudgetExceeded", "InDoubt", "NodeFailed", "NodeTimeout", "PlanError", "ProviderError", "RunCancelled",
+    "RunError", "RunWaiting", "TreadleError", "WiringError",
+)  # fmt: skip
+_ROOMS = {
+    "budget": ("Budget",),
+    "engine.engine": ("Engine",),
+    "engine.handle": ("RunHandle",),
+    "engine.run": ("run",),
+    "errors": _ERRORS,
+    "interfaces": ("Ask", "Context", "Index", "Model", "Passage"),
+    "nodes.agent": ("Prompt", "agent"),
+    "nodes.function": ("node",),
+    "nodes.graph": ("graph",),
+    "nodes.human": ("human",),
+    "nodes.retriever": ("Retriever",),
+    "nodes.tool": ("tool",),
+    "plan.flow": ("do", "fallback", "is_none", "match", "narrow", "not_", "some", "when"),
+    "plan.plan": ("Plan",),
+    "retry": ("Retry", "Wait"),
 }
+_HOMES = {name: f"treadle.{room}" for room, names in _ROOMS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Load the engine when it is first asked for: declaring and drawing graphs does not need it."""
-    room = _ON_FIRST_USE.get(name)
-    if room is None:
+    """Load a name's room when it is first asked for, so that importing the package costs next to nothing."""
+    home = _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module 'treadle' has no attribute {name!r}")
-    found = getattr(importlib.import_module(room), name)
+    found = getattr(importlib.import_module(home), name)
     globals()[name] = found
     return found
 

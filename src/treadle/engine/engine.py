@@ -1,4 +1,4 @@
-"""``Engine``: starts runs, takes them up again, hands them answers; ``run`` for one in memory.
+"""``Engine``: starts runs, takes them up again, hands them answers.
 
 Each run under way is one task of the engine's group.  A run that waits for people is none: it stands
 in the store alone, until an answer brings it back.
@@ -37,7 +37,6 @@ from treadle.errors import (
     QuestionError,
     RunError,
     RunExists,
-    RunWaiting,
     StoreError,
     TreadleError,
     nearest,
@@ -147,11 +146,63 @@ class Engine:
         graph: Graph[..., R],
         /,
         *args: Any,
-        run_id: str | None = None,
+        run_id: str,
         tenant: str | None = None,
         budget: Budget | None = None,
         labels: Mapping[str, str] | None = None,
         deadline: float | None = None,
+        **kwargs: Any,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        graph: Graph[..., R],
+        /,
+        *args: Any,
+        run_id: str | None = None,
+        tenant: str,
+        budget: Budget | None = None,
+        labels: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        **kwargs: Any,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        graph: Graph[..., R],
+        /,
+        *args: Any,
+        run_id: str | None = None,
+        tenant: str | None = None,
+        budget: Budget,
+        labels: Mapping[str, str] | None = None,
+        deadline: float | None = None,
+        **kwargs: Any,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        graph: Graph[..., R],
+        /,
+        *args: Any,
+        run_id: str | None = None,
+        tenant: str | None = None,
+        budget: Budget | None = None,
+        labels: Mapping[str, str],
+        deadline: float | None = None,
+        **kwargs: Any,
+    ) -> RunHandle[R]: ...
+    @overload
+    async def start(
+        self,
+        graph: Graph[..., R],
+        /,
+        *args: Any,
+        run_id: str | None = None,
+        tenant: str | None = None,
+        budget: Budget | None = None,
+        labels: Mapping[str, str] | None = None,
+        deadline: float,
         **kwargs: Any,
     ) -> RunHandle[R]: ...
 
@@ -467,28 +518,3 @@ class Engine:
         if tracked is None:
             tracked = self._tracked[run_id] = Tracked(run_id, graph.name, status)
         return RunHandle(self, tracked)
-
-
-async def run(graph: Graph[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a graph in memory and give its result.
-
-    Raises:
-        NodeFailed: A node's own code raised; the original error is the cause.
-        RunWaiting: A person is asked: nobody can answer a run in memory, so give it a store.
-        RunError, ProviderError: Another reason the run failed, by its own class.
-
-    Example::
-
-        reply = await run(support, ticket)
-    """
-    async with Engine("memory:") as engine:
-        handle = await engine.start(graph, *args, **kwargs)
-        if await handle.settled() == "waiting":
-            raise RunWaiting(
-                f"run {handle.id!r} of graph {graph.name!r} waits for a person (questions "
-                f"{', '.join(handle.questions)}), and a run in memory ends here; keep it in a store: "
-                "Engine('sqlite:///runs.db')",
-                run_id=handle.id,
-                questions=handle.questions,
-            )
-        return await handle.result()

@@ -10,7 +10,7 @@ from treadle.events import Recorded, RunEnded
 from treadle.ids import RunId
 from treadle.interfaces import Store
 
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 
 class Home(Protocol):

@@ -20,7 +20,7 @@ from treadle.retry import Retry
 from treadle.values import Codec
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R = TypeVar("R", covariant=True)
 
 NO_SETTINGS: Final[Mapping[str, Any]] = {}
 
