@@ -30,6 +30,7 @@ from treadle.errors import (
     TreadleError,
     nearest,
 )
+from treadle.events import Failure
 from treadle.interfaces import Context, Model
 from treadle.messages import (
     Message,
@@ -265,11 +266,17 @@ async def _outcome(ctx: Context, tools: Mapping[str, Callee], call: ToolCall) ->
     try:
         value = await ctx.step(cast("Callable[..., Any]", tool), **arguments)
     except TOLD as error:
-        return _result(call, f"{call.name} failed: {error}", is_error=True)
+        return _result(call, f"{call.name} failed: {_told(error)}", is_error=True)
     except TreadleError as error:
         return error
     text = value if isinstance(value, str) else tool.result.encode(value).decode()
     return _result(call, text)
+
+
+def _told(error: TreadleError) -> str:
+    """What a model is told of a failure: a user's error in its own words, without our files and lines."""
+    failure = getattr(error, "failure", None)
+    return f"{failure.type}: {failure.message}" if isinstance(failure, Failure) else str(error)
 
 
 def read_arguments(tool: Callee, text: str) -> dict[str, Any]:
