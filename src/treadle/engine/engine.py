@@ -57,12 +57,6 @@ from treadle.values import Payload, parse
 P = ParamSpec("P")
 R = TypeVar("R")
 
-POLL_SECONDS: Final = 0.25
-"""How often a shared store is asked for answers and cancellations from other processes."""
-
-Outside = CancelRequested | QuestionAnswered | QuestionWithdrawn
-"""What reaches a run from outside of it."""
-
 _OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
 
 
@@ -99,9 +93,10 @@ class Engine:
         self._tenant = tenant or ""
         self._purse = Purse(budgets)
         self.services = EngineServices(clock or SystemClock(), compose.open_tracer(), resources)
-        self._deadlines = Deadlines(self.services.clock, self._close_late)
-        self.services.watch_deadline = self._deadlines.add
-        self._loops: dict[RunId, RunLoop] = {}
+        self._outside = Outside(self, self.services.clock)
+        self.services.watch_deadline = self._outside.watch_deadline
+        self.loops: dict[RunId, RunLoop] = {}
+        self._opening: dict[RunId, anyio.Event] = {}
         self._tracked: WeakValueDictionary[RunId, Tracked] = WeakValueDictionary()
         self._group: TaskGroup | None = None
         self._stack = AsyncExitStack()
@@ -113,15 +108,10 @@ class Engine:
         await self.store.open()
         try:
             self._group = await self._stack.enter_async_context(anyio.create_task_group())
+            await self._outside.open(self._group)
         except BaseException:
-            await self.store.aclose()
+            await self.__aexit__()
             raise
-        self._deadlines.open(self._group)
-        if self.store.is_shared:
-            for question in await self.store.questions():
-                if question.deadline is not None:
-                    self._deadlines.add(question.run_id, question.id, question.deadline)
-            self._group.start_soon(self._watch_requests)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -230,14 +220,15 @@ class Engine:
         self._register(graph)
         run_id = RunId(options.get("run_id") or new_run_id())
         started, span = self._started(graph, run_id, graph.bind(args, kwargs), options)
-        try:
-            log = await self.store.create(started)
-        except RunExists:
-            return await self._same_run(graph, started)
-        compiled = compile_runners(graph.plan, traced=span is not None)
-        accounts = self._purse.open(run_id, graph.plan, budget=started.budget, tenant=started.tenant)
-        loop = RunLoop(self.services, compiled, started, log, accounts, span=span)
-        return self._go(loop, graph, started, is_recorded=True)
+        async with self._alone(run_id):
+            try:
+                log = await self.store.create(started)
+            except RunExists:
+                return await self._same_run(graph, started)
+            compiled = compile_runners(graph.plan, traced=span is not None)
+            accounts = self._purse.open(run_id, graph.plan, budget=started.budget, tenant=started.tenant)
+            loop = RunLoop(self.services, compiled, started, log, accounts, span=span)
+            return self._go(loop, graph, started, is_recorded=True)
 
     def _started(
         self, graph: Graph[..., Any], run_id: RunId, inputs: dict[str, Payload], options: dict[str, Any]
@@ -267,16 +258,17 @@ class Engine:
                 f"run {started.run_id!r} exists already, with graph {before.graph!r} and other inputs; "
                 "choose another run_id, or resume that run"
             )
-        if started.run_id in self._loops:
+        try:
+            return await self._resume(started.run_id, retry_failed=False)
+        except OwnedElsewhere:  # it goes on there; the handle follows it
             return self._handle(started.run_id, graph, "running")
-        return await self.resume(started.run_id)
 
     # -- resuming ----------------------------------------------------------------------------------
 
     async def resume(self, run_id: str) -> RunHandle[Any]:
         """Take a run up where its history ends: after a crash, a failure, or an edit of its graph.
 
-        A run that waits for people, or has ended well, is left as it is.
+        Answers that came meanwhile are taken up; a run that has ended well is left as it is.
 
         Raises:
             UnknownRun: There is no such run.
@@ -285,31 +277,50 @@ class Engine:
             HistoryMismatch: What was recorded and what the code does now differ.
         """
         key = RunId(run_id)
-        if key in self._loops:
-            return self._handle(key, self._loops_graph(key), self._tracked[key].status)
-        log = await self.store.own(key)
+        async with self._alone(key):
+            return await self._resume(key, retry_failed=True)
+
+    async def _resume(self, run_id: RunId, *, retry_failed: bool) -> RunHandle[Any]:
+        loop = self.loops.get(run_id)
+        if loop is not None:
+            return self._handle(run_id, self._graph(loop.graph), "running")
+        log = await self.store.own(run_id)
         try:
-            before = past(await self.store.read(key))
+            before = past(await self.store.read(run_id))
             graph = self._graph(before.started.graph)
-            if before.ended is not None and before.ended.status != "failed":
+            if before.ended is not None and not (retry_failed and before.ended.status == "failed"):
                 await log.release()
-                return self._ended(key, graph, before.ended)
-            return self._take_up(log, before, graph)
+                return self._ended(run_id, graph, before.ended)
+            return self._take_up(log, before, graph, await self.store.requests(run_id))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await log.release()
             raise
 
+    @asynccontextmanager
+    async def _alone(self, run_id: RunId) -> AsyncGenerator[None]:
+        """One task at a time starts a run, or takes it up; the next one finds it under way."""
+        while run_id in self._opening:
+            await self._opening[run_id].wait()
+        self._opening[run_id] = anyio.Event()
+        try:
+            yield
+        finally:
+            self._opening.pop(run_id).set()
+
     def _take_up(
-        self, log: RunLog, before: Past, graph: Graph[..., Any], answers: Sequence[Event] = ()
+        self, log: RunLog, before: Past, graph: Graph[..., Any], requests: Sequence[Request]
     ) -> RunHandle[Any]:
+        """Go on with a run, and with what was asked of it meanwhile, in the order of time."""
         started = before.started
         span = self._open_span(graph, started.run_id, self.services.clock.now(), started.traceparent)
         compiled = compile_runners(graph.plan, traced=span is not None)
         loop, resumed = rebuild(
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span
         )
-        return self._go(loop, graph, resumed, answers=answers)
+        asked = [event_of(request) for request in requests]
+        then = in_order(asked, loop.questions.overdue(resumed.at))
+        return self._go(loop, graph, resumed, then=then)
 
     def _ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
         handle = self._handle(run_id, graph, ended.status)
@@ -352,7 +363,7 @@ class Engine:
                 value=Payload(data=data),
             )
         )
-        await self._take_requests(question.run_id)
+        await self._outside.take_quietly(question.run_id)
 
     async def cancel(self, run_id: str, *, by: str = "", reason: str = "") -> None:
         """Ask for a run to be cancelled; what it had finished is kept.
@@ -363,51 +374,56 @@ class Engine:
         key = RunId(run_id)
         at = self.services.clock.now()
         await self.store.submit(Request(run_id=key, kind="cancel", at=at, by=by, reason=reason))
-        await self._take_requests(key)
+        await self._outside.take_quietly(key)
 
-    async def _watch_requests(self) -> None:
-        """Look for what other processes want of runs this engine can take up."""
-        while True:
-            await anyio.sleep(POLL_SECONDS)
-            await self._take_requests(None)
+    # -- what the outside needs ------------------------------------------------------------------------
 
-    async def _take_requests(self, run_id: RunId | None) -> None:
-        by_run: dict[RunId, list[Request]] = {}
-        for request in await self.store.requests(run_id):
-            by_run.setdefault(request.run_id, []).append(request)
-        for key, requests in by_run.items():
-            events = [event_of(request) for request in requests]
-            loop = self._loops.get(key)
-            if loop is not None:
-                for event in events:
-                    loop.deliver(event)
-            else:
-                await self._wake_up(key, events)
+    def knows(self, graph: str) -> bool:
+        """Whether this engine can run a graph of this name."""
+        return graph in self._graphs
 
-    async def _close_late(self, run_id: RunId, question: QuestionId, at: float) -> None:
-        """Close a question whose deadline has passed, unless an answer came first."""
-        await self._take_requests(run_id)
-        late = QuestionWithdrawn(at=at, node=NodeId(""), question=question, why="late")
-        loop = self._loops.get(run_id)
-        if loop is not None:
-            loop.deliver(late)
-        elif (await self.store.question(question)).state == "open":
-            await self._wake_up(run_id, [late])
+    def at_rest(self) -> dict[RunId, Tracked]:
+        """The unfinished runs that somebody holds a handle of, and that are not under way here."""
+        return {
+            run_id: tracked
+            for run_id, tracked in self._tracked.items()
+            if run_id not in self.loops and tracked.status not in FINAL and not tracked.is_lost
+        }
 
-    async def _wake_up(self, run_id: RunId, events: Sequence[Outside]) -> None:
-        """Bring a run at rest back for what was asked of it; leave it to whoever owns it already."""
+    async def bring_back(self, run_id: RunId) -> None:
+        """Take a run at rest up, with what was asked of it; leave it to whoever works on it already.
+
+        Raises:
+            TreadleError: It cannot go on; its handles are told, unless the store is out of reach.
+        """
+        if run_id in self._opening or run_id in self.loops:
+            return
         summary = await self.store.run(run_id)
-        if summary.graph not in self._graphs:
+        if summary.owner or summary.graph not in self._graphs:
             return
         try:
-            log = await self.store.own(run_id)
+            async with self._alone(run_id):
+                await self._resume(run_id, retry_failed=False)
         except OwnedElsewhere:
             return
-        before = past(await self.store.read(run_id))
-        if before.ended is not None:
-            await log.release()
+        except StoreUnavailable:
+            raise
+        except TreadleError as error:
+            tracked = self._tracked.get(run_id)
+            if tracked is not None:
+                tracked.become(tracked.status, error=error, is_lost=True)
+            raise
+
+    async def learn(self, tracked: Tracked) -> None:
+        """Tell the handles of a run how it ended in another process, or what it waits for there."""
+        run_id = RunId(tracked.run_id)
+        ended = past(await self.store.read(run_id)).ended
+        if ended is not None:
+            self._ended(run_id, self._graph(tracked.graph), ended)
             return
-        self._take_up(log, before, self._graph(summary.graph), answers=events)
+        summary = await self.store.run(run_id)
+        questions = await self.store.questions(run_id=run_id)
+        tracked.become(summary.status, questions=tuple(question.id for question in questions))
 
     # -- driving -------------------------------------------------------------------------------------
 
@@ -418,39 +434,41 @@ class Engine:
         first: Event,
         *,
         is_recorded: bool = False,
-        answers: Sequence[Event] = (),
+        then: Sequence[Event] = (),
     ) -> RunHandle[Any]:
         if self._group is None:
             raise ConfigurationError("the engine is not open; write: async with Engine(...) as engine")
         handle = self._handle(loop.run_id, graph, "running")
         tracked = self._tracked[loop.run_id]
         tracked.become("running")
-        self._loops[loop.run_id] = loop
-        drive = functools.partial(self._drive, loop, tracked, first, is_recorded=is_recorded, answers=answers)
+        self.loops[loop.run_id] = loop
+        if loop.started.deadline is not None:
+            self._deadlines.add(loop.run_id, QuestionId(""), loop.started.deadline)
+        drive = functools.partial(self._drive, loop, tracked, first, is_recorded=is_recorded, then=then)
         self._group.start_soon(drive)
         return handle
 
     async def _drive(
-        self, loop: RunLoop, tracked: Tracked, first: Event, *, is_recorded: bool, answers: Sequence[Event]
+        self, loop: RunLoop, tracked: Tracked, first: Event, *, is_recorded: bool, then: Sequence[Event]
     ) -> None:
         """Work on a run until it ends or waits, and tell its handles."""
         error: BaseException | None = None
         try:
-            await loop.run(first, is_recorded=is_recorded, then=answers)
+            await loop.run(first, is_recorded=is_recorded, then=then)
             await loop.log.flush()
         except TreadleError as failed:
             error = failed
         finally:
-            self._loops.pop(loop.run_id, None)
             self._purse.close(loop.run_id, loop.accounts, tenant=loop.started.tenant)
             with anyio.CancelScope(shield=True):
                 try:
                     await loop.log.release()
                 except StoreError as failed:
                     error = error or failed
+            self.loops.pop(loop.run_id, None)
             self._tell(loop, tracked, error)
         if error is None and loop.ended is None:
-            await self._take_requests(loop.run_id)
+            await self._outside.take_quietly(loop.run_id)
 
     def _tell(self, loop: RunLoop, tracked: Tracked, error: BaseException | None) -> None:
         ended = loop.ended
@@ -469,7 +487,7 @@ class Engine:
 
     async def flush(self, run_id: RunId) -> None:
         """Return when all that a run under way has appended is safe."""
-        loop = self._loops.get(run_id)
+        loop = self.loops.get(run_id)
         if loop is not None:
             await loop.log.flush()
 
@@ -509,9 +527,6 @@ class Engine:
                 "write Engine(..., graphs=[...])"
             )
         return found
-
-    def _loops_graph(self, run_id: RunId) -> Graph[..., Any]:
-        return self._graph(self._loops[run_id].graph)
 
     def _handle(self, run_id: RunId, graph: Graph[..., Any], status: Status) -> RunHandle[Any]:
         tracked = self._tracked.get(run_id)
