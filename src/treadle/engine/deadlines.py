@@ -22,12 +22,14 @@ class Deadlines:
     Args:
         clock: The engine's.
         late: Told of a question whose deadline has passed; it may have been answered meanwhile.
+            It must not raise.
     """
 
     def __init__(self, clock: Clock, late: Callable[[RunId, QuestionId, float], Awaitable[None]]) -> None:
         self._clock = clock
         self._late = late
         self._heap: list[Due] = []
+        self._known: set[Due] = set()
         self._changed = anyio.Event()
         self._group: TaskGroup | None = None
         self._runs = False
@@ -39,7 +41,11 @@ class Deadlines:
 
     def add(self, run_id: RunId, question: QuestionId, at: float) -> None:
         """Watch one more; watching one twice does no harm."""
-        heapq.heappush(self._heap, (at, run_id, question))
+        due = (at, run_id, question)
+        if due in self._known:
+            return
+        self._known.add(due)
+        heapq.heappush(self._heap, due)
         self._changed.set()
         self._changed = anyio.Event()
         self._start()
@@ -53,7 +59,7 @@ class Deadlines:
         while self._heap:
             at, run_id, question = self._heap[0]
             if self._clock.now() >= at:
-                heapq.heappop(self._heap)
+                self._known.discard(heapq.heappop(self._heap))
                 await self._late(run_id, question, at)
             else:
                 await self._wait_until(at)

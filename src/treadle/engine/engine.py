@@ -9,50 +9,42 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 from weakref import WeakValueDictionary
 
 import anyio
 from anyio.abc import TaskGroup
-from pydantic_core import to_json
 
-from treadle import compose, forms
+from treadle import compose
 from treadle.budget import Budget
 from treadle.engine.clock import SystemClock
 from treadle.engine.compiled import compile_runners
-from treadle.engine.deadlines import Deadlines
 from treadle.engine.failures import ended_error
 from treadle.engine.handle import RunHandle
 from treadle.engine.loop import RunLoop
+from treadle.engine.outside import Outside
 from treadle.engine.purse import Purse
-from treadle.engine.questions import event_of
+from treadle.engine.questions import THE_RUN, event_of, in_order, request_to_answer
+from treadle.engine.registry import Registry
 from treadle.engine.services import EngineServices
 from treadle.engine.taking_up import Past, past, rebuild
-from treadle.engine.tracked import Status, Tracked
+from treadle.engine.tracked import FINAL, Status, Tracked
 from treadle.errors import (
     ConfigurationError,
     OwnedElsewhere,
-    QuestionError,
     RunError,
     RunExists,
     StoreError,
+    StoreUnavailable,
     TreadleError,
-    nearest,
 )
-from treadle.events import (
-    CancelRequested,
-    Event,
-    QuestionAnswered,
-    QuestionWithdrawn,
-    RunEnded,
-    RunStarted,
-)
-from treadle.ids import NodeId, QuestionId, RunId, new_run_id
-from treadle.interfaces import Clock, Question, Request, RunLog, RunSpan, Store
+from treadle.events import Event, RunEnded, RunStarted
+from treadle.ids import QuestionId, RunId, new_run_id
+from treadle.interfaces import Clock, Question, Request, RunLog, RunSpan, RunSummary, Store
 from treadle.nodes.graph import Graph
-from treadle.values import Payload, parse
+from treadle.values import Payload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -89,10 +81,10 @@ class Engine:
         clock: Clock | None = None,
     ) -> None:
         self.store = compose.open_store(store) if isinstance(store, str) else store
-        self._graphs: dict[str, Graph[..., Any]] = {}
         self._tenant = tenant or ""
         self._purse = Purse(budgets)
         self.services = EngineServices(clock or SystemClock(), compose.open_tracer(), resources)
+        self._graphs = Registry(self.services.rehearsals.__setitem__)
         self._outside = Outside(self, self.services.clock)
         self.services.watch_deadline = self._outside.watch_deadline
         self.loops: dict[RunId, RunLoop] = {}
@@ -102,7 +94,7 @@ class Engine:
         self._stack = AsyncExitStack()
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         for graph in graphs:
-            self._register(graph)
+            self._graphs.add(graph)
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -217,7 +209,7 @@ class Engine:
         options: dict[str, Any] = {
             name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name not in taken
         }
-        self._register(graph)
+        self._graphs.add(graph)
         run_id = RunId(options.get("run_id") or new_run_id())
         started, span = self._started(graph, run_id, graph.bind(args, kwargs), options)
         async with self._alone(run_id):
@@ -283,11 +275,11 @@ class Engine:
     async def _resume(self, run_id: RunId, *, retry_failed: bool) -> RunHandle[Any]:
         loop = self.loops.get(run_id)
         if loop is not None:
-            return self._handle(run_id, self._graph(loop.graph), "running")
+            return self._handle(run_id, self._graphs.find(loop.graph), "running")
         log = await self.store.own(run_id)
         try:
             before = past(await self.store.read(run_id))
-            graph = self._graph(before.started.graph)
+            graph = self._graphs.find(before.started.graph)
             if before.ended is not None and not (retry_failed and before.ended.status == "failed"):
                 await log.release()
                 return self._ended(run_id, graph, before.ended)
@@ -319,8 +311,8 @@ class Engine:
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span
         )
         asked = [event_of(request) for request in requests]
-        then = in_order(asked, loop.questions.overdue(resumed.at))
-        return self._go(loop, graph, resumed, then=then)
+        overdue = loop.questions.overdue(resumed.at, started.deadline)
+        return self._go(loop, graph, resumed, then=in_order(asked, overdue))
 
     def _ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
         handle = self._handle(run_id, graph, ended.status)
@@ -347,22 +339,8 @@ class Engine:
             QuestionError: Unknown, answered or withdrawn, too late, or not of the asked form.
         """
         question = await self.store.question(QuestionId(question_id))
-        data = to_json(value)
-        complaint = forms.complaint(question.schema, parse(data))
-        if complaint:
-            raise QuestionError(f"the answer to {question_id!r} does not fit its form: {complaint}")
-        await self.store.submit(
-            Request(
-                run_id=question.run_id,
-                kind="answer",
-                at=self.services.clock.now(),
-                by=by,
-                reason=reason,
-                question=question.id,
-                opening=question.opening,
-                value=Payload(data=data),
-            )
-        )
+        at = self.services.clock.now()
+        await self.store.submit(request_to_answer(question, value, at=at, by=by, reason=reason))
         await self._outside.take_quietly(question.run_id)
 
     async def cancel(self, run_id: str, *, by: str = "", reason: str = "") -> None:
@@ -399,7 +377,7 @@ class Engine:
         if run_id in self._opening or run_id in self.loops:
             return
         summary = await self.store.run(run_id)
-        if summary.owner or summary.graph not in self._graphs:
+        if summary.owner or summary.status in FINAL or summary.graph not in self._graphs:
             return
         try:
             async with self._alone(run_id):
@@ -414,16 +392,15 @@ class Engine:
                 tracked.become(tracked.status, error=error, is_lost=True)
             raise
 
-    async def learn(self, tracked: Tracked) -> None:
-        """Tell the handles of a run how it ended in another process, or what it waits for there."""
-        run_id = RunId(tracked.run_id)
-        ended = past(await self.store.read(run_id)).ended
-        if ended is not None:
-            self._ended(run_id, self._graph(tracked.graph), ended)
+    async def learn(self, tracked: Tracked, summary: RunSummary) -> None:
+        """Tell the handles of a run how it ended in another process, or that it goes on or waits there."""
+        if summary.status not in FINAL:
+            questions = await self.store.questions(run_id=summary.id)
+            tracked.become(summary.status, questions=tuple(question.id for question in questions))
             return
-        summary = await self.store.run(run_id)
-        questions = await self.store.questions(run_id=run_id)
-        tracked.become(summary.status, questions=tuple(question.id for question in questions))
+        ended = past(await self.store.read(summary.id)).ended
+        if ended is not None:
+            self._ended(summary.id, self._graphs.find(tracked.graph), ended)
 
     # -- driving -------------------------------------------------------------------------------------
 
@@ -443,7 +420,7 @@ class Engine:
         tracked.become("running")
         self.loops[loop.run_id] = loop
         if loop.started.deadline is not None:
-            self._deadlines.add(loop.run_id, QuestionId(""), loop.started.deadline)
+            self._outside.watch_deadline(loop.run_id, THE_RUN, loop.started.deadline)
         drive = functools.partial(self._drive, loop, tracked, first, is_recorded=is_recorded, then=then)
         self._group.start_soon(drive)
         return handle
@@ -506,27 +483,6 @@ class Engine:
             scopes=scopes,
             traceparent=traceparent,
         )
-
-    def _register(self, graph: Graph[..., Any]) -> None:
-        known = self._graphs.setdefault(graph.name, graph)
-        if known is not graph and known.function is not graph.function:
-            raise ConfigurationError(
-                f"two graphs are called {graph.name!r}; a run is recorded under its graph's name, so give "
-                "one of them another: graph.named('...')"
-            )
-        self._graphs[graph.name] = graph
-        rehearsal = getattr(graph.function, "__globals__", {}).get("rehearsal")
-        if rehearsal is not None:
-            self.services.rehearsals[graph.name] = rehearsal
-
-    def _graph(self, name: str) -> Graph[..., Any]:
-        found = self._graphs.get(name)
-        if found is None:
-            raise ConfigurationError(
-                f"graph {name!r} is not registered with this engine{nearest(name, self._graphs)}; "
-                "write Engine(..., graphs=[...])"
-            )
-        return found
 
     def _handle(self, run_id: RunId, graph: Graph[..., Any], status: Status) -> RunHandle[Any]:
         tracked = self._tracked.get(run_id)

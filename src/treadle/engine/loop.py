@@ -31,6 +31,7 @@ from treadle.errors import InternalError, ResultRefused, StoreError
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
+    CancelRequested,
     Decided,
     Event,
     NodeCompleted,
@@ -49,10 +50,11 @@ from treadle.scheduler.commands import (
     Command,
     Decide,
     EndRun,
+    Park,
     StartAttempt,
     Withdraw,
 )
-from treadle.scheduler.scheduler import Scheduler
+from treadle.scheduler.scheduler import Mode, Scheduler
 from treadle.values import JSON, Payload
 
 NODES_PER_PASS: Final = 64
@@ -130,6 +132,8 @@ class RunLoop:
         self.span = span
         self._ready: deque[StartAttempt] = deque()
         self._group: TaskGroup | None = None
+        self._early: list[Event] = []
+        self._workers = 0
         self._has_spare = False
         self._clean = contextvars.copy_context()
         for name, payload in started.inputs.items():
@@ -157,24 +161,33 @@ class RunLoop:
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
+                self._workers = 1
                 self._take(first, is_recorded=is_recorded)
-                for event in then:
+                for event in (*then, *self._early):
                     self.deliver(event)
                 await self._work()
+                self._has_left()
         except BaseExceptionGroup as errors:
             raise innermost(errors) from errors
         finally:
             self._group = None
 
     def deliver(self, event: Event) -> None:
-        """Hand over an answer or a cancellation that came while the run is under way."""
+        """Hand over an answer, a passed deadline or a cancellation; each counts once.
+
+        What comes before the run is under way is taken in when it is.  What comes after stands in the
+        store, and brings the run back.
+        """
+        if self._group is None:
+            self._early.append(event)
+            return
         if self.ended is not None:
             return
+        if isinstance(event, CancelRequested) and self.scheduler.mode is Mode.CANCELLING:
+            return
         if isinstance(event, QuestionAnswered | QuestionWithdrawn):
-            asked = self.questions.asked(event.question)
-            if asked is None or not self.questions.is_open(event.question):
-                return
-            if isinstance(event, QuestionAnswered) and asked.opening != event.opening:
+            asked = self.questions.admits(event)
+            if asked is None:
                 return
             event = replace(event, node=asked.node)
             self.questions.see(event)
@@ -317,6 +330,8 @@ class RunLoop:
             at = self.now()
             for question in self.questions.of(command.node):
                 self.record(QuestionWithdrawn(at=at, node=command.node, question=question))
+        elif isinstance(command, Park):
+            self._withdraw_strays()
         elif isinstance(command, EndRun):
             self._end(command)
 
@@ -345,6 +360,12 @@ class RunLoop:
         self.claims.add_attempt(self.histories.of(command.node, command.attempt))
         self.feed(AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at))
 
+    def _withdraw_strays(self) -> None:
+        """Close questions that no node waits for: those of an edited plan that asks otherwise now."""
+        if self.questions.has_open:
+            parked = {self.compiled.program.ids[vertex] for vertex in self.scheduler.parked}
+            self.record(*self.questions.withdrawals(self.now(), lambda asked: asked.node not in parked))
+
     def _end(self, command: EndRun) -> None:
         failure, status, result = command.failure, command.status, None
         if status == "completed":
@@ -366,11 +387,19 @@ class RunLoop:
         """See to it that somebody takes what is ready."""
         if self._ready and not self._has_spare and self._group is not None:
             self._has_spare = True
+            self._workers += 1
             self._clean.run(self._group.start_soon, self._work_as_spare)
 
     async def _work_as_spare(self) -> None:
         self._has_spare = False
         await self._work()
+        self._has_left()
+
+    def _has_left(self) -> None:
+        """Close the door behind the last worker: a task started after it would outlive the run."""
+        self._workers -= 1
+        if not self._workers:
+            self._group = None
 
     async def _work(self) -> None:
         """Take attempts from the queue until it is empty, or until this worker is cancelled."""
@@ -411,10 +440,11 @@ class RunLoop:
 
     def _later(self, command: StartAttempt) -> None:
         if self._group is not None:
-            self._group.start_soon(self._back_off, command)
+            self._workers += 1
+            backoff = self.running[command.index] = _Backoff(anyio.CancelScope())
+            self._group.start_soon(self._back_off, command, backoff)
 
-    async def _back_off(self, command: StartAttempt) -> None:
-        backoff = self.running[command.index] = _Backoff(anyio.CancelScope())
+    async def _back_off(self, command: StartAttempt, backoff: _Backoff) -> None:
         with backoff.scope:
             await self.services.clock.sleep_until(command.not_before)
         self.running.pop(command.index, None)
@@ -423,3 +453,4 @@ class RunLoop:
         else:
             self._ready.append(command)
         await self._work()
+        self._has_left()

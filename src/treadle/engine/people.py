@@ -83,11 +83,43 @@ async def ask(calls: Calls, body: Body, question: Question) -> Any:
         shown=None if question.show is None else codec(type(question.show)).pack(question.show),
         deadline=None if question.within is None else now + question.within,
     )
+    asked = replace(asked, question=_identify(calls.live.run_id, asked))
     return await _answer(calls, body, asked, reader.unpack)
 
 
 async def ask_about_doubt(calls: Calls, call: Call) -> DoubtAnswer:
-    """Ask whether a call in doubt happened."""
+    """Ask whether a call in doubt happened; an answer that had it run again holds for that one time."""
+    result = call.callee.result
+
+    def read(payload: Payload) -> DoubtAnswer:
+        answer: DoubtAnswer = _DOUBT.decode(payload.data)
+        if answer.outcome == "happened":
+            answer.result = result.decode(canonical(payload.json().get("result")))
+        return answer
+
+    asked = _about_doubt(calls, call)
+    call.asks = True
+    try:
+        answer: DoubtAnswer = await _answer(calls, call.body, asked, read, after=call.again)
+    finally:
+        call.asks = False
+    if answer.outcome == "run_again":
+        opened = calls.live.questions.asked(asked.question)
+        call.again = 1 if opened is None else opened.opening
+    return answer
+
+
+async def open_doubt(calls: Calls, call: Call) -> bool:
+    """Ask about a call in doubt without waiting; tell whether the question is open now."""
+    questions, asked = calls.live.questions, _about_doubt(calls, call)
+    answer = questions.answer(asked.question)
+    if not questions.is_open(asked.question) and (answer is None or answer.opening <= call.again):
+        await _open(calls, asked)
+    calls.questions.add(asked.question)
+    return questions.is_open(asked.question)
+
+
+def _about_doubt(calls: Calls, call: Call) -> QuestionAsked:
     result = call.callee.result
     schema = _DOUBT.schema()
     schema["properties"]["result"] = {"anyOf": [result.schema(), {"type": "null"}], "default": None}
@@ -105,19 +137,7 @@ async def ask_about_doubt(calls: Calls, call: Call) -> DoubtAnswer:
         schema=JSON.pack(schema),
         about="doubt",
     )
-
-    def read(payload: Payload) -> DoubtAnswer:
-        answer: DoubtAnswer = _DOUBT.decode(payload.data)
-        if answer.outcome == "happened":
-            answer.result = result.decode(canonical(payload.json().get("result")))
-        return answer
-
-    call.asks = True
-    try:
-        answer: DoubtAnswer = await _answer(calls, call.body, asked, read)
-        return answer
-    finally:
-        call.asks = False
+    return replace(asked, question=_identify(calls.live.run_id, asked))
 
 
 def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:
@@ -127,18 +147,22 @@ def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:
     return question_id(digest(canonical(known_by)))
 
 
-async def _answer(calls: Calls, body: Body, asked: QuestionAsked, read: Callable[[Payload], Any]) -> Any:
-    """Open a question where it is not open yet, and wait for an answer that fits its type."""
-    live, questions = calls.live, calls.live.questions
-    asked = replace(asked, question=_identify(live.run_id, asked))
+async def _answer(
+    calls: Calls, body: Body, asked: QuestionAsked, read: Callable[[Payload], Any], *, after: int = 0
+) -> Any:
+    """Open a question where it is not open yet, and wait for an answer that fits its type.
+
+    Answers to openings up to ``after`` have had their effect already.
+    """
+    questions = calls.live.questions
     while True:
         answer = questions.answer(asked.question)
-        if answer is not None:
+        if answer is not None and answer.opening > after:
             try:
                 return read(answer.value)
             except ValidationError as error:
                 await _open(calls, asked, complaint=_complaint(error))
-        elif questions.is_late(asked.question):
+        elif questions.is_late(asked.question, calls.number):
             raise _late(calls, asked)
         elif not questions.is_open(asked.question):
             await _open(calls, asked)

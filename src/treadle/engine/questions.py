@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from treadle.events import CancelRequested, Event, QuestionAnswered, QuestionAsked, QuestionWithdrawn
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from pydantic_core import to_json
+
+from treadle import forms
+from treadle.errors import QuestionError
+from treadle.events import (
+    CancelRequested,
+    Event,
+    QuestionAnswered,
+    QuestionAsked,
+    QuestionWithdrawn,
+    RunEnded,
+)
 from treadle.ids import NodeId, QuestionId
-from treadle.interfaces import Request
+from treadle.interfaces import Question, Request
+from treadle.values import Payload, parse
+
+THE_RUN: Final = QuestionId("")
+"""Stands for the run itself among the questions whose deadlines are watched."""
+
+Outer = CancelRequested | QuestionAnswered | QuestionWithdrawn
+"""What reaches a run from outside of it."""
 
 
 def event_of(request: Request) -> CancelRequested | QuestionAnswered:
@@ -20,6 +41,44 @@ def event_of(request: Request) -> CancelRequested | QuestionAnswered:
         reason=request.reason,
         opening=request.opening,
     )
+
+
+def request_to_answer(question: Question, value: object, *, at: float, by: str, reason: str = "") -> Request:
+    """Write an answer down as what is asked of the run.
+
+    Args:
+        value: A value of the asked type, or JSON data of its schema.
+
+    Raises:
+        QuestionError: It is not of the form that was stored with the question.
+    """
+    data = to_json(value)
+    complaint = forms.complaint(question.schema, parse(data))
+    if complaint:
+        raise QuestionError(f"the answer to {question.id!r} does not fit its form: {complaint}")
+    return Request(
+        run_id=question.run_id,
+        kind="answer",
+        at=at,
+        by=by,
+        reason=reason,
+        question=question.id,
+        opening=question.opening,
+        value=Payload(data=data),
+    )
+
+
+def overdue_event(question: QuestionId, at: float) -> QuestionWithdrawn | CancelRequested:
+    """What a deadline that has passed comes to: of a question, or of ``THE_RUN``."""
+    if question == THE_RUN:
+        return CancelRequested(at=at, by="deadline", reason="the deadline of the run has passed")
+    return QuestionWithdrawn(at=at, node=NodeId(""), question=question, why="late")
+
+
+def in_order(answers: Iterable[Outer], late: Iterable[Outer]) -> list[Outer]:
+    """Sort what came while nobody worked on a run by its time; an answer at the last moment counts."""
+    events = [(event.at, 0, event) for event in answers] + [(event.at, 1, event) for event in late]
+    return [event for _, _, event in sorted(events, key=lambda item: item[:2])]
 
 
 class Questions:
@@ -46,6 +105,8 @@ class Questions:
             self._open.discard(event.question)
             if event.why == "late":
                 self._late.add(event.question)
+        elif isinstance(event, RunEnded):
+            self._open.clear()
 
     @property
     def open(self) -> list[QuestionId]:
@@ -56,13 +117,42 @@ class Questions:
         """The open questions of a node, sorted."""
         return [question for question in self.open if self._asked[question].node == node]
 
+    @property
+    def has_open(self) -> bool:
+        """Whether anybody is asked."""
+        return bool(self._open)
+
+    def withdrawals(self, at: float, is_unneeded: Callable[[QuestionAsked], bool]) -> list[QuestionWithdrawn]:
+        """The closing of each open question that nobody needs."""
+        unneeded = [asked for question in self.open if is_unneeded(asked := self._asked[question])]
+        return [QuestionWithdrawn(at=at, node=asked.node, question=asked.question) for asked in unneeded]
+
     def is_open(self, question: QuestionId) -> bool:
         """Whether it waits for an answer."""
         return question in self._open
 
-    def is_late(self, question: QuestionId) -> bool:
-        """Whether its deadline passed without an answer."""
-        return question in self._late
+    def is_late(self, question: QuestionId, attempt: int) -> bool:
+        """Whether its deadline passed without an answer; a later attempt may ask again."""
+        return question in self._late and self._asked[question].attempt >= attempt
+
+    def overdue(self, now: float, deadline: float | None) -> list[Outer]:
+        """What the passed deadlines of a run and of its open questions come to.
+
+        Args:
+            deadline: The run's own.
+        """
+        moments = [(question, self._asked[question].deadline) for question in self.open]
+        moments.append((THE_RUN, deadline))
+        return [overdue_event(question, at) for question, at in moments if at is not None and at <= now]
+
+    def admits(self, event: QuestionAnswered | QuestionWithdrawn) -> QuestionAsked | None:
+        """Give the opening that an answer or a passed deadline concerns; ``None`` where it came too late."""
+        asked = self._asked.get(event.question)
+        if asked is None or event.question not in self._open:
+            return None
+        if isinstance(event, QuestionAnswered):
+            return asked if event.opening == asked.opening else None
+        return asked if asked.deadline is not None and asked.deadline <= event.at else None
 
     def asked(self, question: QuestionId) -> QuestionAsked | None:
         """The newest opening of a question."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal, Protocol
@@ -215,9 +215,14 @@ class Store(Protocol):
         ...
 
     async def runs(
-        self, *, status: str | None = None, graph: str | None = None, limit: int = 100
+        self,
+        *,
+        status: str | None = None,
+        graph: str | None = None,
+        ids: Sequence[RunId] | None = None,
+        limit: int = 100,
     ) -> list[RunSummary]:
-        """Give summaries, the newest run first."""
+        """Give summaries, the newest run first; ``ids`` names the runs, those there are not are left out."""
         ...
 
     async def run(self, run_id: RunId) -> RunSummary:
@@ -225,9 +230,19 @@ class Store(Protocol):
         ...
 
     async def questions(
-        self, *, state: str | None = "open", to: str | None = None, run_id: RunId | None = None
+        self,
+        *,
+        state: str | None = "open",
+        to: str | None = None,
+        run_id: RunId | None = None,
+        due: float | None = None,
     ) -> list[Question]:
-        """Give questions, the oldest first; ``state=None`` gives closed ones too."""
+        """Give questions, the oldest first.
+
+        Args:
+            state: ``None`` gives closed ones too.
+            due: Only those with a deadline at this moment or before.
+        """
         ...
 
     async def question(self, question_id: QuestionId) -> Question:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import anyio
@@ -211,11 +211,19 @@ class MemoryStore:
                     history.watchers.remove(watcher)
 
     async def runs(
-        self, *, status: str | None = None, graph: str | None = None, limit: int = 100
+        self,
+        *,
+        status: str | None = None,
+        graph: str | None = None,
+        ids: Sequence[RunId] | None = None,
+        limit: int = 100,
     ) -> list[RunSummary]:
         """Give summaries, the newest run first."""
         found: list[RunSummary] = []
+        wanted = None if ids is None else set(ids)
         for history in reversed(self._histories.values()):
+            if wanted is not None and history.started.run_id not in wanted:
+                continue
             if len(found) == limit:
                 break
             summary = history.summary()
@@ -228,12 +236,17 @@ class MemoryStore:
         return self._history(run_id).summary()
 
     async def questions(
-        self, *, state: str | None = "open", to: str | None = None, run_id: RunId | None = None
+        self,
+        *,
+        state: str | None = "open",
+        to: str | None = None,
+        run_id: RunId | None = None,
+        due: float | None = None,
     ) -> list[Question]:
         """Give questions, the oldest first."""
         histories = self._histories.values() if run_id is None else [self._history(run_id)]
         found = [question for history in histories for question in history.questions()]
-        chosen = [q for q in found if state in {None, q.state} and to in {None, q.to}]
+        chosen = [q for q in found if state in {None, q.state} and to in {None, q.to} and _is_due(q, due)]
         return sorted(chosen, key=lambda question: question.asked_at)
 
     async def question(self, question_id: QuestionId) -> Question:
@@ -309,6 +322,10 @@ def _link(previous: bytes, event: Event, where: str) -> bytes:
         return chain.link(previous, text, {name: payload.digest for name, payload in payloads.items()})
     except encoding.NOT_JSON as error:
         raise StoreError(f"{where} ({event.kind}) cannot be written as JSON: {error}") from error
+
+
+def _is_due(question: Question, due: float | None) -> bool:
+    return due is None or (question.deadline is not None and question.deadline <= due)
 
 
 def _waits(seq: int, request: Request, derived: Derived) -> bool:

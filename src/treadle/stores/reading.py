@@ -5,7 +5,7 @@ Plain functions of a connection, to be run on a worker thread; ``Readers`` keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Concatenate, Final, ParamSpec, TypeVar, cast
@@ -13,7 +13,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar, cast
 import anyio
 import anyio.to_thread
 import apsw
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from treadle.budget import Amounts
 from treadle.errors import FormatMismatch
@@ -135,16 +135,17 @@ def summaries(
     connection: apsw.Connection,
     locks: Locks,
     *,
-    run_id: RunId | None = None,
     wanted: str | None = None,
     graph: str | None = None,
+    ids: Sequence[RunId] | None = None,
     limit: int = 100,
 ) -> list[RunSummary]:
     """Give summaries, the newest run first."""
     recorded = RUNNING if wanted in {"pending", "running", "waiting"} else wanted
     found: list[RunSummary] = []
-    chosen = {"id": run_id, "graph": graph, "status": recorded}
-    for row in fetch_each(connection, "read_runs", chosen):
+    named = None if ids is None else to_json(list(ids)).decode()
+    chosen = {"graph": graph, "status": recorded, "ids": named}
+    for row in fetch_each(connection, "read_runs" if ids is None else "read_these_runs", chosen):
         if len(found) >= limit:
             break
         summary = _summary(row, locks)
@@ -156,7 +157,7 @@ def summaries(
 def summary(connection: apsw.Connection, locks: Locks, run_id: RunId) -> RunSummary:
     """Give one summary; raises ``UnknownRun``."""
     find_run(connection, run_id)
-    return summaries(connection, locks, run_id=run_id)[0]
+    return summaries(connection, locks, ids=[run_id])[0]
 
 
 def _summary(row: Row, locks: Locks) -> RunSummary:
@@ -186,10 +187,11 @@ def questions(
     run_id: RunId | None = None,
     to: str | None = None,
     state: str | None = None,
+    due: float | None = None,
 ) -> list[Question]:
     """Give questions, the oldest first."""
     number = None if run_id is None else find_run(connection, run_id)[0]
-    wanted = {"id": question_id, "run": number, "to": to, "state": state}
+    wanted = {"id": question_id, "run": number, "to": to, "state": state, "due": due}
     rows = fetch_all(connection, "read_questions", wanted)
     parts = [parse_parts(row[3]) for row in rows]
     stored = load_contents(connection, parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 import anyio
@@ -149,21 +149,31 @@ class SqliteStore:
                 parts.watchers.discard(run_id, waiter)
 
     async def runs(
-        self, *, status: str | None = None, graph: str | None = None, limit: int = 100
+        self,
+        *,
+        status: str | None = None,
+        graph: str | None = None,
+        ids: Sequence[RunId] | None = None,
+        limit: int = 100,
     ) -> list[RunSummary]:
         """Give summaries, the newest run first."""
         locks = self._opened().locks
-        return await self._read(reading.summaries, locks, wanted=status, graph=graph, limit=limit)
+        return await self._read(reading.summaries, locks, wanted=status, graph=graph, ids=ids, limit=limit)
 
     async def run(self, run_id: RunId) -> RunSummary:
         """Give one summary; raises ``UnknownRun``."""
         return await self._read(reading.summary, self._opened().locks, run_id)
 
     async def questions(
-        self, *, state: str | None = "open", to: str | None = None, run_id: RunId | None = None
+        self,
+        *,
+        state: str | None = "open",
+        to: str | None = None,
+        run_id: RunId | None = None,
+        due: float | None = None,
     ) -> list[Question]:
         """Give questions, the oldest first."""
-        return await self._read(reading.questions, run_id=run_id, to=to, state=state)
+        return await self._read(reading.questions, run_id=run_id, to=to, state=state, due=due)
 
     async def question(self, question_id: QuestionId) -> Question:
         """Give one question; raises ``QuestionError``."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apsw
+from pydantic_core import to_json
 
 from treadle.errors import FormatMismatch
 from treadle.events import Event
@@ -131,7 +132,8 @@ def _missing(first: int, last: int) -> str:
 
 def _compare(connection: apsw.Connection, run_id: RunId, number: int, derived: Derived) -> Iterator[Fault]:
     """Compare the derived tables with what the events say."""
-    row = fetch_one(connection, "read_runs", {"id": run_id, "graph": None, "status": None})
+    named = {"ids": to_json([run_id]).decode(), "graph": None, "status": None}
+    row = fetch_one(connection, "read_these_runs", named)
     assert row is not None
     spent = derived.spent
     yield from _differs("status", row[5], derived.status)

@@ -153,7 +153,17 @@ SELECT no, id, graph, tenant, labels, status, started_at, updated_at, events, he
         AND NOT EXISTS (SELECT 1 FROM requests
             WHERE requests.question = questions.id AND requests.opening = questions.opening))
 FROM runs
-WHERE (:id IS NULL OR id = :id) AND (:graph IS NULL OR graph = :graph)
+WHERE (:graph IS NULL OR graph = :graph) AND (:status IS NULL OR status = :status)
+ORDER BY no DESC;
+
+-- name: read_these_runs
+-- The same for runs named in a JSON list, by way of their index.
+SELECT no, id, graph, tenant, labels, status, started_at, updated_at, events, head, owner, usd, tokens, calls,
+    (SELECT count(*) FROM questions WHERE questions.run = runs.no AND questions.state = 'open'
+        AND NOT EXISTS (SELECT 1 FROM requests
+            WHERE requests.question = questions.id AND requests.opening = questions.opening))
+FROM runs
+WHERE id IN (SELECT value FROM json_each(:ids)) AND (:graph IS NULL OR graph = :graph)
     AND (:status IS NULL OR status = :status)
 ORDER BY no DESC;
 
@@ -167,7 +177,7 @@ SELECT id, graph, body, parts, inline, shown_state FROM (
         THEN 'answered' ELSE questions.state END AS shown_state
     FROM questions JOIN runs ON runs.no = questions.run JOIN events ON events.id = questions.event
     WHERE (:id IS NULL OR questions.id = :id) AND (:run IS NULL OR questions.run = :run)
-        AND (:to IS NULL OR questions.recipient = :to)
+        AND (:to IS NULL OR questions.recipient = :to) AND (:due IS NULL OR questions.deadline <= :due)
 )
 WHERE :state IS NULL OR shown_state = :state
 ORDER BY asked_at, place;
