@@ -201,6 +201,8 @@ class StepStarted:
         arguments: What it was called with; for a model the request.
         once: Whether the call must never be silently repeated.
         idempotency_key: The key under which it acts; the same at every attempt to make the call.
+        again: Where the call was in doubt and a person had it run again: the opening of the question
+            whose answer said so, which holds for this one time; 0 otherwise.
         resolved: What ``auto``, routes and limits came to, such as the model's real name.
     """
 
@@ -216,6 +218,7 @@ class StepStarted:
     arguments: Payload | None = None
     once: bool = False
     idempotency_key: str = ""
+    again: int = 0
     resolved: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -258,6 +261,7 @@ class StepClaimed:
         from_attempt, from_step: Where the record stands.
         callee, definition, input_digest: As in the record.
         result: What the record says; empty where ``failure`` is given.
+        once: Whether the call must never be silently repeated.
     """
 
     kind: ClassVar[str] = "step_claimed"
@@ -273,6 +277,7 @@ class StepClaimed:
     input_digest: str
     result: Payload | None = None
     failure: Failure | None = None
+    once: bool = False
 
 
 @fact

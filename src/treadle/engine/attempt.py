@@ -15,6 +15,7 @@ import anyio
 
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
+from treadle.engine.failures import failure_of
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, timed
 from treadle.engine.requests import bind
@@ -118,21 +119,16 @@ class Attempt:
                 result = await self._within_limits()
         except Exception as raised:
             error = raised
-        if self.scope.cancelled_caught and not self.reason:
+        if not self.reason and (self.scope.cancel_called or anyio.current_time() >= self.scope.deadline):
             self.reason = "timeout"
         if result is not None and self._counts_late():
             self._completed(result)
         elif self.reason == "parked":
             self._parked()
         elif self.reason == "cancelled":
-            self._end_span(status="cancelled")
-            live.feed(
-                AttemptCancelled(
-                    at=live.now(), node=self.node, attempt=self.number, started_at=self.started_at
-                )
-            )
+            self._cancelled()
         else:
-            self._failed(self._timed_out(error) if self.reason == "timeout" else error)
+            await self._fail(self._timed_out(error) if self.reason == "timeout" else error)
 
     def cancel(self, reason: Reason = "cancelled") -> None:
         """Stop it; ``run`` then feeds how it ended."""
@@ -151,7 +147,8 @@ class Attempt:
         if not meters and self.task.node.policies.timeout is None:
             return await self._perform(Activity(_nobody), path)
         limits = [left for account in meters if (left := account.seconds_left(self.started_at)) is not None]
-        timeout = self.task.node.policies.timeout
+        policies = self.task.callee.policies
+        timeout = policies.timeout if policies.effect == "repeatable" else None  # else the call's own
         self._left = min([*limits, math.inf if timeout is None else timeout])
         with running(meters, self.live.services.clock, self._pause) as activity:
             self._pause(False)
@@ -180,7 +177,7 @@ class Attempt:
                 value = await self.calls.perform_once(body, callee, arguments)
             else:
                 value = await callee.perform(body, arguments)
-        body.check_all_claimed()
+                body.check_all_claimed()
         result = callee.result.pack(value)
         live.values[self.task.index] = value
         return result
@@ -198,6 +195,14 @@ class Attempt:
                 started_at=self.started_at,
                 result=result,
             )
+        )
+
+    def _cancelled(self) -> None:
+        self._end_span(status="cancelled")
+        live = self.live
+        live.claims.add_attempt(live.histories.of(self.node, self.number))
+        live.feed(
+            AttemptCancelled(at=live.now(), node=self.node, attempt=self.number, started_at=self.started_at)
         )
 
     def _parked(self) -> None:
@@ -225,6 +230,17 @@ class Attempt:
         )
         late.__cause__ = error
         return late
+
+    async def _fail(self, error: Exception | None) -> None:
+        """Fail, unless an effect is left in doubt: then a person is asked, or nobody takes the failure."""
+        doubts = self.calls.in_doubt()
+        if doubts and (error is None or failure_of(error, node=self.node, attempt=self.number).takeable):
+            if await self.calls.ask_about_doubts():
+                self._parked()
+                return
+            doubt = self.calls.doubt(doubts[0])
+            doubt.__cause__, error = error, doubt
+        self._failed(error)
 
     def _failed(self, error: Exception | None) -> None:
         if error is None:

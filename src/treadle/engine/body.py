@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
+from pydantic import ValidationError
+
 from treadle.engine.activity import Activity
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.records import AttemptRecords, Identity, StepRecord
 from treadle.engine.requests import Conversations, as_callee, bind, definition_digest, pack_arguments
 from treadle.engine.turns import Turns
-from treadle.errors import TreadleError
+from treadle.errors import HistoryMismatch, TreadleError
 from treadle.events import Progress, StepClaimed, StepCompleted, StepStarted
 from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import Index, Span
@@ -61,9 +63,15 @@ class Call:
         record: What the history has of it: that it was begun, or is in doubt; ``None`` for a new one.
         asks: Whether it is a question to a person that waits for its answer.
         inner: The body of the callee, where it has begun.
+        kept_key: The idempotency key under which an earlier attempt began it, or ``""``.
+        again: The opening of the question about it that was last answered with "run again".
+        repeats: How often it was made again by itself while in doubt.
     """
 
-    __slots__ = ("arguments", "asks", "body", "callee", "identity", "inner", "record", "step")
+    __slots__ = (
+        "again", "arguments", "asks", "body", "callee", "identity", "inner", "kept_key", "record", "repeats",
+        "step",
+    )  # fmt: skip
 
     def __init__(
         self, body: Body, callee: Callee, arguments: Mapping[str, Any], step: StepId, identity: Identity
@@ -76,10 +84,15 @@ class Call:
         self.record: StepRecord | None = None
         self.asks = False
         self.inner: Body | None = None
+        self.kept_key = ""
+        self.again = 0
+        self.repeats = 0
 
     @property
     def key(self) -> str:
         """Its idempotency key."""
+        if self.kept_key:
+            return self.kept_key
         return idempotency_key(self.body.run_id, self.body.maker.node, self.step, self.identity)
 
 
@@ -105,11 +118,13 @@ class Body:
         activity: Whether it runs or waits.
         accounts: The accounts above what it spends.
         identity: Of the call it is the body of.
+        key: Its idempotency key, where an earlier attempt gave it another than its own.
         is_once: Whether it, or a body around it, must never be silently repeated.
     """
 
     __slots__ = (
-        "_counts", "_turns", "accounts", "activity", "calls", "identity", "is_once", "maker", "path", "span",
+        "_counts", "_key", "_random", "_turns", "accounts", "activity", "calls", "identity", "is_once",
+        "maker", "path", "span",
     )  # fmt: skip
 
     def __init__(
@@ -120,9 +135,12 @@ class Body:
         activity: Activity,
         accounts: tuple[Account, ...],
         identity: Identity,
+        key: str = "",
         span: Span | None = None,
         is_once: bool = False,
     ) -> None:
+        self._key = key
+        self._random: random.Random | None = None
         self.maker = maker
         self.path = path
         self.activity = activity
@@ -178,13 +196,15 @@ class Body:
     @property
     def idempotency_key(self) -> str:
         """A key for the outside world: the same whenever this very call is made again."""
-        return idempotency_key(self.run_id, self.maker.node, StepId(self.path), self.identity)
+        return self._key or idempotency_key(self.run_id, self.maker.node, StepId(self.path), self.identity)
 
     @property
     def random(self) -> random.Random:
         """Chance that comes out the same at every resume."""
-        seed = f"{self.maker.live.seed}:{self.maker.node}:{self.maker.number}:{self.path}"
-        return random.Random(seed)  # noqa: S311 - repeatable on purpose, not for secrets
+        if self._random is None:
+            seed = f"{self.maker.live.seed}:{self.maker.node}:{self.maker.number}:{self.path}"
+            self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose, not for secrets
+        return self._random
 
     def now(self) -> datetime:
         """The time as this body first saw it."""
@@ -246,7 +266,7 @@ class Body:
         call = Call(self, callee, arguments, step, Identity(definition, payload.digest))
         if self._turns is not None:
             if self._turns.is_recorded(step):
-                return self._outcome(callee, await self._turns.claim(step, step))
+                return self._outcome(callee, await self._turns.claim(step, call.identity))
             await self._turns.enter(definition, step)
         return await self.begin(call, payload)
 
@@ -259,9 +279,16 @@ class Body:
             claimed = self._claim(call)
             if claimed is not None:
                 return self._outcome(call.callee, claimed)
-            self._record_start(call, payload)
             call.record = self.maker.live.claims.doubt(call.identity, self.maker.node, call.step)
+            self._take_over(call)
+            self.record_start(call, payload)
+        else:
+            self._take_over(call)
         return await self.maker.make(call)
+
+    def _take_over(self, call: Call) -> None:
+        if call.record is not None:
+            call.kept_key, call.again = call.record.idempotency_key, call.record.again
 
     def numbered(self, name: str) -> StepId:
         """A path for a call: the count tells equal calls of one body apart."""
@@ -276,9 +303,18 @@ class Body:
         return pack_arguments(callee, arguments)
 
     def _outcome(self, callee: Callee, record: StepRecord) -> Any:
-        if record.result is not None:
+        if record.result is None:
+            raise self.maker.failed(record)
+        try:
             return callee.result.unpack(record.result)
-        raise self.maker.failed(record)
+        except ValidationError as error:
+            raise HistoryMismatch(
+                f"what {record.step!r} in node {self.maker.node!r} gave does not fit the type of "
+                f"{callee.name!r} any more: {error}; undo the edit, or start a new run",
+                run_id=self.run_id,
+                node=self.maker.node,
+                attempt=self.maker.number,
+            ) from error
 
     def _claim(self, call: Call) -> StepRecord | None:
         maker = self.maker
@@ -299,11 +335,13 @@ class Body:
                 input_digest=found.identity.inputs,
                 result=found.result,
                 failure=found.failure,
+                once=found.once,
             )
         )
         return found
 
-    def _record_start(self, call: Call, payload: Payload) -> None:
+    def record_start(self, call: Call, payload: Payload | None) -> None:
+        """Record that a call is about to be made."""
         maker, callee = self.maker, call.callee
         once = callee.policies.effect == "once"
         maker.live.record(
@@ -319,5 +357,6 @@ class Body:
                 arguments=payload,
                 once=once,
                 idempotency_key=call.key if once else "",
+                again=call.again,
             )
         )

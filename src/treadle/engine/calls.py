@@ -18,9 +18,9 @@ from treadle.engine.live import Live
 from treadle.engine.money import Account, soft_model
 from treadle.engine.paid import PROVIDER_RETRY, Counted, call_model
 from treadle.engine.paid import Call as ModelStep
-from treadle.engine.records import Identity, StepRecord, by_body
+from treadle.engine.records import AttemptRecords, Identity, StepRecord, by_body
 from treadle.engine.requests import Conversations, definition_digest, pack_arguments
-from treadle.errors import InDoubt, InternalError, NodeTimeout, TreadleError
+from treadle.errors import InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
 from treadle.events import Event, Failure, MoneySettled, StepCompleted, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId
 from treadle.interfaces import Span
@@ -45,6 +45,7 @@ class Calls:
     Attributes:
         records: All calls of the attempt; ``past`` those that had ended when it began here, by body.
         questions: What its calls wait for.
+        is_unwound: Whether it was unwound, to run again on an answer.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class Calls:
         self.records = live.histories.of(self.node, number)
         self.past: Mapping[str, list[StepRecord]] = by_body(self.records.steps.values())
         self.questions: set[QuestionId] = set()
+        self.is_unwound = False
         self._park = park
         self._changed: anyio.Event | None = None
         self._raised: list[tuple[BaseException, StepId]] = []
         self._root: Body | None = None
+        self._begun: dict[StepId, Call] = {}
         self._conversations: Conversations | None = None
 
     @property
@@ -120,8 +123,10 @@ class Calls:
         try:
             with body.activity.call() as activity:
                 call.inner = self._inner(call, activity)
+                if call.callee.policies.effect == "once":
+                    self._begun[call.step] = call
                 if call.record is not None and call.record.once:
-                    return await self._settle_doubt(call)
+                    return await self._settle_doubt(call, None)
                 return await self._run(call)
         finally:
             body.calls.discard(call)
@@ -138,6 +143,7 @@ class Calls:
             activity=activity,
             accounts=accounts,
             identity=call.identity,
+            key=call.kept_key,
             span=self._open_span(call),
             is_once=body.is_once or policies.effect == "once",
         )
@@ -149,30 +155,48 @@ class Calls:
         if once:
             await self.live.log.flush()
         try:
-            value, result, settled = await self._outcome(call)
-        except InDoubt:
-            raise
+            value, settled = await self._value(call)
         except Exception as error:
-            if once and not self._did_not_happen(call, error):
-                self._record_doubt(call, started_at, failure_of(error, node=self.node, attempt=self.number))
-                return await self._settle_doubt(call)
-            raise self._record_failure(call, started_at, error) from error
+            return await self._fails(call, started_at, error)
         except BaseException:
             if once:
                 self._record_doubt(call, started_at, _cut_off(self.node, self.number))
             _end(call, self.live, status="cancelled")
             raise
+        return self._returns(call, started_at, value, settled)
+
+    async def _value(self, call: Call) -> tuple[Any, list[Event]]:
+        if isinstance(call.callee, ModelCall):
+            desk = _Desk(self, call)
+            response = await self._ask_model(call, call.callee, desk)
+            return response, desk.kept
+        return await self._with_retries(call), []
+
+    def _returns(self, call: Call, started_at: float, value: Any, settled: list[Event]) -> Any:
+        """Record what a body returned; where the value is refused the call has failed, but is done."""
+        try:
+            result = call.callee.result.pack(value)
+        except Exception as error:  # a user's validator may raise anything
+            self.live.record(*settled)
+            refused = error if isinstance(error, ResultRefused) else _unreadable(call, error)
+            raise self._record_failure(call, started_at, refused) from error
         _end(call, self.live)
         self._record_result(call, started_at, result, settled)
         return value
 
-    async def _outcome(self, call: Call) -> tuple[Any, Payload, list[Event]]:
-        if isinstance(call.callee, ModelCall):
-            desk = _Desk(self, call)
-            response = await self._ask_model(call, call.callee, desk)
-            return response, call.callee.result.pack(response), desk.kept
-        value = await self._with_retries(call)
-        return value, call.callee.result.pack(value), []
+    async def _fails(self, call: Call, started_at: float, error: Exception) -> Any:
+        """Record that a body raised; a call that may have acted all the same is in doubt."""
+        if isinstance(error, InDoubt):
+            _end(call, self.live, error=error)
+            raise error
+        if call.callee.policies.effect != "once" or self._did_not_happen(call, error):
+            raise self._record_failure(call, started_at, error) from error
+        failure = failure_of(error, node=self.node, attempt=self.number)
+        self._record_doubt(call, started_at, failure)
+        _end(call, self.live, error=error)
+        if not failure.takeable:
+            raise error
+        return await self._settle_doubt(call, error)
 
     async def _with_retries(self, call: Call) -> Any:
         retry = call.callee.policies.retry if call.step != NODE else None
@@ -184,9 +208,31 @@ class Calls:
                 wait = self._wait_before_again(call, retry, tries, error)
                 if wait is None:
                     raise
+                failed = error
             with _activity(call).waiting():
                 await self.live.services.clock.sleep_until(self.live.now() + wait)
+            self._begin_afresh(call, failed)
             tries += 1
+
+    def _begin_afresh(self, call: Call, error: Exception | None) -> None:
+        """Let the next try of a call claim what the last one finished, and make again what ended it."""
+        if call.inner is None:
+            return
+        prefix = f"{call.step}/" if call.step else ""
+        inside = {s: r for s, r in self.records.steps.items() if s and s.startswith(prefix)}
+        tried = AttemptRecords(inside)
+        if error is not None:
+            failure = failure_of(error, node=self.node, attempt=self.number)
+            tried.fail(failure, self.ended_by(error) or call.step)
+            kept = {record.step for record in tried.claimable()}
+            for step in [s for s, r in inside.items() if r.has_ended and s not in kept]:
+                del self.records.steps[step]
+        self.past = {
+            path: records
+            for path, records in self.past.items()
+            if path != call.step and not (path and path.startswith(prefix))
+        }
+        call.inner = self._inner(call, call.inner.activity)
 
     def _wait_before_again(
         self, call: Call, retry: Retry | None, tries: int, error: Exception
@@ -205,7 +251,7 @@ class Calls:
         callee, inner = call.callee, call.inner
         if inner is None:
             raise InternalError(f"call {call.step!r} was run before it had a body; please report this")
-        timeout = callee.policies.timeout if call.step != NODE else None
+        timeout = callee.policies.timeout
         if timeout is None:
             value = await self._perform(callee, inner, call)
             inner.check_all_claimed()
@@ -213,7 +259,7 @@ class Calls:
         value = None
         with anyio.move_on_after(timeout) as late:
             value = await self._perform(callee, inner, call)
-        if late.cancelled_caught:
+        if late.cancelled_caught or (late.cancel_called and callee.policies.effect != "once"):
             raise NodeTimeout(
                 f"{callee.name!r}, called in node {self.node!r}, took longer than its {timeout:g} s",
                 run_id=self.live.run_id,
@@ -272,10 +318,11 @@ class Calls:
 
     def _record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
         failure = failure_of(error, node=self.node, attempt=self.number)
+        inside = self.ended_by(error)
         _end(call, self.live, error=error)
         self._record_failed(call, started_at, failure, in_doubt=False)
         shown = error_of(failure, run_id=self.live.run_id, cause=error)
-        self._raised.append((shown, call.step))
+        self._raised.append((shown, call.step if inside is None else inside))
         return shown
 
     def _record_doubt(self, call: Call, started_at: float, failure: Failure) -> None:
@@ -304,25 +351,52 @@ class Calls:
 
     # -- in doubt ------------------------------------------------------------------------------------
 
-    async def _settle_doubt(self, call: Call) -> Any:
+    async def _settle_doubt(self, call: Call, error: Exception | None) -> Any:
         """Go on with a call that began and whose outcome nobody recorded, as its policy says."""
         policy = call.callee.policies.in_doubt
         if policy == "retry":
-            return await self._run(call)
+            return await self._repeat(call, error)
         if policy == "fail":
-            raise self._doubt(call)
+            raise self.doubt(call) from error
         answer = await people.ask_about_doubt(self, call)
         if answer.outcome == "run_again":
+            self._begin_afresh(call, error)
+            call.body.record_start(call, pack_arguments(call.callee, call.arguments))
             return await self._run(call)
         started_at = self.live.now()
         if answer.outcome == "did_not_happen":
             error = people.DidNotHappen(f"{call.callee.name!r} did not happen: a person said so")
             raise self._record_failure(call, started_at, error)
         value = call.callee.result.adapter.validate_python(answer.result)
-        self._record_result(call, started_at, call.callee.result.pack(value), [])
-        return value
+        return self._returns(call, started_at, value, [])
 
-    def _doubt(self, call: Call) -> InDoubt:
+    async def _repeat(self, call: Call, error: Exception | None) -> Any:
+        """Make a call in doubt again under the same key, as often as its ``Retry`` says (3 without)."""
+        retry = call.callee.policies.retry or Retry()
+        call.repeats += 1
+        if error is not None:
+            if call.repeats >= retry.attempts:
+                raise self.doubt(call) from error
+            wait = retry.delay(call.repeats, seed=f"{self.live.seed}:{self.node}:{call.step}")
+            with _activity(call).waiting():
+                await self.live.services.clock.sleep_until(self.live.now() + wait)
+        self._begin_afresh(call, error)
+        return await self._run(call)
+
+    def in_doubt(self) -> list[Call]:
+        """The calls of this attempt whose effect is in doubt, as things stand."""
+        steps = self.records.steps
+        return [call for step, call in self._begun.items() if step in steps and not steps[step].has_ended]
+
+    async def ask_about_doubts(self) -> bool:
+        """Ask about the calls in doubt; tell whether a person is being asked about each of them."""
+        for call in self.in_doubt():
+            if call.callee.policies.in_doubt != "ask" or not await people.open_doubt(self, call):
+                return False
+        return True
+
+    def doubt(self, call: Call) -> InDoubt:
+        """The error that says so."""
         return InDoubt(
             f"{call.callee.name!r}, called in node {self.node!r}, began and nobody recorded how it ended; "
             f"find out under its idempotency key {call.key}, or declare @tool(in_doubt='ask')",
@@ -354,6 +428,7 @@ class Calls:
         await checkpoint()
         await checkpoint()
         if self._root is not None and self._root.only_asks() and not changed.is_set():
+            self.is_unwound = True
             self._park()
         await changed.wait()
 
@@ -400,6 +475,12 @@ def _activity(call: Call) -> Activity:
     return call.body.activity if call.inner is None else call.inner.activity
 
 
+def _unreadable(call: Call, error: Exception) -> ResultRefused:
+    return ResultRefused(
+        f"what {call.callee.name!r} returned cannot be checked: {type(error).__name__}: {error}"
+    )
+
+
 def _cut_off(node: NodeId, number: int) -> Failure:
     return Failure(
         types=("treadle.errors.InDoubt",),
@@ -415,3 +496,4 @@ def _end(call: Call, live: Live, *, error: BaseException | None = None, status: 
     inner = call.inner
     if inner is not None and inner.span is not None and inner.span is not call.body.span:
         live.end_span(inner.span, error=error, status=status)
+        inner.span = call.body.span

@@ -70,6 +70,8 @@ async def ask(calls: Calls, body: Body, question: Question) -> Any:
     reader = question.codec
     if reader is None:
         raise PlanError(f"the question in node {calls.node!r} has no answer type; write Ask(..., answer=T)")
+    if not question.to:
+        raise PlanError(f"the question in node {calls.node!r} is to nobody; write Ask(..., to='a-person')")
     now = calls.live.now()
     asked = QuestionAsked(
         at=now,
@@ -164,11 +166,32 @@ async def _answer(
                 await _open(calls, asked, complaint=_complaint(error))
         elif questions.is_late(asked.question, calls.number):
             raise _late(calls, asked)
-        elif not questions.is_open(asked.question):
+        elif questions.is_open(asked.question):
+            with body.asking(), body.activity.waiting():
+                await _wait(calls, asked.question)
+        else:
             await _open(calls, asked)
-        calls.questions.add(asked.question)
-        with body.asking(), body.activity.waiting():
-            await calls.wait_for_people()
+
+
+async def _wait(calls: Calls, question: QuestionId) -> None:
+    """Wait until something has changed; where the attempt is unwound, its questions stay noted."""
+    calls.questions.add(question)
+    try:
+        await calls.wait_for_people()
+    finally:
+        if not calls.is_unwound:
+            calls.questions.discard(question)
+
+
+def withdraw_unneeded(calls: Calls, *, is_parked: bool) -> None:
+    """Close the questions of a node that its attempt, which is over or unwound, no longer needs."""
+    live, needed = calls.live, calls.questions if is_parked else frozenset[QuestionId]()
+    if live.questions.has_open:
+        live.record(
+            *live.questions.withdrawals(
+                live.now(), lambda asked: asked.node == calls.node and asked.question not in needed
+            )
+        )
 
 
 async def _open(calls: Calls, asked: QuestionAsked, *, complaint: str = "") -> None:

@@ -8,10 +8,11 @@ edit picks up nobody else's answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from treadle import errors
 from treadle.events import (
     AttemptFailed,
     Event,
@@ -22,9 +23,19 @@ from treadle.events import (
     StepStarted,
 )
 from treadle.ids import NodeId, StepId
+from treadle.retry import qualified_name
 from treadle.values import Payload
 
 AttemptKey = tuple[NodeId, int]
+
+_REFUSED: Final = qualified_name(errors.ResultRefused)
+_NOT_THE_BODY: Final = frozenset(
+    map(
+        qualified_name,
+        (errors.NodeTimeout, errors.BudgetExceeded, errors.HistoryMismatch, errors.InDoubt, errors.PlanError),
+    )
+)
+"""Failures of an attempt that say nothing against what its models answered."""
 
 
 class Identity(NamedTuple):
@@ -41,6 +52,7 @@ class StepRecord:
     Attributes:
         result, failure: How it ended; neither where that was never recorded.
         in_doubt: Whether its effect may have happened without anybody knowing how it ended.
+        again: The opening of the last question about it that was answered with "run again".
         order: Grows with the history: outcomes reach a resumed body in this order.
     """
 
@@ -56,6 +68,7 @@ class StepRecord:
     result: Payload | None = None
     failure: Failure | None = None
     in_doubt: bool = False
+    again: int = 0
     order: int = 0
 
     @property
@@ -63,28 +76,49 @@ class StepRecord:
         """Whether an outcome is known for certain."""
         return (self.result is not None or self.failure is not None) and not self.in_doubt
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the body of a ``once`` call returned, though its result was refused."""
+        return self.once and self.failure is not None and self.failure.types[:1] == (_REFUSED,)
+
 
 @dataclass(slots=True)
 class AttemptRecords:
-    """The calls of one attempt, by step, in the order in which they were made."""
+    """The calls of one attempt, by step, in the order in which they were made.
+
+    Attributes:
+        ended_by: The innermost call whose failure ended the attempt.
+        raised_in: The call whose body raised by itself (``""`` for the node's own body), with a
+            slash; ``None`` where no body is to blame.
+    """
 
     steps: dict[StepId, StepRecord] = field(default_factory=dict[StepId, StepRecord])
     ended_by: StepId | None = None
+    raised_in: str | None = None
     has_failed: bool = False
 
-    def claimable(self) -> Iterable[StepRecord]:
+    def fail(self, failure: Failure, ended_by: StepId | None) -> None:
+        """Note how the attempt failed."""
+        self.has_failed, self.ended_by = True, ended_by
+        if _NOT_THE_BODY.isdisjoint(failure.types):
+            self.raised_in = f"{ended_by}/" if ended_by else ""
+
+    def claimable(self) -> Iterator[StepRecord]:
         """What a later attempt may claim of a failed one, or of one that was cut short.
 
-        The failure that ended the attempt runs again.  Where the body raised by itself, models are
+        The failure that ended the attempt runs again.  Where a body raised by itself, models are
         asked afresh: other words may avoid the error; ``once`` calls and people's answers stay.
         """
-        afresh = self.has_failed and self.ended_by is None
         for record in self.steps.values():
-            if not record.has_ended or (afresh and record.kind == "model"):
-                continue
-            if record.failure is not None and (not self.has_failed or _ends(record.step, self.ended_by)):
-                continue
-            yield record
+            if record.has_ended and (record.is_done or not self._runs_again(record)):
+                yield record
+
+    def _runs_again(self, record: StepRecord) -> bool:
+        if record.failure is not None:
+            return not self.has_failed or _ends(record.step, self.ended_by)
+        return (
+            record.kind == "model" and self.raised_in is not None and record.step.startswith(self.raised_in)
+        )
 
 
 def by_body(steps: Iterable[StepRecord]) -> dict[str, list[StepRecord]]:
@@ -98,7 +132,7 @@ def by_body(steps: Iterable[StepRecord]) -> dict[str, list[StepRecord]]:
 
 def _ends(step: StepId, ended_by: StepId | None) -> bool:
     """Whether a step is the one that ended an attempt, or a call around it."""
-    return ended_by is not None and (ended_by == step or ended_by.startswith(f"{step}/"))
+    return ended_by is not None and (not step or ended_by == step or ended_by.startswith(f"{step}/"))
 
 
 class Histories:
@@ -106,11 +140,13 @@ class Histories:
 
     Attributes:
         noted: Values a body noted under a name of its own, such as the time it first saw.
+        kinds: For the definitions seen so far the kind of callee; it may come from an earlier plan.
     """
 
-    def __init__(self, events: Iterable[Event] = ()) -> None:
+    def __init__(self, events: Iterable[Event] = (), *, kinds: dict[str, str] | None = None) -> None:
         self.attempts: dict[AttemptKey, AttemptRecords] = {}
         self.noted: dict[tuple[NodeId, int, StepId], Payload] = {}
+        self.kinds = {} if kinds is None else kinds
         self._order = 0
         for event in events:
             self.see(event)
@@ -128,10 +164,10 @@ class Histories:
         elif isinstance(event, StepClaimed):
             self._claimed(event)
         elif isinstance(event, AttemptFailed):
-            records = self.of(event.node, event.attempt)
-            records.has_failed, records.ended_by = True, event.ended_by
+            self.of(event.node, event.attempt).fail(event.failure, event.ended_by)
 
     def _started(self, event: StepStarted) -> None:
+        self.kinds[event.definition] = event.callee_kind
         steps = self.of(event.node, event.attempt).steps
         steps[event.step] = StepRecord(
             node=event.node,
@@ -143,6 +179,7 @@ class Histories:
             started_at=event.at,
             once=event.once,
             idempotency_key=event.idempotency_key,
+            again=event.again,
         )
 
     def _ended(self, event: StepCompleted | StepFailed) -> None:
@@ -160,16 +197,15 @@ class Histories:
 
     def _claimed(self, event: StepClaimed) -> None:
         self._order += 1
-        source = self.attempts.get((event.from_node, event.from_attempt))
-        kind = source.steps[event.from_step].kind if source and event.from_step in source.steps else "node"
         self.of(event.node, event.attempt).steps[event.step] = StepRecord(
             node=event.node,
             attempt=event.attempt,
             step=event.step,
             callee=event.callee,
-            kind=kind,
+            kind=self.kinds.get(event.definition, "node"),
             identity=Identity(event.definition, event.input_digest),
             started_at=event.at,
+            once=event.once,
             result=event.result,
             failure=event.failure,
             order=self._order,
@@ -186,32 +222,42 @@ class Claims:
     def __init__(self, is_gone: Callable[[NodeId], bool]) -> None:
         self._is_gone = is_gone
         self._pool: dict[Identity, list[StepRecord]] = {}
-        self._doubts: dict[tuple[Identity, NodeId, StepId], StepRecord] = {}
+        self._doubts: dict[Identity, list[StepRecord]] = {}
 
     def add_attempt(self, attempt: AttemptRecords) -> None:
         """Put in what a later attempt may claim of one that has failed or was cut short."""
         self.add(attempt.claimable())
         for record in attempt.steps.values():
             if record.once and not record.has_ended:
-                self._doubts[record.identity, record.node, record.step] = record
+                self._doubts.setdefault(record.identity, []).append(record)
 
     def doubt(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
-        """The same call made by an earlier attempt that never learned how it ended."""
-        return self._doubts.pop((identity, node, step), None)
+        """The same call made by an earlier attempt that never learned how it ended; given once."""
+        return self._choose(self._doubts.get(identity), node, step)
+
+    def began_again(self, event: StepStarted) -> None:
+        """Take out the doubt that a call recorded later took over: it acts under the same key."""
+        doubts = self._doubts.get(Identity(event.definition, event.input_digest), [])
+        doubts[:] = [record for record in doubts if record.idempotency_key != event.idempotency_key]
 
     def add(self, records: Iterable[StepRecord]) -> None:
         """Put records in, the oldest first."""
         for record in records:
             self._pool.setdefault(record.identity, []).append(record)
 
-    def forget(self, node: NodeId, attempt: int, step: StepId) -> None:
+    def forget(self, event: StepClaimed) -> None:
         """Take a record out that was claimed before."""
-        for equal in self._pool.values():
-            equal[:] = [r for r in equal if (r.node, r.attempt, r.step) != (node, attempt, step)]
+        source = (event.from_node, event.from_attempt, event.from_step)
+        equal = self._pool.get(Identity(event.definition, event.input_digest), [])
+        found = next((r for r in equal if (r.node, r.attempt, r.step) == source), None)
+        if found is not None:
+            equal.remove(found)
 
     def take(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
         """Claim a record for a call, or give ``None``; a record is claimed once."""
-        equal = self._pool.get(identity)
+        return self._choose(self._pool.get(identity), node, step)
+
+    def _choose(self, equal: list[StepRecord] | None, node: NodeId, step: StepId) -> StepRecord | None:
         if not equal:
             return None
         chosen = next((r for r in equal if r.node == node and r.step == step), None)

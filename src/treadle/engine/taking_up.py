@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from treadle.engine.compiled import Compiled
@@ -11,7 +11,7 @@ from treadle.engine.live import Services
 from treadle.engine.loop import RunLoop
 from treadle.engine.purse import Purse, lost, requests_made
 from treadle.engine.questions import Questions
-from treadle.engine.records import Histories
+from treadle.engine.records import AttemptKey, Claims, Histories
 from treadle.errors import FormatMismatch
 from treadle.events import (
     AttemptCancelled,
@@ -23,6 +23,7 @@ from treadle.events import (
     RunResumed,
     RunStarted,
     StepClaimed,
+    StepStarted,
 )
 from treadle.interfaces import RunLog, RunSpan
 from treadle.scheduler.replay import replay
@@ -111,7 +112,6 @@ def rebuild(
             events=[*before.events, *settled],
         ),
         scheduler=scheduler,
-        histories=Histories(epoch),
         questions=_questions(before.events),
         requests_made=requests_made(before.events),
         span=span,
@@ -123,7 +123,7 @@ def rebuild(
         loop.claimer = Claimer(compiled.plan, lambda node: chosen[index[node]], started.inputs, loop.claims)
         for event in epoch:
             loop.claimer.see(event)
-    _reclaim(loop, before, is_edited=is_edited)
+    loop.histories = recollect(before.events, loop.claims, is_edited=is_edited)
     if settled:
         log.append(*settled)
     return loop, RunResumed(
@@ -150,17 +150,31 @@ def _recall(loop: RunLoop, epoch: Sequence[Event]) -> None:
             loop.workspace.recall(index[event.node], event.result)
 
 
-def _reclaim(loop: RunLoop, before: Past, *, is_edited: bool) -> None:
-    """Offer what earlier attempts recorded, and nobody has claimed since."""
-    histories = Histories(before.events) if is_edited else loop.histories
-    over = {
-        (event.node, event.attempt)
-        for event in before.events
-        if isinstance(event, AttemptFailed | AttemptCancelled)
-    }
+def recollect(events: Iterable[Event], claims: Claims, *, is_edited: bool) -> Histories:
+    """Give the calls made under the present plan, and offer what is over and nobody has claimed since.
+
+    The history is walked as the run itself lived it: an attempt is offered when it is over, and all
+    attempts under a plan once another plan came.
+    """
+    histories, over = Histories(), set[AttemptKey]()
+    for event in events:
+        if isinstance(event, RunResumed) and event.plan is not None:
+            histories = _leave(histories, over, claims)
+        histories.see(event)
+        if isinstance(event, AttemptFailed | AttemptCancelled):
+            over.add((event.node, event.attempt))
+            claims.add_attempt(histories.of(event.node, event.attempt))
+        elif isinstance(event, StepClaimed):
+            claims.forget(event)
+        elif isinstance(event, StepStarted) and event.once:
+            claims.began_again(event)
+    return _leave(histories, over, claims) if is_edited else histories
+
+
+def _leave(histories: Histories, over: set[AttemptKey], claims: Claims) -> Histories:
+    """Offer what a plan that is left had under way, and begin afresh."""
     for key, attempt in histories.attempts.items():
-        if is_edited or key in over:
-            loop.claims.add_attempt(attempt)
-    for event in () if is_edited else before.events:
-        if isinstance(event, StepClaimed):
-            loop.claims.forget(event.from_node, event.from_attempt, event.from_step)
+        if key not in over:
+            claims.add_attempt(attempt)
+    over.clear()
+    return Histories(kinds=histories.kinds)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import anyio
 
-from treadle.engine.records import StepRecord
+from treadle.engine.records import Identity, StepRecord
 from treadle.errors import HistoryMismatch
 from treadle.ids import StepId
 
@@ -41,10 +41,12 @@ class Turns:
         """Whether an outcome waits to be claimed by this call."""
         return step in self._steps
 
-    async def claim(self, step: StepId, called: str) -> StepRecord:
+    async def claim(self, step: StepId, identity: Identity) -> StepRecord:
         """Return the record of a call once all outcomes before it have been claimed."""
         while self._queue[0].step != step:
-            await self._wait(called)
+            await self._wait(step)
+        if self._queue[0].identity != identity:
+            raise HistoryMismatch(self._difference(f"what the body called as {step!r} is declared otherwise"))
         record = self._queue.popleft()
         self._steps.discard(step)
         self._unclaimed[record.identity.definition] -= 1
@@ -66,7 +68,7 @@ class Turns:
         with anyio.move_on_after(PATIENCE) as scope:
             await changed.wait()
         if scope.cancelled_caught and not self._is_busy():
-            raise HistoryMismatch(self._difference(f"the body called {called}"))
+            raise HistoryMismatch(self._difference(f"the body called {called!r}"))
 
     def _wake(self) -> None:
         self._changed.set()

@@ -6,7 +6,9 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from treadle.errors import InternalError, ReadFailed
+from pydantic import ValidationError
+
+from treadle.errors import HistoryMismatch, InternalError, ReadFailed
 from treadle.plan.parts import Binding, Case, Constant, Group, PlanNode, Read, Wire
 from treadle.plan.plan import Plan
 from treadle.scheduler.program import RESULT, Program
@@ -49,7 +51,14 @@ class Workspace:
         node = self._plan.nodes[index]
         payload = self._payloads.get(index)
         if payload is not None:
-            return (node.codec or JSON).unpack(payload)
+            try:
+                return (node.codec or JSON).unpack(payload)
+            except ValidationError as error:
+                raise HistoryMismatch(
+                    f"the recorded result of node {node.id!r} does not fit its type any more: {error}; undo "
+                    "the edit, or start a new run",
+                    node=node.id,
+                ) from error
         if node.kind == "expression":
             return evaluate(node, [self.resolve(argument.binding) for argument in node.arguments])
         if node.kind == "do":
