@@ -461,10 +461,6 @@ class _Desk:
             else:
                 self._calls.live.record(event)
 
-    def let_go(self) -> None:
-        """Append what was kept back, where there will be no result to append it with."""
-        self._calls.live.record(*self.kept)
-
     async def flush(self) -> None:
         """Return when all that was recorded is safe."""
         await self._calls.live.log.flush()
