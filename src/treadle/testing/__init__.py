@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from treadle.providers.serving import Reply
     from treadle.testing.clock import JumpingClock
+    from treadle.testing.everywhere import CrashReport, crash_everywhere
     from treadle.testing.loopback import ModelServer, ServerProcess, openapi_check, server_process
     from treadle.testing.scripted import ScriptedModel, call
 
@@ -25,6 +26,8 @@ __all__ = [
     "ServerProcess",
     "server_process",
     "openapi_check",
+    "crash_everywhere",
+    "CrashReport",
 ]
 
 _HOMES: Final = {
@@ -36,6 +39,8 @@ _HOMES: Final = {
     "ServerProcess": "treadle.testing.loopback",
     "server_process": "treadle.testing.loopback",
     "openapi_check": "treadle.testing.loopback",
+    "crash_everywhere": "treadle.testing.everywhere",
+    "CrashReport": "treadle.testing.everywhere",
 }
 
 

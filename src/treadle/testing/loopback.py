@@ -49,7 +49,8 @@ class ModelServer(serving.ModelServer):
         faults: Replies by number of the request (from 1), sent in place of an answer; or a function
             of that number that gives one, or ``None``.
         check: Judges each request; a bad one gets status 400, and leaving the ``with`` block fails.
-        count_file: Gets one JSON line for each request: its number, and the digest of its body.
+        count_file: Gets one JSON line for each request: its number, its path, the digest of its body,
+            and what ``check`` said of it.
         port: 0 takes a free one.
 
     Attributes:
@@ -84,8 +85,8 @@ class ModelServer(serving.ModelServer):
         """Count and judge a request, then misbehave or answer."""
         if not path.endswith("/chat/completions"):
             return super().reply(path, body, headers)
-        number = self._note(path, body, headers)
-        complaint = self._judge(number, body)
+        complaint = self._judge(body)
+        number = self._note(path, body, headers, complaint)
         if complaint:
             return serving.error_reply(400, complaint, "invalid_request_error")
         fault = self._fault(number)
@@ -95,26 +96,26 @@ class ModelServer(serving.ModelServer):
             return fault
         return super().reply(path, body, headers)
 
-    def _note(self, path: str, body: bytes, headers: Mapping[str, str]) -> int:
+    def _note(self, path: str, body: bytes, headers: Mapping[str, str], complaint: str) -> int:
         with self._lock:
             self._arrived += 1
             self.received.append(Received(path=path, headers=headers, body=_parsed(body)))
+            if complaint:
+                self.complaints.append(f"request {self._arrived}: {complaint}")
             if self._count_file is not None:
-                line = json.dumps({"request": self._arrived, "digest": digest(body)})
+                noted = {"request": self._arrived, "path": path, "digest": digest(body)}
+                line = json.dumps({**noted, "complaint": complaint} if complaint else noted)
                 with self._count_file.open("a") as file:
                     file.write(f"{line}\n")
             return self._arrived
 
-    def _judge(self, number: int, body: bytes) -> str:
+    def _judge(self, body: bytes) -> str:
         if self._check is None:
             return ""
         parsed = _parsed(body)
-        complaint = "the body is not a JSON object"
-        if isinstance(parsed, dict):
-            complaint = self._check(cast("dict[str, Any]", parsed))
-        if complaint:
-            self.complaints.append(f"request {number}: {complaint}")
-        return complaint
+        if not isinstance(parsed, dict):
+            return "the body is not a JSON object"
+        return self._check(cast("dict[str, Any]", parsed))
 
     def __exit__(self, *exc: object) -> None:
         """Stop; fails where a request was bad."""
@@ -158,18 +159,33 @@ class ServerProcess:
 
     Attributes:
         url: The ``base_url`` for clients.
-        count_file: Its requests, one JSON line each: ``request`` and ``digest``.
+        count_file: Its requests, one JSON line each: ``request``, ``path``, ``digest``, and
+            ``complaint`` for a bad one.
     """
 
     url: str
     pid: int
     count_file: Path
 
-    def digests(self) -> list[str]:
-        """The digest of each request's body that has arrived so far, in order."""
+    def digests(self, *, below: str = "") -> list[str]:
+        """The digest of each request's body that has arrived so far, in order.
+
+        Args:
+            below: Only of those whose path begins so: the server answers under any path, so each of
+                many clients can have requests of its own counted.
+        """
+        return [line["digest"] for line in self._lines() if line["path"].startswith(below)]
+
+    @property
+    def complaints(self) -> list[str]:
+        """What was wrong with bad requests."""
+        bad = [line for line in self._lines() if "complaint" in line]
+        return [f"request {line['request']}: {line['complaint']}" for line in bad]
+
+    def _lines(self) -> list[dict[str, Any]]:
         if not self.count_file.exists():
             return []
-        return [json.loads(line)["digest"] for line in self.count_file.read_text().splitlines()]
+        return [json.loads(line) for line in self.count_file.read_text().splitlines()]
 
     @property
     def count(self) -> int:
@@ -178,23 +194,30 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def server_process(target: str, *, count_file: Path, port: int = 0) -> Generator[ServerProcess]:
+def server_process(
+    target: str, *, count_file: Path, port: int = 0, schema: Path | None = None
+) -> Generator[ServerProcess]:
     """Run a model server as a process of its own, until the block is left or this process dies.
+
+    Leaving the block fails where a request was bad.
 
     Args:
         target: ``"path/to/file.py:NAME"`` of a model or a function of the request.
         count_file: Kept over restarts: a new server goes on where the last one stopped.
         port: 0 takes a free one.
+        schema: A published OpenAPI description that every request is checked against.
     """
     command = [sys.executable, "-m", "treadle.testing.loopback", target, "--port", str(port)]
-    command += ["--count", str(count_file)]
+    command += ["--count", str(count_file), *(["--schema", str(schema)] if schema is not None else [])]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         try:
-            url = _first_line(process)
-            yield ServerProcess(url=url, pid=process.pid, count_file=count_file)
+            server = ServerProcess(url=_first_line(process), pid=process.pid, count_file=count_file)
+            yield server
         finally:
             process.kill()
+    if server.complaints:
+        raise AssertionError("requests that the schema forbids: " + "; ".join(server.complaints))
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
@@ -231,8 +254,11 @@ def main() -> None:
     parser.add_argument("target", metavar="FILE:NAME")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--count", type=Path, default=None)
+    parser.add_argument("--schema", type=Path, default=None, help="OpenAPI description of good requests")
     options = parser.parse_args()
-    with ModelServer(load(options.target), count_file=options.count, port=options.port) as server:
+    check = None if options.schema is None else openapi_check(options.schema)
+    model = load(options.target)
+    with ModelServer(model, check=check, count_file=options.count, port=options.port) as server:
         sys.stdout.write(f"{server.url}\n")
         sys.stdout.flush()
         while os.read(0, 4096):

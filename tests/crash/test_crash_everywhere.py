@@ -1,0 +1,162 @@
+"""Graphs are crashed at every append inside this process, on every event loop and in both stores."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from pydantic import BaseModel
+
+from treadle import Ask, Budget, Context, Prompt, agent, fallback, graph, human, match, node, tool
+from treadle.interfaces import Question, Store
+from treadle.models import ModelRequest, Price
+from treadle.stores import MemoryStore, SqliteStore
+from treadle.testing import ScriptedModel, call, crash_everywhere
+
+pytestmark = pytest.mark.anyio
+
+PRICE = Price(input_mtok=Decimal(1), output_mtok=Decimal(2))
+
+
+class Order(BaseModel):
+    """What is asked for."""
+
+    item: str
+    size: Literal["small", "large"]
+
+
+class Sums(BaseModel):
+    """What it comes to."""
+
+    total: int
+
+
+@node
+async def sized(item: str) -> Order:
+    return Order(item=item, size="large" if len(item) > 3 else "small")
+
+
+@node
+async def flat(order: Order) -> Sums:
+    return Sums(total=1)
+
+
+@node
+async def broken(order: Order) -> Sums:
+    raise RuntimeError("the scales are broken")
+
+
+@node
+async def weighed(ctx: Context, order: Order) -> Sums:
+    parts = [await ctx.step(count, letter, order.item) for letter in "ab"]
+    return Sums(total=sum(parts))
+
+
+@node
+async def count(letter: str, text: str) -> int:
+    return text.count(letter)
+
+
+@graph
+def priced(item: str) -> Sums:
+    order = sized(item)
+    return match(order.size, {"small": flat(order), "large": fallback(broken(order), weighed(order))})
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    numbers = itertools.count()
+    if request.param == "memory":
+        return MemoryStore
+    return lambda: SqliteStore(str(tmp_path / f"{next(numbers)}.db"))
+
+
+async def test_a_graph_that_chooses_and_falls_back(new_store: Callable[[], Store]) -> None:
+    report = await crash_everywhere(priced, "banana", store=new_store)
+    assert report.value == Sums(total=4)
+    assert report.struck == 4 * report.appends
+
+
+class Bank:
+    """A service that keeps what it was told under a key, whatever happens to who told it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+        self.calls = 0
+
+    def take(self) -> object:
+        """What was written since the last time, without what else was done."""
+        rows, self.rows = sorted(self.rows.values()), {}
+        return rows
+
+
+@tool
+async def balance(account: str) -> int:
+    """Say what is in an account."""
+    return 12
+
+
+@tool(effect="once", in_doubt="ask")
+async def pay(ctx: Context, account: str, amount: int) -> str:
+    """Pay an amount into an account."""
+    bank = ctx.resource(Bank)
+    bank.calls += 1
+    bank.rows[ctx.idempotency_key] = amount
+    return f"{amount} paid into {account}"
+
+
+def clerk_says(request: ModelRequest) -> object:
+    said = len([message for message in request.messages if message.role == "tool"])
+    turns = [[call("balance", account="a"), call("balance", account="b")], call("pay", account="a", amount=7)]
+    return turns[0] if said == 0 else turns[1] if said == 1 else {"total": 19}
+
+
+@agent(model=ScriptedModel(clerk_says, price=PRICE), tools=[balance, pay])
+async def clerk(item: str) -> Prompt[Sums]:
+    return Prompt(f"Book {item}.")
+
+
+@graph(budget=Budget(usd="1"))
+def booked(item: str) -> Sums:
+    return clerk(item)
+
+
+async def test_an_agent_with_tools_pays_once(new_store: Callable[[], Store]) -> None:
+    bank = Bank()
+    report = await crash_everywhere(booked, "a lamp", store=new_store, resources=[bank], effects=bank.take)
+    assert report.value == Sums(total=19)
+    assert report.doubts > 0
+    assert bank.calls <= report.struck + 1 + 4 + report.doubts
+
+
+@human(to="cashiers")
+async def approve(sums: Sums) -> Ask[bool]:
+    return Ask("Is this right?", show=sums)
+
+
+@node
+async def stamped(sums: Sums, is_right: bool) -> str:
+    return f"{sums.total} {'approved' if is_right else 'refused'}"
+
+
+@graph
+def approved(item: str) -> str:
+    sums = weighed(sized(item))
+    return stamped(sums, approve(sums))
+
+
+async def test_a_person_is_asked_once_and_the_answer_is_kept(new_store: Callable[[], Store]) -> None:
+    asked: list[str] = []
+
+    def answer(question: Question) -> object:
+        asked.append(question.prompt)
+        return True
+
+    report = await crash_everywhere(approved, "banana", answer=answer, store=new_store)
+    assert report.value == "4 approved"
+    not_struck, struck_before_the_answer_was_kept = 5, 2
+    assert len(asked) == report.struck + not_struck + struck_before_the_answer_was_kept
