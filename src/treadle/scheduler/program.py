@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +32,12 @@ class Kind(enum.IntEnum):
 
 Indices = tuple[int, ...]
 
-_CONTROL: Final = {"input": Kind.INPUT, "expression": Kind.EXPRESSION, "do": Kind.JOIN, "fallback": Kind.FALLBACK}
+_CONTROL: Final = {
+    "input": Kind.INPUT,
+    "expression": Kind.EXPRESSION,
+    "do": Kind.JOIN,
+    "fallback": Kind.FALLBACK,
+}
 
 
 def kind_of(node: PlanNode) -> Kind:
@@ -49,7 +55,8 @@ class Program:
         inputs: What a vertex needs first: all inputs of work, expressions and joins, the subject of
             a choice; empty for a fallback.
         cases: What each case of a choice or each rung of a fallback needs.
-        common: Of a choice: what every case needs, whichever it will be, so it is demanded at once.
+        common: Of a choice: the topmost of what every case needs, whichever it will be; it is demanded
+            at once.
         retry: Of work vertices.
         on: Of fallbacks: the error classes taken; empty for all that may be.
     """
@@ -76,8 +83,9 @@ RESULT: Final = NodeId("(result)")
 def compile_plan(plan: Plan) -> Program:
     """Number a plan's nodes, and find out what each choice needs whichever way it goes.
 
-    Linear in the plan, but for choices inside the cases of choices: there a node is visited once
-    for each choice around it.
+    Linear in the plan, but for the search for what all cases of a choice share, which goes on until
+    the first of its cases has been walked to its end, or to what all share.  The worst case is
+    quadratic: many choices, each between the ends of long chains that share nothing.
     """
     index = {node.id: number for number, node in enumerate(plan.nodes)}
 
@@ -115,34 +123,82 @@ def compile_plan(plan: Plan) -> Program:
 def _common_needs(
     kinds: Sequence[Kind], inputs: Sequence[Indices], cases: Sequence[tuple[Indices, ...]]
 ) -> tuple[Indices, ...]:
-    """For each choice, the vertices that all its cases are sure to need.
+    """For each choice, the topmost vertices that all its cases are sure to need.
 
-    What the run's result is sure to need is left out: it is demanded anyway, and leaving it out
-    keeps the search from walking a long common prefix again for every choice.
+    What is sure to be needed by one of them follows from it.  What the run's result is sure to need is
+    left out: it is demanded anyway, and leaving it out keeps the search from walking a long common
+    prefix again for every choice.
     """
     common: list[Indices] = [()] * len(kinds)
-    certain: set[int] = set()
-
-    def sure(roots: Iterable[int]) -> set[int]:
-        found: set[int] = set()
-        stack = [root for root in roots if root not in certain]
-        while stack:
-            vertex = stack.pop()
-            if vertex in found or vertex in certain:
-                continue
-            found.add(vertex)
-            stack.extend(inputs[vertex])
-            stack.extend(common[vertex])
-            if kinds[vertex] is Kind.FALLBACK and cases[vertex]:
-                stack.extend(cases[vertex][0])
-        return found
-
     choices = [vertex for vertex, kind in enumerate(kinds) if kind is Kind.CHOICE]
-    if choices:
-        certain = sure([len(kinds) - 1])
+    if not choices:
+        return tuple(common)
+
+    def first(vertex: int) -> Iterator[int]:
+        """What a vertex holds as soon as it is demanded."""
+        yield from inputs[vertex]
+        yield from common[vertex]
+        if kinds[vertex] is Kind.FALLBACK:
+            yield from cases[vertex][0]
+
+    certain = {vertex for vertex, kind in enumerate(kinds) if kind is Kind.INPUT}
+    stack = [len(kinds) - 1]
+    while stack:
+        vertex = stack.pop()
+        if vertex not in certain:
+            certain.add(vertex)
+            stack.extend(first(vertex))
     for vertex in choices:
-        needs = [sure(case) for case in cases[vertex]]
-        if needs and all(needs):
-            shared = set.intersection(*needs) - sure(inputs[vertex])
-            common[vertex] = tuple(sorted(v for v in shared if kinds[v] is not Kind.INPUT))
+        common[vertex] = _Search(first, certain).shared(cases[vertex])
     return tuple(common)
+
+
+class _Search:
+    """A walk down from all cases of a choice at once, the last vertex of the plan first.
+
+    Wires point back in the plan, so a vertex is looked at after all that lead to it.  The walk ends
+    where one of the cases has nothing left that is not shared.
+    """
+
+    def __init__(self, first: Callable[[int], Iterator[int]], certain: set[int]) -> None:
+        self._first = first
+        self._certain = certain
+        self._reached: dict[int, int] = {}  # by which cases, one bit each
+        self._heap: list[int] = []
+
+    def shared(self, cases: Sequence[Indices]) -> Indices:
+        """The topmost vertices that all cases reach."""
+        everyone = (1 << len(cases)) - 1
+        left = [0] * len(cases)
+        for case, wanted in enumerate(cases):
+            self._reach(wanted, 1 << case, left)
+        found: list[int] = []
+        while all(left):
+            vertex = -heapq.heappop(self._heap)
+            by = self._reached[vertex]
+            if by == everyone:
+                found.append(vertex)
+            else:
+                self._reach(self._first(vertex), by, left)
+            for case in _bits(by):
+                left[case] -= 1
+        return tuple(sorted(found))
+
+    def _reach(self, vertices: Iterable[int], by: int, left: list[int]) -> None:
+        for vertex in vertices:
+            before = self._reached.get(vertex, 0)
+            if vertex in self._certain or before | by == before:
+                continue
+            if not before:
+                heapq.heappush(self._heap, -vertex)
+            self._reached[vertex] = before | by
+            for case in _bits(by & ~before):
+                left[case] += 1
+
+
+def _bits(mask: int) -> Iterator[int]:
+    """The positions of the ones in a number."""
+    while mask:
+        low = mask & -mask
+        yield low.bit_length() - 1
+        mask ^= low

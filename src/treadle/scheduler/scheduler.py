@@ -11,14 +11,18 @@ these states, and only ``handle`` moves it::
       +---nobody needs it---+----- CANCELLING <----------+
                                    PARKED <----> RUNNING
 
-*Demand* starts at the result.  A vertex that is demanded holds what it needs; what is held by an
-unfinished vertex is demanded.  A choice first holds its subject and, without counting on them, the
-vertices all its cases need; once decided it holds the case taken.  A fallback holds one rung.
+*Demand* (``demand.py``) starts at the result.  A vertex that is demanded holds what it needs; what is
+held by an unfinished vertex is demanded.  A choice first holds its subject and, without counting on
+them, the vertices all its cases need; once decided it holds the case taken.  A fallback holds one rung.
 
 *Failure is an outcome.*  It reaches every vertex that counts on the failed one, and those that come
 to count on it later; a fallback takes it and holds its next rung.  A vertex that has failed lets go
 of what it held; whoever is then held by nobody is cancelled, withdrawn or no longer demanded.  When
 failure reaches the result the run drains: nothing starts, what runs may finish.
+
+*One event, four moves* (``_propagate``): outcomes travel along the wires until they rest; the run
+drains where its result has failed; what became ready starts, in the order of the plan; what nobody
+holds any more is stopped.  These repeat until nothing moves.
 
 Invariants (``check_invariants``): a vertex is demanded exactly when an unfinished one holds it, or
 it is the result; ``missing`` counts the unfinished inputs a waiting vertex counts on; ``busy`` counts
@@ -28,8 +32,8 @@ the vertices that owe an event; with ``busy`` at zero the run has ended, or wait
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 from treadle.errors import InternalError
 from treadle.events import (
@@ -47,7 +51,7 @@ from treadle.events import (
     RunResumed,
     RunStarted,
 )
-from treadle.ids import NodeId
+from treadle.ids import NodeId, QuestionId
 from treadle.scheduler.commands import (
     CancelAttempt,
     CancelUnstarted,
@@ -58,11 +62,21 @@ from treadle.scheduler.commands import (
     StartAttempt,
     Withdraw,
 )
-from treadle.scheduler.program import Indices, Kind, Program
+from treadle.scheduler.demand import (
+    CANCELLING,
+    DECIDING,
+    DONE,
+    FAILED,
+    IDLE,
+    NAMES,
+    PARKED,
+    RUNNING,
+    WAITING,
+    Demand,
+)
+from treadle.scheduler.program import Kind, Program
 
-IDLE, WAITING, DECIDING, RUNNING, PARKED, CANCELLING, DONE, FAILED = range(8)
-NAMES: Final = ("idle", "waiting", "deciding", "running", "parked", "cancelling", "done", "failed")
-_WORK, _EXPRESSION, _JOIN, _CHOICE, _FALLBACK = Kind.WORK, Kind.EXPRESSION, Kind.JOIN, Kind.CHOICE, Kind.FALLBACK
+_WORK, _EXPRESSION, _CHOICE = Kind.WORK, Kind.EXPRESSION, Kind.CHOICE
 
 
 class Mode(enum.Enum):
@@ -76,41 +90,46 @@ class Mode(enum.Enum):
     ENDED = "ended"
 
 
+_ACTIVE = Mode.ACTIVE
+
+
 class Scheduler:
     """Decides what a run does next.  The same events give the same commands, always.
 
     Args:
         program: The compiled plan.
         seed: The run's; jitter of waits is drawn from it.
+
+    Attributes:
+        states: The state of each vertex (``demand.IDLE`` and so on).
+        chosen: The case a choice took, or the rung a fallback is at, by vertex.
+        attempts: The number of the newest attempt, by vertex.
+        tries: How many attempts have failed since the run last got fresh ones, by vertex.
+        parked: The vertices that wait for people.
+        busy: How many vertices owe an event.
     """
 
     __slots__ = (
-        "_commands", "_due", "_end", "_finished", "_handlers", "_orphans", "_program", "_ready", "_seed",
-        "attempts", "busy", "chosen", "failures", "holders", "missing", "mode", "needs", "parked", "states",
-        "tries",
+        "_answered", "_commands", "_demand", "_due", "_end", "_handlers", "_is_refused", "_program", "_seed",
+        "attempts", "busy", "chosen", "mode", "parked", "states", "tries",
     )  # fmt: skip
 
     def __init__(self, program: Program, *, seed: str) -> None:
-        size = len(program.ids)
         self._program = program
         self._seed = seed
+        self._demand = Demand(program)
+        self.states = self._demand.states
+        self.chosen = self._demand.chosen
         self.mode = Mode.NEW
-        self.states = [IDLE] * size
-        self.missing = [0] * size
-        self.needs = [0] * size
-        self.holders: list[list[int]] = [[] for _ in range(size)]
         self.attempts: dict[int, int] = {}
         self.tries: dict[int, int] = {}
-        self.chosen: dict[int, int] = {}
-        self.failures: dict[int, Failure] = {}
         self.parked: set[int] = set()
         self.busy = 0
         self._due: dict[int, float] = {}
+        self._answered: dict[int, set[QuestionId]] = {}
         self._end: EndRun | None = None
+        self._is_refused = False
         self._commands: list[Command] = []
-        self._ready: list[int] = []
-        self._finished: list[int] = []
-        self._orphans: list[int] = []
         self._handlers: dict[type, Callable[[Any], None]] = {
             NodeCompleted: self._on_completed,
             Decided: self._on_decided,
@@ -124,9 +143,6 @@ class Scheduler:
             CancelRequested: self._on_cancel_requested,
             RunEnded: self._on_ended,
         }
-        for vertex, kind in enumerate(program.kinds):
-            if kind is Kind.INPUT:
-                self.states[vertex] = DONE
 
     def handle(self, event: Event) -> list[Command]:
         """Take in one event and give the commands it leads to, in the order of the plan.
@@ -139,14 +155,15 @@ class Scheduler:
         handler = self._handlers.get(type(event))
         if handler is None:
             return []
-        self._commands = commands = []
+        commands: list[Command] = []
+        self._commands = commands
         handler(event)
         return commands
 
     @property
     def failure(self) -> Failure | None:
         """Why the run as a whole failed, once it has."""
-        return self.failures.get(self._program.result)
+        return self._demand.failures.get(self._program.result)
 
     def state_of(self, node: NodeId) -> str:
         """The state of a node, in a word."""
@@ -155,251 +172,135 @@ class Scheduler:
     # -- events ------------------------------------------------------------------------------------
 
     def _on_started(self, event: RunStarted) -> None:
+        if self.mode is not Mode.NEW:
+            raise self._impossible(event, f"the run is {self.mode.value}")
         self.mode = Mode.ACTIVE
-        self.needs[self._program.result] = 1
-        self._demand(self._program.result)
+        self._demand.begin()
         self._propagate()
 
     def _on_completed(self, event: NodeCompleted) -> None:
         vertex = self._running_vertex(event)
-        self.states[vertex] = DONE
         self.busy -= 1
-        self._finished.append(vertex)
+        self._demand.finish(vertex)
         self._propagate()
 
     def _on_decided(self, event: Decided) -> None:
-        vertex = self._program.index[event.node]
-        if self.states[vertex] != DECIDING:
-            raise self._impossible(event, vertex)
+        vertex = self._program.index.get(event.node, -1)
+        if vertex < 0 or self.states[vertex] != DECIDING:
+            raise self._impossible(event, self._where(event.node))
+        is_choice = self._program.kinds[vertex] is _CHOICE
+        last = len(self._program.cases[vertex]) - 1 if is_choice else 0
+        if event.failure is None and not 0 <= event.choice <= last:
+            raise self._impossible(event, f"case {event.choice} of {event.node!r} is none of 0 to {last}")
         self.busy -= 1
         if event.failure is not None:
-            self._fail(vertex, event.failure)
-        elif self._program.kinds[vertex] is _EXPRESSION:
-            self.states[vertex] = DONE
-            self._finished.append(vertex)
-        elif self.needs[vertex]:
-            self._take_case(vertex, event.choice)
+            self._demand.fail(vertex, event.failure)
+        elif not is_choice:
+            self._demand.finish(vertex)
+        elif self._demand.needs[vertex] and self.mode is _ACTIVE:
+            self._demand.take_case(vertex, event.choice)
         else:
-            self.states[vertex] = IDLE
+            self._demand.leave_undecided(vertex)
         self._propagate()
 
     def _on_failed(self, event: AttemptFailed) -> None:
         vertex = self._running_vertex(event)
         self.busy -= 1
-        if self.states[vertex] == CANCELLING and not self.needs[vertex]:
+        if self.states[vertex] == CANCELLING and not self._demand.needs[vertex]:
             self.states[vertex] = IDLE
         elif not self._retry(vertex, event):
-            self._fail(vertex, event.failure)
+            self._demand.fail(vertex, event.failure)
         self._propagate()
 
     def _on_parked(self, event: AttemptParked) -> None:
         vertex = self._running_vertex(event)
         self.busy -= 1
-        self.states[vertex] = PARKED
-        self.parked.add(vertex)
-        if self.mode is not Mode.ACTIVE or not self.needs[vertex]:
+        answered = self._answered.get(vertex)
+        if self.mode is not _ACTIVE or not self._demand.needs[vertex]:
             self._withdraw(vertex)
+        elif answered is not None and not answered.isdisjoint(event.questions):
+            self._start(vertex, event.attempt)  # an answer came while the attempt was being unwound
+        else:
+            self.states[vertex] = PARKED
+            self.parked.add(vertex)
         self._propagate()
 
     def _on_cancelled(self, event: AttemptCancelled) -> None:
         vertex = self._running_vertex(event)
         self.busy -= 1
         self.states[vertex] = IDLE
-        if self.needs[vertex] and self.mode is Mode.ACTIVE:
-            self._start(vertex, self.attempts[vertex] + 1)
+        if self._demand.needs[vertex]:
+            self._start(vertex, event.attempt + 1)
         self._propagate()
 
     def _on_withdrawn(self, event: QuestionWithdrawn) -> None:
+        """A question nobody answered in time wakes its node as an answer does."""
         if event.why == "late":
             self._on_answered(event)
 
     def _on_answered(self, event: QuestionAnswered | QuestionWithdrawn) -> None:
         vertex = self._program.index.get(event.node, -1)
-        if vertex >= 0 and self.states[vertex] == PARKED:
+        state = self.states[vertex] if vertex >= 0 else IDLE
+        if state == PARKED:
             self.parked.discard(vertex)
             self._start(vertex, self.attempts[vertex])
             self._propagate()
+        elif state in (RUNNING, CANCELLING):
+            self._answered.setdefault(vertex, set()).add(event.question)
 
     def _on_resumed(self, event: RunResumed) -> None:
         """Ask again for what was under way when the last owner went, and what failed where told to."""
+        end = self._end
+        has_failed = self.mode is Mode.DRAINING or (end is not None and end.status == "failed")
         if self.mode is Mode.NEW:
             self.mode = Mode.ACTIVE
-            self.needs[self._program.result] = 1
-            self._demand(self._program.result)
-        elif self.mode is Mode.ACTIVE:
+            self._demand.begin()
+        elif self.mode is _ACTIVE:
             for vertex, state in enumerate(self.states):
                 self._ask_again(vertex, state)
-        elif self.mode is Mode.FINISHING and self._end is not None and not event.retry_failed:
-            self._commands.append(self._end)
-        else:
-            for vertex, state in enumerate(self.states):
-                if state in (RUNNING, CANCELLING, DECIDING):
-                    self.states[vertex] = IDLE
-            self.busy = 0
-            if event.retry_failed and self.failure is not None:
-                self._revive()
+        elif has_failed and event.retry_failed:
+            self._revive()
+        elif end is None:
+            self._forget_running()
+        elif self.mode is Mode.FINISHING or (self._is_refused and event.retry_failed):
+            self._end_run(end)
         self._propagate()
 
-    def _on_cancel_requested(self, event: CancelRequested) -> None:
+    def _on_cancel_requested(self, _event: CancelRequested) -> None:
         if self.mode in (Mode.ACTIVE, Mode.DRAINING):
             self.mode = Mode.CANCELLING
             self._stop_everything(cancel=True)
             self._propagate()
 
     def _on_ended(self, event: RunEnded) -> None:
+        if self._end is None or self.mode is not Mode.FINISHING:
+            raise self._impossible(event, f"the run is {self.mode.value}")
+        self._is_refused = event.status != self._end.status
         self.mode = Mode.ENDED
 
-    # -- demand ------------------------------------------------------------------------------------
-
-    def _demand(self, root: int) -> None:
-        """Demand a vertex, and all it needs to begin with."""
-        stack = [root]
-        states, program = self.states, self._program
-        while stack:
-            vertex = stack.pop()
-            if states[vertex] != IDLE:
-                continue
-            states[vertex] = WAITING
-            if program.kinds[vertex] is _FALLBACK:
-                self._hold_rung(vertex, 0, stack)
-                continue
-            failed = self._hold(vertex, program.inputs[vertex], stack)
-            if failed is not None:
-                self._mark_failed(vertex, failed)
-                continue
-            for need in program.common[vertex]:
-                self._hold_loosely(vertex, need, stack)
-            if not self.missing[vertex]:
-                self._ready.append(vertex)
-
-    def _hold(self, vertex: int, wanted: Iterable[int], stack: list[int]) -> Failure | None:
-        """Count on some vertices; give the failure of the first that has failed, holding none then."""
-        states, holders, needs = self.states, self.holders, self.needs
-        missing = 0
-        for need in wanted:
-            state = states[need]
-            if state == FAILED:
-                return self.failures[need]
-        for need in wanted:
-            state = states[need]
-            if state != DONE:
-                missing += 1
-                holders[need].append(vertex)
-                needs[need] += 1
-                if state == IDLE:
-                    stack.append(need)
-        self.missing[vertex] = missing
-        return None
-
-    def _hold_loosely(self, vertex: int, need: int, stack: list[int]) -> None:
-        """Demand a vertex that will be needed, without counting on it yet."""
-        if self.states[need] not in (DONE, FAILED):
-            self.holders[need].append(~vertex)
-            self.needs[need] += 1
-            if self.states[need] == IDLE:
-                stack.append(need)
-
-    def _hold_rung(self, vertex: int, rung: int, stack: list[int]) -> None:
-        """Count on a rung of a fallback, or on the first later one that has not failed already."""
-        cases = self._program.cases[vertex]
-        while True:
-            self.chosen[vertex] = rung
-            failed = self._hold(vertex, cases[rung], stack)
-            if failed is None:
-                break
-            if rung + 1 == len(cases) or not self._takes(vertex, failed):
-                self._mark_failed(vertex, failed)
-                return
-            rung += 1
-        if not self.missing[vertex]:
-            self._ready.append(vertex)
-
-    def _take_case(self, vertex: int, case: int) -> None:
-        """Hold the case a choice has come to, then let go of what was held for all of them."""
-        stack: list[int] = []
-        self.states[vertex] = WAITING
-        self.chosen[vertex] = case
-        failed = self._hold(vertex, self._program.cases[vertex][case], stack)
-        for need in self._program.common[vertex]:
-            self._let_go(need)
-        if failed is not None:
-            self._mark_failed(vertex, failed)
-        elif not self.missing[vertex]:
-            self._ready.append(vertex)
-        for need in stack:
-            self._demand(need)
-
-    def _let_go(self, need: int, *, holder: int | None = None) -> None:
-        """Take one hold away; what nobody holds any more is looked at once failures have travelled.
-
-        The holder's entry is removed only where it could be mistaken for a new one: entries of
-        failed vertices and loose ones are never looked at.
-        """
-        if self.states[need] >= DONE:
-            return
-        if holder is not None:
-            self.holders[need].remove(holder)
-        self.needs[need] -= 1
-        if not self.needs[need]:
-            self._orphans.append(need)
-
-    def _let_go_of_all(self, vertex: int, *, again: bool) -> None:
-        """Let go of whatever an unfinished vertex holds; ``again``: it may come to hold them later.
-
-        An unfinished input was unfinished when it was held, so exactly these are held now.
-        """
-        program, chosen = self._program, self.chosen.get(vertex)
-        holder = vertex if again else None
-        if chosen is not None:
-            for need in program.cases[vertex][chosen]:
-                self._let_go(need, holder=holder)
-            return
-        for need in program.inputs[vertex]:
-            self._let_go(need, holder=holder)
-        for need in program.common[vertex]:
-            self._let_go(need)
-
-    # -- outcomes ----------------------------------------------------------------------------------
+    # -- what happens next -------------------------------------------------------------------------
 
     def _propagate(self) -> None:
-        """Carry outcomes along the wires until nothing moves, then command what became ready."""
-        finished, ready = self._finished, self._ready
-        while finished or ready or self._orphans:
-            while finished or ready:
-                while finished:
-                    self._arrive(finished.pop())
-                if ready:
-                    self._advance()
-            if self._orphans:
+        """Carry outcomes along the wires until nothing moves, and command what follows from them."""
+        demand, result = self._demand, self._program.result
+        while True:
+            while demand.finished:
+                demand.arrive(demand.finished.pop())
+            if self.mode is _ACTIVE and self.states[result] == FAILED:
+                self.mode = Mode.DRAINING
+                self._stop_everything(cancel=not self._program.drains)
+            if demand.ready:
+                self._advance()
+            elif demand.orphans:
                 self._abandon()
-        if self.mode is Mode.ACTIVE and self.states[self._program.result] == FAILED:
-            self.mode = Mode.DRAINING
-            self._stop_everything(cancel=not self._program.drains)
+            elif not demand.finished:
+                break
         if not self.busy:
             self._conclude()
 
-    def _arrive(self, vertex: int) -> None:
-        """Tell those who count on a vertex that it is done, or has failed."""
-        holders = self.holders[vertex]
-        if not holders:
-            return
-        self.holders[vertex] = []
-        states, missing, ready = self.states, self.missing, self._ready
-        if states[vertex] == DONE:
-            for holder in holders:
-                if holder >= 0 and states[holder] == WAITING:
-                    missing[holder] -= 1
-                    if not missing[holder]:
-                        ready.append(holder)
-            return
-        failure = self.failures[vertex]
-        for holder in holders:
-            if holder >= 0 and states[holder] == WAITING:
-                self._fail_or_next_rung(holder, failure)
-
     def _advance(self) -> None:
         """Let vertices whose inputs are there go on: in the order of the plan."""
-        ready = self._ready
+        ready = self._demand.ready
         if len(ready) > 1:
             ready.sort()
         batch = ready[:]
@@ -414,11 +315,10 @@ class Scheduler:
             elif kind is _EXPRESSION or (kind is _CHOICE and vertex not in self.chosen):
                 self._decide(vertex)
             else:
-                states[vertex] = DONE
-                self._finished.append(vertex)
+                self._demand.finish(vertex)
 
     def _start(self, vertex: int, attempt: int, not_before: float = 0.0) -> None:
-        if self.mode is not Mode.ACTIVE:
+        if self.mode is not _ACTIVE:
             self.states[vertex] = IDLE
             return
         self.states[vertex] = RUNNING
@@ -428,12 +328,14 @@ class Scheduler:
             self._due[vertex] = not_before
         elif self._due:
             self._due.pop(vertex, None)
+        if self._answered:
+            self._answered.pop(vertex, None)
         self._commands.append(
             StartAttempt(node=self._program.ids[vertex], index=vertex, attempt=attempt, not_before=not_before)
         )
 
     def _decide(self, vertex: int) -> None:
-        if self.mode is not Mode.ACTIVE:
+        if self.mode is not _ACTIVE:
             self.states[vertex] = IDLE
             return
         self.states[vertex] = DECIDING
@@ -445,63 +347,34 @@ class Scheduler:
         retry = self._program.retry[vertex]
         tries = self.tries[vertex] = self.tries.get(vertex, 0) + 1
         failure = event.failure
-        if retry is None or self.mode is not Mode.ACTIVE or tries >= retry.attempts or not failure.takeable:
+        if retry is None or self.mode is not _ACTIVE or tries >= retry.attempts or not failure.takeable:
             return False
         if not retry.matches(failure.types, retryable=failure.retryable):
             return False
-        wait = retry.delay(tries, seed=f"{self._seed}:{event.node}")
-        if failure.retry_after is not None:
-            wait = max(wait, min(failure.retry_after, retry.wait.maximum))
+        wait = retry.delay(tries, seed=f"{self._seed}:{event.node}", retry_after=failure.retry_after)
         self._start(vertex, event.attempt + 1, event.at + wait)
         return True
 
-    def _fail(self, vertex: int, failure: Failure) -> None:
-        """Fail a vertex that holds its inputs, or a rung, or a case."""
-        self._let_go_of_all(vertex, again=False)
-        self._mark_failed(vertex, failure)
-
-    def _mark_failed(self, vertex: int, failure: Failure) -> None:
-        self.states[vertex] = FAILED
-        self.failures[vertex] = failure
-        self._finished.append(vertex)
-
-    def _takes(self, vertex: int, failure: Failure) -> bool:
-        on = self._program.on[vertex]
-        return failure.takeable and (not on or any(name in on for name in failure.types))
-
-    def _fail_or_next_rung(self, vertex: int, failure: Failure) -> None:
-        if self._program.kinds[vertex] is not _FALLBACK:
-            self._fail(vertex, failure)
-            return
-        rung = self.chosen[vertex]
-        if rung + 1 == len(self._program.cases[vertex]) or not self._takes(vertex, failure):
-            self._fail(vertex, failure)
-            return
-        self._let_go_of_all(vertex, again=True)
-        stack: list[int] = []
-        self._hold_rung(vertex, rung + 1, stack)
-        for need in stack:
-            self._demand(need)
-
-    # -- what nobody needs, and the end ----------------------------------------------------------------
+    # -- what nobody needs, and the end ------------------------------------------------------------
 
     def _abandon(self) -> None:
         """Stop what no unfinished vertex holds any more, unless the run as a whole is ending in failure."""
-        orphans = self._orphans
-        if self.states[self._program.result] == FAILED:
+        demand, states = self._demand, self.states
+        orphans = demand.orphans
+        if states[self._program.result] == FAILED:
             orphans.clear()
             return
         while orphans:
             vertex = orphans.pop()
-            state = self.states[vertex]
-            if self.needs[vertex] or state in (DONE, FAILED, IDLE):
+            if demand.needs[vertex]:
                 continue
+            state = states[vertex]
             if state == WAITING:
-                self.states[vertex] = IDLE
-                self._let_go_of_all(vertex, again=True)
-                self.chosen.pop(vertex, None)
+                demand.abandon(vertex)
+            elif state == DECIDING and self._program.kinds[vertex] is _CHOICE:
+                demand.let_drift(vertex)
             elif state == RUNNING:
-                self.states[vertex] = CANCELLING
+                states[vertex] = CANCELLING
                 self._commands.append(CancelAttempt(node=self._program.ids[vertex], index=vertex))
             elif state == PARKED:
                 self._withdraw(vertex)
@@ -517,30 +390,30 @@ class Scheduler:
             self._withdraw(vertex)
         if self.busy:
             self._commands.append(CancelUnstarted())
-        for vertex, state in enumerate(self.states):
-            if cancel and state == RUNNING:
+        for vertex, state in enumerate(self.states if cancel else ()):
+            if state == RUNNING:
                 self.states[vertex] = CANCELLING
                 self._commands.append(CancelAttempt(node=self._program.ids[vertex], index=vertex))
 
     def _conclude(self) -> None:
         """End or park a run in which nothing is under way any more."""
-        if self.mode is Mode.ACTIVE and self.states[self._program.result] == DONE:
-            self._end_run(EndRun(status="completed"))
-        elif self.mode is Mode.DRAINING:
+        if self.mode is Mode.DRAINING:
             self._end_run(EndRun(status="failed", failure=self.failure))
         elif self.mode is Mode.CANCELLING:
             self._end_run(EndRun(status="cancelled"))
-        elif self.mode is Mode.ACTIVE:
-            if not self.parked:
-                raise InternalError(f"the run can neither go on nor end; please report this: {self.story()}")
+        elif self.mode is _ACTIVE and self.states[self._program.result] == DONE:
+            self._end_run(EndRun(status="completed"))
+        elif self.mode is _ACTIVE and self.parked:
             self._commands.append(Park())
+        elif self.mode is _ACTIVE:
+            raise InternalError(f"the run can neither go on nor end; please report this: {self.story()}")
 
     def _end_run(self, end: EndRun) -> None:
         self.mode = Mode.FINISHING
         self._end = end
         self._commands.append(end)
 
-    # -- taking a run up again ---------------------------------------------------------------------------
+    # -- taking a run up again ---------------------------------------------------------------------
 
     def _ask_again(self, vertex: int, state: int) -> None:
         if state == RUNNING:
@@ -552,45 +425,49 @@ class Scheduler:
         elif state == CANCELLING:
             self.busy -= 1
             self.states[vertex] = IDLE
-            if self.needs[vertex]:
+            if self._demand.needs[vertex]:
                 self._start(vertex, self.attempts[vertex] + 1)
 
-    def _revive(self) -> None:
-        """Forget every failure, and demand the result again: what is done stays done."""
-        self.mode = Mode.ACTIVE
+    def _forget_running(self) -> None:
+        """What was under way when the owner of an ending run went owes nothing any more."""
         for vertex, state in enumerate(self.states):
-            if state != DONE:
+            if state in (RUNNING, CANCELLING, DECIDING):
                 self.states[vertex] = IDLE
-                self.missing[vertex] = 0
-                self.chosen.pop(vertex, None)
-            self.holders[vertex] = []
-            self.needs[vertex] = 0
+        self.busy = 0
+
+    def _revive(self) -> None:
+        """Give all that failed fresh attempts; the number of an attempt is never given again."""
+        self._forget_running()
+        self.mode = Mode.ACTIVE
         self._end = None
-        self.failures.clear()
         self.tries.clear()
         self._due.clear()
-        self.needs[self._program.result] = 1
-        self._demand(self._program.result)
+        self._answered.clear()
+        self._demand.begin_again()
 
-    # -- looking inside ------------------------------------------------------------------------------------
+    # -- looking inside ----------------------------------------------------------------------------
 
     def _running_vertex(self, event: NodeCompleted | AttemptFailed | AttemptParked | AttemptCancelled) -> int:
-        vertex = self._program.index[event.node]
-        if self.states[vertex] not in (RUNNING, CANCELLING) or self.attempts[vertex] != event.attempt:
-            raise self._impossible(event, vertex)
+        vertex = self._program.index.get(event.node, -1)
+        is_running = vertex >= 0 and self.states[vertex] in (RUNNING, CANCELLING)
+        if not is_running or self.attempts[vertex] != event.attempt:
+            raise self._impossible(event, self._where(event.node))
         return vertex
 
-    def _impossible(self, event: Event, vertex: int) -> InternalError:
-        name, state = self._program.ids[vertex], NAMES[self.states[vertex]]
-        return InternalError(
-            f"{type(event).__name__} came for node {name!r}, which is {state} (attempt "
-            f"{self.attempts.get(vertex, 0)}); please report this: {self.story()}"
-        )
+    def _where(self, node: NodeId) -> str:
+        vertex = self._program.index.get(node)
+        if vertex is None:
+            return f"the plan has no node {node!r}"
+        return f"node {node!r} is {NAMES[self.states[vertex]]} (attempt {self.attempts.get(vertex, 0)})"
+
+    def _impossible(self, event: Event, where: str) -> InternalError:
+        return InternalError(f"{type(event).__name__} cannot be: {where}; please report this: {self.story()}")
 
     def story(self) -> str:
         """What stands where, for a bug report: no values, only ids and states."""
+        missing, needs = self._demand.missing, self._demand.needs
         moving = [
-            f"{self._program.ids[v]}={NAMES[s]}({self.missing[v]} missing, {self.needs[v]} holders)"
+            f"{self._program.ids[v]}={NAMES[s]}({missing[v]} missing, {needs[v]} holders)"
             for v, s in enumerate(self.states)
             if s not in (IDLE, DONE)
         ]
@@ -598,29 +475,12 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Recompute what the state says twice, and raise ``AssertionError`` where it differs."""
-        states, program = self.states, self._program
-        owing = [v for v, state in enumerate(states) if state in (DECIDING, RUNNING, CANCELLING)]
+        owing = [v for v, state in enumerate(self.states) if state in (DECIDING, RUNNING, CANCELLING)]
         assert self.busy == len(owing), f"busy is {self.busy}, but {len(owing)} owe an event"
-        assert self.parked == {v for v, state in enumerate(states) if state == PARKED}
-        assert {v for v, state in enumerate(states) if state == FAILED} == set(self.failures)
-        if self.mode is not Mode.ACTIVE:
-            return
-        held = [0] * len(states)
-        held[program.result] = 1
-        for vertex, state in enumerate(states):
-            if state in (WAITING, DECIDING):
-                counted, loose = self._held_by(vertex)
-                unfinished = [need for need in counted if states[need] < DONE]
-                assert self.missing[vertex] == len(unfinished), f"{program.ids[vertex]} miscounts its inputs"
-                for need in (*unfinished, *(need for need in loose if states[need] < DONE)):
-                    held[need] += 1
-        for vertex, state in enumerate(states):
-            if state < DONE:
-                assert self.needs[vertex] == held[vertex], f"{program.ids[vertex]} miscounts its holders"
-                assert bool(held[vertex]) == (state != IDLE) or state in (CANCELLING, DECIDING)
-
-    def _held_by(self, vertex: int) -> tuple[Indices, Indices]:
-        chosen = self.chosen.get(vertex)
-        if chosen is not None:
-            return self._program.cases[vertex][chosen], ()
-        return self._program.inputs[vertex], self._program.common[vertex]
+        assert self.parked == {v for v, state in enumerate(self.states) if state == PARKED}
+        assert self.busy or self.parked or self.mode in (Mode.NEW, Mode.FINISHING, Mode.ENDED)
+        if self.mode is _ACTIVE:
+            self._demand.check()
+        elif self.mode is not Mode.NEW:
+            assert not self.parked, "a run that ends still asks people"
+            assert self.mode is not Mode.ENDED or not self.busy, "a run has ended with attempts under way"

@@ -1,0 +1,307 @@
+"""``Demand``: which vertices are needed, by whom, and what an outcome does to those who wait for it.
+
+It knows neither events nor commands.  What it finds out stands in three lists that the scheduler
+empties: ``ready`` (inputs are there), ``finished`` (an outcome still to be carried on) and ``orphans``
+(held by nobody any more).  Nothing here recurses: plans may be a hundred thousand vertices deep.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from treadle.events import Failure
+from treadle.scheduler.program import Indices, Kind, Program
+
+IDLE, WAITING, DECIDING, RUNNING, PARKED, CANCELLING, DONE, FAILED = range(8)
+NAMES: Final = ("idle", "waiting", "deciding", "running", "parked", "cancelling", "done", "failed")
+_FALLBACK: Final = Kind.FALLBACK
+
+
+class Demand:
+    """The state of each vertex, and the holds between them.
+
+    A vertex *counts on* what it waits for, and *loosely* holds what it will need whichever way it
+    decides.  Each list is indexed as the program's vertices.
+
+    Attributes:
+        states: ``IDLE`` and so on.
+        missing: How many unfinished vertices a waiting one counts on.
+        needs: How many holds there are on an unfinished vertex; the result has one of its own.
+        holders: Who counts on an unfinished vertex, once for each hold.
+        chosen: The case of a choice, or the present rung of a fallback.
+        failures: Why a vertex failed.
+    """
+
+    __slots__ = (
+        "_adrift", "_gone", "_program", "chosen", "failures", "finished", "holders", "missing", "needs",
+        "orphans", "ready", "states",
+    )  # fmt: skip
+
+    def __init__(self, program: Program) -> None:
+        size = len(program.ids)
+        self._program = program
+        self.states = [DONE if kind is Kind.INPUT else IDLE for kind in program.kinds]
+        self.missing = [0] * size
+        self.needs = [0] * size
+        self.holders: list[list[int]] = [[] for _ in range(size)]
+        self.chosen: dict[int, int] = {}
+        self.failures: dict[int, Failure] = {}
+        self.ready: list[int] = []
+        self.finished: list[int] = []
+        self.orphans: list[int] = []
+        self._gone: dict[int, list[int]] = {}
+        self._adrift: set[int] = set()
+
+    def begin(self) -> None:
+        """Demand the run's result."""
+        self.needs[self._program.result] = 1
+        self.demand([self._program.result])
+
+    def begin_again(self) -> None:
+        """Forget every failure, and demand the result again: what is done stays done."""
+        for vertex, state in enumerate(self.states):
+            if state != DONE:
+                self.states[vertex] = IDLE
+                self.chosen.pop(vertex, None)
+            self.holders[vertex] = []
+        self.missing = [0] * len(self.states)
+        self.needs = [0] * len(self.states)
+        self.failures.clear()
+        self._gone.clear()
+        self._adrift.clear()
+        self.begin()
+
+    # -- taking hold ---------------------------------------------------------------------------------
+
+    def demand(self, stack: list[int]) -> None:
+        """Demand vertices that are idle, and all they need to begin with."""
+        states, program = self.states, self._program
+        while stack:
+            vertex = stack.pop()
+            if states[vertex] != IDLE:
+                continue
+            states[vertex] = WAITING
+            if program.kinds[vertex] is _FALLBACK:
+                self._hold_rung(vertex, 0, stack)
+                continue
+            failed = self._hold(vertex, program.inputs[vertex], stack)
+            if failed is not None:
+                self._mark_failed(vertex, failed)
+                continue
+            for need in program.common[vertex]:
+                self._hold_loosely(need, stack)
+            if not self.missing[vertex]:
+                self.ready.append(vertex)
+
+    def take_case(self, vertex: int, case: int) -> None:
+        """Hold the case a choice has come to, then let go of what was held for all of them."""
+        stack: list[int] = []
+        _, loose = self._held_by(vertex)
+        self._adrift.discard(vertex)
+        self.states[vertex] = WAITING
+        self.chosen[vertex] = case
+        failed = self._hold(vertex, self._program.cases[vertex][case], stack)
+        for need in loose:
+            self._let_go(need)
+        if failed is not None:
+            self._mark_failed(vertex, failed)
+        elif not self.missing[vertex]:
+            self.ready.append(vertex)
+        self.demand(stack)
+
+    def _hold(self, vertex: int, wanted: Indices, stack: list[int]) -> Failure | None:
+        """Count on some vertices; give the failure of the first that has failed, holding none then."""
+        states, holders, needs = self.states, self.holders, self.needs
+        for need in wanted:
+            if states[need] == FAILED:
+                return self.failures[need]
+        missing = 0
+        for need in wanted:
+            state = states[need]
+            if state != DONE:
+                missing += 1
+                holders[need].append(vertex)
+                needs[need] += 1
+                if state == IDLE:
+                    stack.append(need)
+        self.missing[vertex] = missing
+        return None
+
+    def _hold_loosely(self, need: int, stack: list[int]) -> None:
+        """Demand a vertex that will be needed, without counting on it yet."""
+        if self.states[need] < DONE:
+            self.needs[need] += 1
+            if self.states[need] == IDLE:
+                stack.append(need)
+
+    def _hold_rung(self, vertex: int, rung: int, stack: list[int]) -> None:
+        """Count on a rung of a fallback, or on the first later one that has not failed already."""
+        cases = self._program.cases[vertex]
+        while True:
+            self.chosen[vertex] = rung
+            failed = self._hold(vertex, cases[rung], stack)
+            if failed is None:
+                break
+            if rung + 1 == len(cases) or not self._takes(vertex, failed):
+                self._mark_failed(vertex, failed)
+                return
+            rung += 1
+        if not self.missing[vertex]:
+            self.ready.append(vertex)
+
+    def _takes(self, vertex: int, failure: Failure) -> bool:
+        on = self._program.on[vertex]
+        return failure.takeable and (not on or any(name in on for name in failure.types))
+
+    # -- letting go ----------------------------------------------------------------------------------
+
+    def abandon(self, vertex: int) -> None:
+        """Make a waiting vertex idle, as if it had never been demanded."""
+        self.states[vertex] = IDLE
+        self._let_go_of_all(vertex, again=True)
+        self.chosen.pop(vertex, None)
+
+    def let_drift(self, vertex: int) -> None:
+        """Let go of what a vertex holds loosely while it is being decided, because nobody needs it.
+
+        Where somebody needs it again before it is decided, it waits for the decision alone.
+        """
+        _, loose = self._held_by(vertex)
+        self._adrift.add(vertex)
+        for need in loose:
+            self._let_go(need)
+
+    def leave_undecided(self, vertex: int) -> None:
+        """Make a choice idle that was decided when nobody needed it any more."""
+        self.let_drift(vertex)
+        self._adrift.discard(vertex)
+        self.states[vertex] = IDLE
+
+    def _let_go(self, need: int) -> None:
+        """Take one hold away; what nobody holds any more is looked at once outcomes have travelled."""
+        if self.states[need] >= DONE:
+            return
+        self.needs[need] -= 1
+        if not self.needs[need]:
+            self.orphans.append(need)
+
+    def _let_go_of_all(self, vertex: int, *, again: bool) -> None:
+        """Let go of whatever an unfinished vertex holds; ``again``: it may come to count on it later.
+
+        An unfinished input was unfinished when it was held, so exactly these are held now.
+        """
+        counted, loose = self._held_by(vertex)
+        if again:
+            self._note_gone(vertex, counted)
+        for need in counted:
+            self._let_go(need)
+        for need in loose:
+            self._let_go(need)
+
+    def _note_gone(self, vertex: int, counted: Indices) -> None:
+        """Have outcomes of what a vertex counted on pass it by, those on their way too.
+
+        Taking its entries out of long lists of holders would cost as much as they are long.
+        """
+        for need in counted:
+            if self.holders[need]:
+                self._gone.setdefault(need, []).append(vertex)
+
+    def _held_by(self, vertex: int) -> tuple[Indices, Indices]:
+        """What an unfinished vertex counts on, and what it holds loosely; done ones are among them."""
+        chosen = self.chosen.get(vertex)
+        if chosen is not None:
+            return self._program.cases[vertex][chosen], ()
+        loose = () if vertex in self._adrift else self._program.common[vertex]
+        return self._program.inputs[vertex], loose
+
+    # -- outcomes ------------------------------------------------------------------------------------
+
+    def finish(self, vertex: int) -> None:
+        """Note that a vertex is done; ``arrive`` carries it on."""
+        self.states[vertex] = DONE
+        self.finished.append(vertex)
+
+    def fail(self, vertex: int, failure: Failure) -> None:
+        """Fail a vertex that holds its inputs, or a rung, or a case; ``arrive`` carries it on."""
+        self._let_go_of_all(vertex, again=False)
+        self._adrift.discard(vertex)
+        self._mark_failed(vertex, failure)
+
+    def _mark_failed(self, vertex: int, failure: Failure) -> None:
+        self.states[vertex] = FAILED
+        self.failures[vertex] = failure
+        self.finished.append(vertex)
+
+    def arrive(self, vertex: int) -> None:
+        """Tell those who count on a vertex that it is done, or has failed."""
+        holders = self.holders[vertex]
+        if not holders:
+            return
+        self.holders[vertex] = []
+        if self._gone and vertex in self._gone:
+            holders = _without(holders, self._gone.pop(vertex))
+        states = self.states
+        if states[vertex] == FAILED:
+            failure = self.failures[vertex]
+            for holder in holders:
+                if states[holder] == WAITING:
+                    self._fail_or_next_rung(holder, failure)
+            return
+        missing = self.missing
+        for holder in holders:
+            if states[holder] == WAITING:
+                missing[holder] -= 1
+                if not missing[holder]:
+                    self.ready.append(holder)
+
+    def _fail_or_next_rung(self, vertex: int, failure: Failure) -> None:
+        if self._program.kinds[vertex] is not _FALLBACK:
+            self.fail(vertex, failure)
+            return
+        rung = self.chosen[vertex]
+        if rung + 1 == len(self._program.cases[vertex]) or not self._takes(vertex, failure):
+            self.fail(vertex, failure)
+            return
+        self._let_go_of_all(vertex, again=True)
+        stack: list[int] = []
+        self._hold_rung(vertex, rung + 1, stack)
+        self.demand(stack)
+
+    # -- looking inside ------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Recompute all counts, and raise ``AssertionError`` where they differ."""
+        states, ids = self.states, self._program.ids
+        assert not [*self.ready, *self.finished, *self.orphans], "something was left lying"
+        assert {v for v, state in enumerate(states) if state == FAILED} == set(self.failures)
+        held = [0] * len(states)
+        held[self._program.result] = 1
+        for vertex, state in enumerate(states):
+            if state not in (WAITING, DECIDING):
+                continue
+            counted, loose = self._held_by(vertex)
+            unfinished = [need for need in counted if states[need] < DONE]
+            assert self.missing[vertex] == len(unfinished), f"{ids[vertex]} miscounts its inputs"
+            assert state == DECIDING or unfinished, f"{ids[vertex]} waits for nothing"
+            for need in (*unfinished, *(need for need in loose if states[need] < DONE)):
+                held[need] += 1
+        for vertex, state in enumerate(states):
+            if state < DONE:
+                assert self.needs[vertex] == held[vertex], f"{ids[vertex]} miscounts its holders"
+                assert bool(held[vertex]) == (state != IDLE) or state in (CANCELLING, DECIDING), (
+                    f"{ids[vertex]} is {NAMES[state]} with {held[vertex]} holders"
+                )
+
+
+def _without(holders: list[int], gone: list[int]) -> list[int]:
+    """The holders but for so many entries of each that has gone."""
+    left = Counter(gone)
+    kept: list[int] = []
+    for holder in holders:
+        if left[holder]:
+            left[holder] -= 1
+        else:
+            kept.append(holder)
+    return kept
