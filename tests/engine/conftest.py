@@ -11,7 +11,6 @@ import anyio
 import pytest
 
 from treadle import Engine
-from treadle.engine.engine import RunHandle
 from treadle.events import Event, RunStarted
 from treadle.ids import RunId
 from treadle.interfaces import Clock, RunLog
@@ -55,8 +54,8 @@ class MortalStore:
 
     def __init__(self, store: Any, *, before: When | None = None, after: When | None = None) -> None:
         self._store = store
-        self.dies_before: When = before or (lambda event: False)
-        self.dies_after: When = after or (lambda event: False)
+        self.dies_before: When = before or (lambda _event: False)
+        self.dies_after: When = after or (lambda _event: False)
         self.dead = anyio.Event()
         self.is_dead = False
 
@@ -105,9 +104,7 @@ class Place:
                 await (store.dead if dies is None else dies).wait()
             store.die()
 
-    async def resume(
-        self, graph: Graph[..., Any], *, clock: Clock | None = None
-    ) -> Any:
+    async def resume(self, graph: Graph[..., Any], *, clock: Clock | None = None) -> Any:
         """Resume run ``"r"`` in a new engine and give its result."""
         async with self.engine(graph, clock=clock) as engine:
             handle = await engine.resume("r")
@@ -132,9 +129,3 @@ def memory() -> Place:
     """Runs in memory that outlive their engine."""
     store = MemoryStore()
     return Place(lambda: store)
-
-
-async def settle(handle: RunHandle[Any]) -> str:
-    """Wait until a run rests, but not for ever."""
-    with anyio.fail_after(10):
-        return await handle.settled()

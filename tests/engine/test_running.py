@@ -176,7 +176,8 @@ def journal() -> tuple[list[str], Graph[[str], str]]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "expected"), [("a", {"pick", "for a", "shared"}), ("b", {"pick", "b"}), ("c", {"pick", "shared"})]
+    ("kind", "expected"),
+    [("a", {"pick", "for a", "shared"}), ("b", {"pick", "b"}), ("c", {"pick", "shared"})],
 )
 async def test_a_branch_that_is_not_chosen_never_runs(kind: str, expected: set[str]) -> None:
     ran, branches = journal()

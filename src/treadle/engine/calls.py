@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import anyio
@@ -13,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from treadle.engine import people
 from treadle.engine.activity import Activity
 from treadle.engine.body import Body, Call
+from treadle.engine.desk import Desk, activity_of
 from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account, soft_model
@@ -21,7 +21,7 @@ from treadle.engine.paid import Call as ModelStep
 from treadle.engine.records import AttemptRecords, Identity, StepRecord, by_body
 from treadle.engine.requests import Conversations, definition_digest, pack_arguments
 from treadle.errors import InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
-from treadle.events import Event, Failure, MoneySettled, StepCompleted, StepFailed
+from treadle.events import Event, Failure, StepCompleted, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId
 from treadle.interfaces import Span
 from treadle.messages import ModelRequest, ModelResponse
@@ -167,7 +167,7 @@ class Calls:
 
     async def _value(self, call: Call) -> tuple[Any, list[Event]]:
         if isinstance(call.callee, ModelCall):
-            desk = _Desk(self, call)
+            desk = Desk(self.live, call)
             response = await self._ask_model(call, call.callee, desk)
             return response, desk.kept
         return await self._with_retries(call), []
@@ -178,8 +178,7 @@ class Calls:
             result = call.callee.result.pack(value)
         except Exception as error:  # a user's validator may raise anything
             self.live.record(*settled)
-            refused = error if isinstance(error, ResultRefused) else _unreadable(call, error)
-            raise self._record_failure(call, started_at, refused) from error
+            raise self._record_failure(call, started_at, _refused(call, error)) from error
         _end(call, self.live)
         self._record_result(call, started_at, result, settled)
         return value
@@ -209,7 +208,7 @@ class Calls:
                 if wait is None:
                     raise
                 failed = error
-            with _activity(call).waiting():
+            with activity_of(call).waiting():
                 await self.live.services.clock.sleep_until(self.live.now() + wait)
             self._begin_afresh(call, failed)
             tries += 1
@@ -275,7 +274,7 @@ class Calls:
         with inner.span.current():
             return await callee.perform(inner, call.arguments)
 
-    async def _ask_model(self, call: Call, callee: ModelCall, desk: _Desk) -> ModelResponse:
+    async def _ask_model(self, call: Call, callee: ModelCall, desk: Desk) -> ModelResponse:
         live = self.live
         request: ModelRequest = call.arguments["request"]
         accounts = call.inner.accounts if call.inner is not None else ()
@@ -378,7 +377,7 @@ class Calls:
             if call.repeats >= retry.attempts:
                 raise self.doubt(call) from error
             wait = retry.delay(call.repeats, seed=f"{self.live.seed}:{self.node}:{call.step}")
-            with _activity(call).waiting():
+            with activity_of(call).waiting():
                 await self.live.services.clock.sleep_until(self.live.now() + wait)
         self._begin_afresh(call, error)
         return await self._run(call)
@@ -443,42 +442,13 @@ class Calls:
         )
 
 
-class _Desk:
-    """What a paid model call needs, for one step: a settlement is kept back until the step's result
-    can be appended with it, in one transaction."""
-
-    def __init__(self, calls: Calls, call: Call) -> None:
-        self._calls = calls
-        self._call = call
-        self.clock = calls.live.services.clock
-        self.kept: list[Event] = []
-
-    def record(self, *events: Event) -> None:
-        """Append events, or keep the settlement of an answered request for the step's result."""
-        for event in events:
-            if isinstance(event, MoneySettled) and event.outcome == "completed":
-                self.kept.append(event)
-            else:
-                self._calls.live.record(event)
-
-    async def flush(self) -> None:
-        """Return when all that was recorded is safe."""
-        await self._calls.live.log.flush()
-
-    def waiting(self) -> AbstractContextManager[None]:
-        """Around a wait for money or between requests."""
-        return _activity(self._call).waiting()
-
-
-def _activity(call: Call) -> Activity:
-    """Whether a call itself runs or waits: a sibling that runs goes on being counted."""
-    return call.body.activity if call.inner is None else call.inner.activity
-
-
-def _unreadable(call: Call, error: Exception) -> ResultRefused:
-    return ResultRefused(
-        f"what {call.callee.name!r} returned cannot be checked: {type(error).__name__}: {error}"
-    )
+def _refused(call: Call, error: Exception) -> ResultRefused:
+    name, why = call.callee.name, f"{type(error).__name__}: {error}"
+    if call.callee.policies.effect == "once":
+        return ResultRefused(
+            f"{name!r} has acted, so do not call it again; what it returned is refused: {why}"
+        )
+    return error if isinstance(error, ResultRefused) else ResultRefused(f"{name!r} cannot be checked: {why}")
 
 
 def _cut_off(node: NodeId, number: int) -> Failure:
