@@ -1,7 +1,7 @@
 """Compares what a page shows with what came out, where only what must be equal has to be.
 
-Lengths of time, ages, process ids, numbers of spaces and lengths of rules may differ; a line ``...``
-stands for any lines.  Ids of runs and questions are made anew each time: the one shown on the page is
+Times, hashes, numbers of spaces, lengths of rules and where a text is cut off (``…``) may differ; a line
+``...`` stands for any lines.  Ids of runs and questions are made anew each time: the one shown on the page is
 remembered for the one that came out, and stands for it in the commands further down.
 """
 
@@ -10,9 +10,18 @@ from __future__ import annotations
 import re
 
 _ID = r"\b[rq]-[0-9a-z]{8,}\b"
-_TIME = r"(?:\d+(?:\.\d+)? (?:us|ms|s|min|h)\b|\d+ min \d+ s)"
-_WORDS = re.compile(rf"(?P<id>{_ID})|(?P<time>{_TIME})|(?P<moment>\d\d:\d\d:\d\d)|(?P<rule>[─━]+)|(?P<space>[ ]+)")
-_CUT = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_LENGTH = r"(?:\d+ min \d+ s|\d+(?:\.\d+)? (?:us|ms|s|min|h)\b)"
+_ANY = {
+    "age": rf"(?:just now|{_LENGTH} ago)",
+    "length": _LENGTH,
+    "moment": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
+    "hash": r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,64}\b",
+    "rule": r"[─━]+",
+    "space": r"[ ]+",
+}
+_CUT_OFF = r"(?:\S+ ?){1,3}…"
+_WORDS = re.compile("|".join([rf"(?P<id>{_ID})", *(rf"(?P<{name}>{pattern})" for name, pattern in _ANY.items())]))
+_STYLING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Outputs:
@@ -46,6 +55,10 @@ class Outputs:
         return "".join(parts)
 
     def _line(self, line: str, names: dict[str, str]) -> str:
+        whole = re.split(_CUT_OFF, line)
+        return r"[^\n]{1,60}?".join(self._whole(part, names) for part in whole)
+
+    def _whole(self, line: str, names: dict[str, str]) -> str:
         parts: list[str] = []
         end = 0
         for word in _WORDS.finditer(line):
@@ -55,7 +68,7 @@ class Outputs:
 
     def _word(self, word: re.Match[str], names: dict[str, str]) -> str:
         if word["id"] is None:
-            return {"time": _TIME, "moment": r"\d\d:\d\d:\d\d", "rule": "[─━]+", "space": "[ ]+"}[str(word.lastgroup)]
+            return _ANY[str(word.lastgroup)]
         shown = word["id"]
         if shown in self._actual:
             return re.escape(self._actual[shown])
@@ -66,5 +79,5 @@ class Outputs:
 
 
 def _plain(text: str) -> str:
-    lines = [line.rstrip() for line in _CUT.sub("", text).replace("\r", "").strip("\n").splitlines()]
+    lines = [line.rstrip() for line in _STYLING.sub("", text).replace("\r", "").strip("\n").splitlines()]
     return "".join(f"{line}\n" for line in lines)

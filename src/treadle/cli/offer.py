@@ -25,6 +25,16 @@ def model_names(plan: Plan) -> list[str]:
     return list(found)
 
 
+def model_objects(plan: Plan) -> list[str]:
+    """The models that a plan's agents were given as objects, as ``provider:name``, in order of appearance."""
+    found: dict[str, None] = {}
+    for node in plan.nodes:
+        name = node.policies.model or (node.definition.model if node.definition else "")
+        if name and name not in AUTO and not name.startswith("openai:"):
+            found[name] = None
+    return list(found)
+
+
 async def choose(plan: Plan, rehearsal: object | None) -> dict[str, ModelChoice]:
     """Find out what the names of models come to.
 
@@ -47,13 +57,20 @@ async def _close(model: Any) -> None:
 
 def line(choices: dict[str, ModelChoice], graph: Graph[..., Any], *, runs: int, total: Decimal | None) -> str:
     """The line: models, where they come from, and the money that can be spent at most."""
-    return f"{models_in_words(choices)}; {_money(graph.policies.budget, runs=runs, total=total)}"
+    return f"{models_in_words(choices, graph.plan)}; {_money(graph.policies.budget, runs=runs, total=total)}"
 
 
-def models_in_words(choices: dict[str, ModelChoice]) -> str:
+def models_in_words(choices: dict[str, ModelChoice], plan: Plan) -> str:
     """Which models answer, and where they come from."""
-    if not choices:
-        return "no model is asked"
+    words = [_named_models(choices)] if choices else []
+    parts = (model.partition(":") for model in model_objects(plan))
+    given = [f"{name} of {provider}" for provider, _, name in parts]
+    if given:
+        words.append(f"{', '.join(given)} (from the file itself)")
+    return ", ".join(words) or "no model is asked"
+
+
+def _named_models(choices: dict[str, ModelChoice]) -> str:
     if any(choice.is_rehearsal for choice in choices.values()):
         return (
             "REHEARSAL: no model is configured, so the file's scripted rehearsal answers in its place "

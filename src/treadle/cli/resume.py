@@ -124,5 +124,6 @@ async def _say_models(files: Sequence[Loaded], graphs: set[str], out: Any) -> No
 
     for loaded in files:
         for name in sorted(graphs & loaded.graphs.keys()):
-            choices = await offer.choose(loaded.graphs[name].plan, loaded.rehearsal)
-            out.print(offer.models_in_words(choices), style="bold", soft_wrap=True)
+            plan = loaded.graphs[name].plan
+            choices = await offer.choose(plan, loaded.rehearsal)
+            out.print(offer.models_in_words(choices, plan), style="bold", soft_wrap=True)
