@@ -58,6 +58,23 @@ class Demand:
         self.needs[self._program.result] = 1
         self.demand([self._program.result])
 
+    def copy(self) -> Demand:
+        """An independent copy, for a run that begins as another one began."""
+        made = Demand.__new__(Demand)
+        made._program = self._program
+        made.states = self.states[:]
+        made.missing = self.missing[:]
+        made.needs = self.needs[:]
+        made.holders = [holders[:] for holders in self.holders]
+        made.chosen = self.chosen.copy()
+        made.failures = self.failures.copy()
+        made.ready = self.ready[:]
+        made.finished = self.finished[:]
+        made.orphans = self.orphans[:]
+        made._gone = {need: gone[:] for need, gone in self._gone.items()}
+        made._adrift = self._adrift.copy()
+        return made
+
     def begin_again(self) -> None:
         """Forget every failure, and demand the result again: what is done stays done."""
         for vertex, state in enumerate(self.states):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from treadle.ids import NodeId
 from treadle.plan.parts import CHOICE, WORK, Binding, PlanNode, wires
@@ -59,6 +59,7 @@ class Program:
             at once.
         retry: Of work vertices.
         on: Of fallbacks: the error classes taken; empty for all that may be.
+        memo: What schedulers of the program found out once for all of them.
     """
 
     ids: tuple[NodeId, ...]
@@ -70,6 +71,7 @@ class Program:
     retry: tuple[Retry | None, ...]
     on: tuple[tuple[str, ...], ...]
     drains: bool
+    memo: dict[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
     @property
     def result(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from treadle.errors import InternalError
 from treadle.events import Event, RunResumed, RunStarted
 from treadle.scheduler.commands import Command
 from treadle.scheduler.program import Program
@@ -30,14 +31,14 @@ def replay(
     seed = ""
     commands: list[list[Command]] = []
     for event in events:
-        if isinstance(event, RunStarted):
+        if isinstance(event, RunStarted) and scheduler is None:
             seed = event.seed
             scheduler = Scheduler(program_of(event.plan), seed=seed)
-        elif isinstance(event, RunResumed) and event.plan is not None:
+        elif isinstance(event, RunResumed) and event.plan is not None and scheduler is not None:
             scheduler = Scheduler(program_of(event.plan), seed=seed)
         if scheduler is None:
-            raise ValueError("a history begins with RunStarted")
+            break
         commands.append(scheduler.handle(event))
     if scheduler is None:
-        raise ValueError("a history begins with RunStarted")
+        raise InternalError("a history begins with RunStarted, and this one does not; please report this")
     return scheduler, commands

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from treadle.errors import InternalError
@@ -93,6 +94,21 @@ class Mode(enum.Enum):
 _ACTIVE = Mode.ACTIVE
 
 
+_OPENING = "scheduler.opening"
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What ``RunStarted`` comes to: the same for all runs of a program."""
+
+    demand: Demand
+    attempts: dict[int, int]
+    busy: int
+    mode: Mode
+    end: EndRun | None
+    commands: tuple[Command, ...]
+
+
 class Scheduler:
     """Decides what a run does next.  The same events give the same commands, always.
 
@@ -110,14 +126,15 @@ class Scheduler:
     """
 
     __slots__ = (
-        "_answered", "_commands", "_demand", "_due", "_end", "_handlers", "_is_refused", "_program", "_seed",
+        "_answered", "_commands", "_demand", "_due", "_end", "_handlers", "_is_refused", "_opening", "_program", "_seed",
         "attempts", "busy", "chosen", "mode", "parked", "states", "tries",
     )  # fmt: skip
 
     def __init__(self, program: Program, *, seed: str) -> None:
         self._program = program
         self._seed = seed
-        self._demand = Demand(program)
+        self._opening: Opening | None = program.memo.get(_OPENING)
+        self._demand = Demand(program) if self._opening is None else self._opening.demand.copy()
         self.states = self._demand.states
         self.chosen = self._demand.chosen
         self.mode = Mode.NEW
@@ -175,14 +192,35 @@ class Scheduler:
         if self.mode is not Mode.NEW:
             raise self._impossible(event, f"the run is {self.mode.value}")
         self.mode = Mode.ACTIVE
+        if self._opening is not None:
+            self._begin_as_others(self._opening)
+            return
         self._demand.begin()
         self._propagate()
+        self._program.memo[_OPENING] = Opening(
+            self._demand.copy(), self.attempts.copy(), self.busy, self.mode, self._end, tuple(self._commands)
+        )
+
+    def _begin_as_others(self, opening: Opening) -> None:
+        """Begin as every run of the plan does: finding out again would cost as much as the nodes."""
+        self.attempts = opening.attempts.copy()
+        self.busy = opening.busy
+        self.mode = opening.mode
+        self._end = opening.end
+        self._commands.extend(opening.commands)
 
     def _on_completed(self, event: NodeCompleted) -> None:
         vertex = self._running_vertex(event)
         self.busy -= 1
-        self._demand.finish(vertex)
-        self._propagate()
+        self.states[vertex] = DONE
+        demand = self._demand
+        demand.arrive(vertex)  # at once: where nothing failed, nothing else is under way
+        ready = demand.ready
+        if len(ready) == 1 and self._program.kinds[ready[0]] is _WORK:
+            vertex = ready.pop()
+            self._start(vertex, self.attempts.get(vertex, 0) + 1)
+        elif ready or not self.busy:
+            self._propagate()
 
     def _on_decided(self, event: Decided) -> None:
         vertex = self._program.index.get(event.node, -1)
@@ -254,6 +292,8 @@ class Scheduler:
         has_failed = self.mode is Mode.DRAINING or (end is not None and end.status == "failed")
         if self.mode is Mode.NEW:
             self.mode = Mode.ACTIVE
+            self._demand = Demand(self._program)
+            self.states, self.chosen = self._demand.states, self._demand.chosen
             self._demand.begin()
         elif self.mode is _ACTIVE:
             for vertex, state in enumerate(self.states):
