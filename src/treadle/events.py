@@ -137,6 +137,7 @@ class AttemptFailed:
 
     Attributes:
         ended_by: The step whose failure ended the attempt, or ``None`` where the body itself raised.
+        also_ended_by: Further steps that failed at the same time, in a task group of the body.
     """
 
     kind: ClassVar[str] = "attempt_failed"
@@ -146,6 +147,7 @@ class AttemptFailed:
     started_at: float
     failure: Failure
     ended_by: StepId | None = None
+    also_ended_by: tuple[StepId, ...] = ()
 
 
 @fact

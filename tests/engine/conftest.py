@@ -1,4 +1,4 @@
-"""A store that dies at a chosen event, and a way to go on after it: crashes within one process."""
+"""What tests of the engine share: crashes within one process, and nodes that note their calls."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import anyio
 import pytest
 
-from treadle import Engine
-from treadle.events import Event, RunStarted
+from treadle import Context, Engine, Prompt, agent, graph, node, tool
+from treadle.events import Event, RunStarted, StepCompleted
 from treadle.ids import RunId
 from treadle.interfaces import Clock, RunLog
+from treadle.messages import ModelRequest
 from treadle.nodes.graph import Graph
 from treadle.stores import MemoryStore, SqliteStore
+from treadle.testing import ScriptedModel, call
 
 When = Callable[[Event], bool]
 
@@ -129,3 +131,164 @@ def memory() -> Place:
     """Runs in memory that outlive their engine."""
     store = MemoryStore()
     return Place(lambda: store)
+
+
+class Calls:
+    """Nodes that note each call they really get.
+
+    Attributes:
+        made: The arguments of the calls, in order.
+        failing: Arguments that fail as long as they stand here.
+        gates: Arguments that wait for an event.
+    """
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.failing: set[str] = set()
+        self.gates: dict[str, anyio.Event] = {}
+
+        @node
+        async def work(name: str) -> str:
+            return await self._work(name)
+
+        @node
+        async def other(name: str) -> str:
+            return await self._work(name)
+
+        self.work, self.other = work, other
+
+    async def _work(self, name: str) -> str:
+        self.made.append(name)
+        if name in self.gates:
+            await self.gates[name].wait()
+        if name in self.failing:
+            raise ValueError(f"no {name}")
+        return name.upper()
+
+
+def around(body: Callable[..., Any], **policies: Any) -> Graph[[str], Any]:
+    """A graph of one node with this body, which takes a context and a text."""
+    one = node(**policies)(body)
+
+    @graph
+    def only(text: str) -> object:
+        return one(text)
+
+    only.function.__annotations__["return"] = body.__annotations__["return"]
+    return only
+
+
+def ends(*names: str) -> Callable[[Event], bool]:
+    """Whether an event completes the step of the last of these calls, once all were seen."""
+    left = list(names)
+
+    def see(event: Event) -> bool:
+        if isinstance(event, StepCompleted) and event.result.json() == left[0].upper():
+            left.pop(0)
+        return not left
+
+    return see
+
+
+@pytest.fixture
+def calls() -> Calls:
+    return Calls()
+
+
+def edited(calls: Calls, texts: list[str]) -> Graph[[str], Any]:
+    """A node that makes these calls one after another; edit the list to edit the body."""
+
+    async def body(ctx: Context, text: str) -> list[str]:
+        return [await ctx.step(calls.other if t.startswith("o") else calls.work, t) for t in texts]
+
+    return around(body)
+
+
+Shop = Graph[[int], str]
+
+
+class Declined(Exception):
+    """The bank says that it did nothing."""
+
+
+class Broken(Exception):
+    """Nobody knows what the bank did."""
+
+
+class Bank:
+    """Notes the key of every payment, and then does what the test wants.
+
+    Args:
+        then: For each payment in turn what follows: text to return, an error to raise, ``"hang"``;
+            ``"paid"`` once there is nothing left.
+    """
+
+    def __init__(self, *then: str | Exception) -> None:
+        self.keys: list[str] = []
+        self.then = list(then)
+        self.acting = anyio.Event()
+
+    async def pay(self, key: str) -> str:
+        self.keys.append(key)
+        self.acting.set()
+        then = self.then.pop(0) if self.then else "paid"
+        if isinstance(then, Exception):
+            raise then
+        if then == "hang":
+            await anyio.sleep_forever()
+        return then
+
+
+def as_node(pay: Any) -> Shop:
+    @graph
+    def shop(amount: int) -> str:
+        return pay(amount)  # type: ignore[no-any-return]
+
+    return shop
+
+
+def as_step(pay: Any) -> Shop:
+    @node
+    async def order(ctx: Context, amount: int) -> str:
+        return await ctx.step(pay, amount)  # type: ignore[no-any-return]
+
+    @graph
+    def shop(amount: int) -> str:
+        return order(amount)
+
+    return shop
+
+
+def as_tool_of_an_agent(pay: Any) -> Shop:
+    def respond(request: ModelRequest) -> object:
+        told = [part for message in request.messages for part in message.parts if message.role == "tool"]
+        return told[-1].content if told else call("pay", amount=3)  # type: ignore[union-attr]
+
+    @agent(model=ScriptedModel(respond), tools=[pay])
+    async def clerk(amount: int) -> Prompt[str]:
+        return Prompt(f"pay {amount}")
+
+    @graph
+    def shop(amount: int) -> str:
+        return clerk(amount)
+
+    return shop
+
+
+WAYS = [as_node, as_step, as_tool_of_an_agent]
+Way = Callable[[Any], Shop]
+
+
+def payment(bank: Bank, **policies: Any) -> Any:
+    @tool(effect="once", **policies)
+    async def pay(ctx: Context, amount: int) -> str:
+        """Pay an amount."""
+        return await bank.pay(ctx.idempotency_key)
+
+    return pay
+
+
+async def the_question(engine: Engine) -> str:
+    [question] = await engine.questions()
+    assert question.about == "doubt"
+    return question.id

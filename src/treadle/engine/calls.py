@@ -62,7 +62,7 @@ class Calls:
         self.is_unwound = False
         self._park = park
         self._changed: anyio.Event | None = None
-        self._raised: list[tuple[BaseException, StepId]] = []
+        self._raised: list[tuple[BaseException, tuple[StepId, ...]]] = []
         self._root: Body | None = None
         self._begun: dict[StepId, Call] = {}
         self._conversations: Conversations | None = None
@@ -90,28 +90,29 @@ class Calls:
         identity = Identity(definition_digest(callee.definition), payload.digest)
         return await body.begin(Call(body, callee, arguments, NODE, identity), payload)
 
-    def ended_by(self, error: BaseException | None) -> StepId | None:
-        """The call whose failure an error is, or came from; ``None`` where the body itself raised."""
-        steps = {id(raised): step for raised, step in self._raised}
-        seen: set[int] = set()
-        stack = [error]
+    def ended_by(self, error: BaseException) -> tuple[StepId, ...]:
+        """The calls whose failures an error is, came from, or is a group of; none: the body raised."""
+        found: dict[StepId, None] = {}
+        steps = {id(raised): inside for raised, inside in self._raised}
+        seen, stack = set[int](), [error]
         while stack:
             current = stack.pop()
-            if current is None or id(current) in seen:
+            if id(current) in seen:
                 continue
-            if id(current) in steps:
-                return steps[id(current)]
             seen.add(id(current))
-            stack.extend(members(current))
-            stack += [current.__context__, current.__cause__]
-        return None
+            if id(current) in steps:
+                found.update(dict.fromkeys(steps[id(current)]))
+            else:
+                above = current.__cause__ or current.__context__
+                stack += [*members(current), *([above] if above is not None else [])]
+        return tuple(found)
 
     def failed(self, record: StepRecord) -> TreadleError:
         """The error of a call whose failure is recorded."""
         if record.failure is None:
             raise InternalError(f"call {record.step!r} has no outcome; please report this")
         error = error_of(record.failure, run_id=self.live.run_id)
-        self._raised.append((error, record.step))
+        self._raised.append((error, (record.step,)))
         return error
 
     # -- making a call -------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ class Calls:
         tried = AttemptRecords(inside)
         if error is not None:
             failure = failure_of(error, node=self.node, attempt=self.number)
-            tried.fail(failure, self.ended_by(error) or call.step)
+            tried.fail(failure, self.ended_by(error) or (call.step,))
             kept = {record.step for record in tried.claimable()}
             for step in [s for s, r in inside.items() if r.has_ended and s not in kept]:
                 del self.records.steps[step]
@@ -317,11 +318,11 @@ class Calls:
 
     def _record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
         failure = failure_of(error, node=self.node, attempt=self.number)
-        inside = self.ended_by(error)
+        inside = self.ended_by(error) or (call.step,)
         _end(call, self.live, error=error)
         self._record_failed(call, started_at, failure, in_doubt=False)
         shown = error_of(failure, run_id=self.live.run_id, cause=error)
-        self._raised.append((shown, call.step if inside is None else inside))
+        self._raised.append((shown, inside))
         return shown
 
     def _record_doubt(self, call: Call, started_at: float, failure: Failure) -> None:

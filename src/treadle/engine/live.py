@@ -77,6 +77,10 @@ class Live(Protocol):
         """Hand an event to the scheduler, append it with the choices it made possible, and obey."""
         ...
 
+    def take(self, event: Event) -> None:
+        """Do what ``feed`` does, for an event that leaves no question behind."""
+        ...
+
     def record(self, *events: Event) -> None:
         """Append events that no decision depends on."""
         ...
@@ -88,7 +92,7 @@ class Live(Protocol):
         started_at: float,
         error: Exception,
         *,
-        ended_by: StepId | None = None,
+        ended_by: tuple[StepId, ...] = (),
     ) -> None:
         """Feed the failure of an attempt, and keep its error for who waits for the run."""
         ...

@@ -87,21 +87,21 @@ class AttemptRecords:
     """The calls of one attempt, by step, in the order in which they were made.
 
     Attributes:
-        ended_by: The innermost call whose failure ended the attempt.
-        raised_in: The call whose body raised by itself (``""`` for the node's own body), with a
-            slash; ``None`` where no body is to blame.
+        ended_by: The innermost calls whose failures ended the attempt.
+        raised_in: Paths below the calls whose bodies raised by themselves (``""`` for the node's own
+            body, else with a slash); none where no body is to blame.
     """
 
     steps: dict[StepId, StepRecord] = field(default_factory=dict[StepId, StepRecord])
-    ended_by: StepId | None = None
-    raised_in: str | None = None
+    ended_by: tuple[StepId, ...] = ()
+    raised_in: tuple[str, ...] = ()
     has_failed: bool = False
 
-    def fail(self, failure: Failure, ended_by: StepId | None) -> None:
+    def fail(self, failure: Failure, ended_by: tuple[StepId, ...]) -> None:
         """Note how the attempt failed."""
         self.has_failed, self.ended_by = True, ended_by
         if _NOT_THE_BODY.isdisjoint(failure.types):
-            self.raised_in = f"{ended_by}/" if ended_by else ""
+            self.raised_in = tuple(f"{step}/" if step else "" for step in ended_by or ("",))
 
     def claimable(self) -> Iterator[StepRecord]:
         """What a later attempt may claim of a failed one, or of one that was cut short.
@@ -115,10 +115,8 @@ class AttemptRecords:
 
     def _runs_again(self, record: StepRecord) -> bool:
         if record.failure is not None:
-            return not self.has_failed or _ends(record.step, self.ended_by)
-        return (
-            record.kind == "model" and self.raised_in is not None and record.step.startswith(self.raised_in)
-        )
+            return not self.has_failed or any(_ends(record.step, ended) for ended in self.ended_by)
+        return record.kind == "model" and record.step.startswith(self.raised_in)
 
 
 def by_body(steps: Iterable[StepRecord]) -> dict[str, list[StepRecord]]:
@@ -130,9 +128,9 @@ def by_body(steps: Iterable[StepRecord]) -> dict[str, list[StepRecord]]:
     return groups
 
 
-def _ends(step: StepId, ended_by: StepId | None) -> bool:
+def _ends(step: StepId, ended_by: StepId) -> bool:
     """Whether a step is the one that ended an attempt, or a call around it."""
-    return ended_by is not None and (not step or ended_by == step or ended_by.startswith(f"{step}/"))
+    return not step or ended_by == step or ended_by.startswith(f"{step}/")
 
 
 class Histories:
@@ -164,7 +162,8 @@ class Histories:
         elif isinstance(event, StepClaimed):
             self._claimed(event)
         elif isinstance(event, AttemptFailed):
-            self.of(event.node, event.attempt).fail(event.failure, event.ended_by)
+            first = () if event.ended_by is None else (event.ended_by,)
+            self.of(event.node, event.attempt).fail(event.failure, (*first, *event.also_ended_by))
 
     def _started(self, event: StepStarted) -> None:
         self.kinds[event.definition] = event.callee_kind
