@@ -1,0 +1,71 @@
+"""The reference pages say what is there: all of it, and nothing else."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+import types
+
+import pytest
+from pages import read, section
+
+import treadle
+from treadle import errors, models, retrieval, stores, testing
+
+API = "docs/reference/api.md"
+ERRORS = "docs/reference/errors.md"
+ROOMS = [treadle, models, testing, stores, retrieval]
+DECORATORS = [treadle.node, treadle.tool, treadle.agent, treadle.human, treadle.graph]
+
+
+def names(text: str) -> set[str]:
+    """The names in the first column of the tables ``name | what it is for``."""
+    tables = re.findall(r"^\| (?:name|error) \|.*\n\|---.*\n((?:\|.*\n?)*)", text, re.MULTILINE)
+    return {name for table in tables for name in re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.__name__)
+def test_the_page_lists_exactly_what_a_room_exports(room: types.ModuleType) -> None:
+    assert names(section(API, room.__name__)) == set(room.__all__)
+
+
+@pytest.mark.parametrize("decorator", DECORATORS, ids=lambda decorator: decorator.__name__)
+def test_the_page_lists_the_options_of_a_decorator(decorator: types.FunctionType) -> None:
+    rows = dict(re.findall(r"^\| `@(\w+)` \| (.*) \|$", read(API), re.MULTILINE))
+    row = rows[decorator.__name__]
+    if row.startswith("the same, and "):
+        row = f"{rows['node']} {row}"
+    named = {option for option in re.findall(r"`(\w+)", row) if f'or `"{option}' not in row}
+    assert named == set(inspect.signature(decorator).parameters) - {"function"}
+
+
+@pytest.mark.parametrize("cls", [treadle.Engine, treadle.RunHandle], ids=lambda cls: cls.__name__)
+def test_the_page_lists_methods_that_are_there(cls: type) -> None:
+    table = read(API).partition(f"| `{cls.__name__}` | |\n")[2].partition("\n\n")[0]
+    listed = re.findall(r"`(?:await )?(\w+)(?:\(([^)]*)\))?`", table.replace(f"`{cls.__name__}(", "`__init__("))
+    cells = [(name, options) for name, options in listed if hasattr(cls, name) and name != "settled"]
+    assert len(cells) >= 4
+    for name, options in cells:
+        function = getattr(cls, name)
+        wanted = set(re.findall(r"(\w+)=", options))
+        assert not wanted or wanted <= set(inspect.signature(function).parameters)
+
+
+def _errors() -> dict[str, type[BaseException]]:
+    return {name: cls for name, cls in vars(errors).items() if inspect.isclass(cls) and cls.__module__ == errors.__name__}
+
+
+def test_the_page_lists_every_error() -> None:
+    assert names(read(ERRORS)) == set(_errors())
+
+
+def test_the_page_draws_the_tree_as_the_module_does() -> None:
+    tree = read(ERRORS).partition("```text\n")[2].partition("```")[0]
+    assert textwrap.indent(tree, "    ") in (errors.__doc__ or "")
+
+
+def test_the_page_names_attributes_that_errors_have() -> None:
+    for name, cell in re.findall(r"^\| `(\w+)` \|.*\| ([^|]*) \|$", read(ERRORS), re.MULTILINE):
+        for attribute in re.findall(r"`(\w+)`", cell):
+            assert attribute in inspect.getsource(_errors()[name])
