@@ -253,7 +253,7 @@ class Driver:
 
 def whole_state(scheduler: Scheduler) -> dict[str, object]:
     """All that a scheduler knows, but for its program."""
-    skipped = {"_handlers", "_program", "_demand", "_commands"}
+    skipped = {"_handlers", "_program", "_demand", "_commands", "_opening"}
     state = {name: getattr(scheduler, name) for name in Scheduler.__slots__ if name not in skipped}
     inner = scheduler._demand
     return state | {f"demand.{n}": getattr(inner, n) for n in type(inner).__slots__ if n != "_program"}

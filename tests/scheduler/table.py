@@ -22,6 +22,7 @@ from treadle.events import (
     Failure,
     NodeCompleted,
     QuestionAnswered,
+    QuestionWithdrawn,
     RunEnded,
     RunResumed,
 )
@@ -144,6 +145,9 @@ class Table:
                 at=self.at, node=NodeId(name), question=QuestionId(question), value=JSON.pack(1), by="maria"
             )
         )
+
+    def withdrawn(self, name: str, why: Literal["unneeded", "late"]) -> list[str]:
+        return self.feed(QuestionWithdrawn(at=self.at, node=NodeId(name), question=QuestionId("q"), why=why))
 
     def cancel(self) -> list[str]:
         return self.feed(CancelRequested(at=self.at))

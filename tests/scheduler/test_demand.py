@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+import pytest
+from driver import SEED
 from pydantic import BaseModel
 from table import Table, both, check, plus, source, sources
 
-from treadle import do, graph, match, node, when
+from treadle import do, fallback, graph, match, node, when
+from treadle.errors import InternalError
+from treadle.scheduler.scheduler import Scheduler
 
 
 class Ticket(BaseModel):
@@ -200,3 +204,22 @@ def test_a_graph_that_gives_back_its_input_needs_nothing() -> None:
         return x
 
     assert Table(g).start() == ["end completed"]
+
+
+def test_runs_of_one_plan_do_not_see_each_other() -> None:
+    @graph
+    def g() -> int:
+        a, b = sources("a b")
+        return both(plus(a), fallback(b, 7))
+
+    one, two = Table(g), Table(g)
+    two.program, two.scheduler = one.program, Scheduler(one.program, seed=SEED)
+    assert one.start() == two.start() == ["start a", "start b"]
+    assert one.done("a") == ["start plus"]
+    one.fails("b")
+    three = Table(g)
+    three.program, three.scheduler = one.program, Scheduler(one.program, seed=SEED)
+    with pytest.raises(InternalError, match="run new"):
+        three.done("a")
+    assert three.start() == ["start a", "start b"]
+    assert three.done("b", "a") == ["start plus"]

@@ -315,6 +315,18 @@ def test_a_failing_run_drains() -> None:
     assert t.ended("failed") == []
 
 
+def test_a_draining_run_ends_with_the_last_attempt_though_its_taker_was_ready() -> None:
+    @graph
+    def g() -> int:
+        a, bad = sources("a bad")
+        return both(plus(a), bad)
+
+    t = Table(g)
+    t.start()
+    t.fails("bad")
+    assert t.done("a") == ["end failed"]
+
+
 def test_a_draining_run_gives_no_retry_and_takes_no_other_rung() -> None:
     @graph
     def g() -> int:

@@ -157,6 +157,15 @@ def test_an_answer_that_comes_while_the_attempt_is_unwound_is_not_lost() -> None
     assert t.parks("person", ["q1"]) == ["park"]
 
 
+def test_a_question_whose_deadline_has_passed_brings_its_attempt_back() -> None:
+    t = Table(asking())
+    t.start()
+    t.done("a", "plus")
+    t.parks("person")
+    assert t.withdrawn("person", "unneeded") == []
+    assert t.withdrawn("person", "late") == ["start person"]
+
+
 def test_an_answer_to_no_node_of_the_plan_is_passed_over() -> None:
     t = Table(asking())
     t.start()

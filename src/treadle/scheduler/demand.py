@@ -7,6 +7,7 @@ empties: ``ready`` (inputs are there), ``finished`` (an outcome still to be carr
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from typing import Final
 
@@ -60,19 +61,12 @@ class Demand:
 
     def copy(self) -> Demand:
         """An independent copy, for a run that begins as another one began."""
-        made = Demand.__new__(Demand)
-        made._program = self._program
-        made.states = self.states[:]
-        made.missing = self.missing[:]
-        made.needs = self.needs[:]
+        made = copy.copy(self)
+        for name in Demand.__slots__:
+            if name not in ("_gone", "_program", "holders"):
+                setattr(made, name, getattr(self, name).copy())
         made.holders = [holders[:] for holders in self.holders]
-        made.chosen = self.chosen.copy()
-        made.failures = self.failures.copy()
-        made.ready = self.ready[:]
-        made.finished = self.finished[:]
-        made.orphans = self.orphans[:]
-        made._gone = {need: gone[:] for need, gone in self._gone.items()}
-        made._adrift = self._adrift.copy()
+        made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001 - its own
         return made
 
     def begin_again(self) -> None:

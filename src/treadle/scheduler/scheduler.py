@@ -31,9 +31,7 @@ the vertices that owe an event; with ``busy`` at zero the run has ended, or wait
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from treadle.errors import InternalError
@@ -75,38 +73,11 @@ from treadle.scheduler.demand import (
     WAITING,
     Demand,
 )
+from treadle.scheduler.opening import OPENING, Mode, Opening
 from treadle.scheduler.program import Kind, Program
 
 _WORK, _EXPRESSION, _CHOICE = Kind.WORK, Kind.EXPRESSION, Kind.CHOICE
-
-
-class Mode(enum.Enum):
-    """What the run as a whole is about."""
-
-    NEW = "new"
-    ACTIVE = "active"
-    DRAINING = "draining"
-    CANCELLING = "cancelling"
-    FINISHING = "finishing"
-    ENDED = "ended"
-
-
 _ACTIVE = Mode.ACTIVE
-
-
-_OPENING = "scheduler.opening"
-
-
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What ``RunStarted`` comes to: the same for all runs of a program."""
-
-    demand: Demand
-    attempts: dict[int, int]
-    busy: int
-    mode: Mode
-    end: EndRun | None
-    commands: tuple[Command, ...]
 
 
 class Scheduler:
@@ -126,14 +97,14 @@ class Scheduler:
     """
 
     __slots__ = (
-        "_answered", "_commands", "_demand", "_due", "_end", "_handlers", "_is_refused", "_opening", "_program", "_seed",
-        "attempts", "busy", "chosen", "mode", "parked", "states", "tries",
+        "_answered", "_commands", "_demand", "_due", "_end", "_handlers", "_is_refused", "_opening",
+        "_program", "_seed", "attempts", "busy", "chosen", "mode", "parked", "states", "tries",
     )  # fmt: skip
 
     def __init__(self, program: Program, *, seed: str) -> None:
         self._program = program
         self._seed = seed
-        self._opening: Opening | None = program.memo.get(_OPENING)
+        self._opening: Opening | None = program.memo.get(OPENING)
         self._demand = Demand(program) if self._opening is None else self._opening.demand.copy()
         self.states = self._demand.states
         self.chosen = self._demand.chosen
@@ -197,7 +168,7 @@ class Scheduler:
             return
         self._demand.begin()
         self._propagate()
-        self._program.memo[_OPENING] = Opening(
+        self._program.memo[OPENING] = Opening(
             self._demand.copy(), self.attempts.copy(), self.busy, self.mode, self._end, tuple(self._commands)
         )
 
@@ -216,7 +187,7 @@ class Scheduler:
         demand = self._demand
         demand.arrive(vertex)  # at once: where nothing failed, nothing else is under way
         ready = demand.ready
-        if len(ready) == 1 and self._program.kinds[ready[0]] is _WORK:
+        if len(ready) == 1 and self._program.kinds[ready[0]] is _WORK and self.mode is _ACTIVE:
             vertex = ready.pop()
             self._start(vertex, self.attempts.get(vertex, 0) + 1)
         elif ready or not self.busy:
@@ -224,7 +195,7 @@ class Scheduler:
 
     def _on_decided(self, event: Decided) -> None:
         vertex = self._program.index.get(event.node, -1)
-        if vertex < 0 or self.states[vertex] != DECIDING:
+        if vertex < 0 or self.states[vertex] != DECIDING or self.mode is Mode.NEW:
             raise self._impossible(event, self._where(event.node))
         is_choice = self._program.kinds[vertex] is _CHOICE
         last = len(self._program.cases[vertex]) - 1 if is_choice else 0
@@ -490,7 +461,7 @@ class Scheduler:
     def _running_vertex(self, event: NodeCompleted | AttemptFailed | AttemptParked | AttemptCancelled) -> int:
         vertex = self._program.index.get(event.node, -1)
         is_running = vertex >= 0 and self.states[vertex] in (RUNNING, CANCELLING)
-        if not is_running or self.attempts[vertex] != event.attempt:
+        if not is_running or self.attempts.get(vertex) != event.attempt:
             raise self._impossible(event, self._where(event.node))
         return vertex
 
