@@ -50,7 +50,7 @@ def plain_runner(
             live.attempt_failed(node, command.attempt, started_at, error)
             return
         live.values[index] = value
-        live.feed(
+        live.take(
             NodeCompleted(at=now(), node=node, attempt=command.attempt, started_at=started_at, result=result)
         )
 

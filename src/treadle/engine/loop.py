@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -31,11 +31,13 @@ from treadle.errors import InternalError, ResultRefused, StoreError
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
+    AttemptParked,
     CancelRequested,
     Decided,
     Event,
     NodeCompleted,
     QuestionAnswered,
+    QuestionAsked,
     QuestionWithdrawn,
     RunEnded,
     RunStarted,
@@ -62,6 +64,10 @@ NODES_PER_PASS: Final = 64
 
 QUEUE_BOUND: Final = 2048
 """Events that may wait for the store's writer before workers wait for it."""
+
+
+_End = NodeCompleted | AttemptFailed | AttemptCancelled | AttemptParked
+_ENDS: Final = (NodeCompleted, AttemptFailed, AttemptCancelled, AttemptParked)
 
 
 class _Slot:
@@ -130,6 +136,8 @@ class RunLoop:
         self.ended: RunEnded | None = None
         self.claimer: Claimer | None = None
         self.span = span
+        self._handle = self.scheduler.handle
+        self._append = log.append
         self._ready: deque[StartAttempt] = deque()
         self._group: TaskGroup | None = None
         self._early: list[Event] = []
@@ -162,7 +170,7 @@ class RunLoop:
             async with anyio.create_task_group() as group:
                 self._group = group
                 self._workers = 1
-                self._take(first, is_recorded=is_recorded)
+                self.take(first, is_recorded=is_recorded)
                 for event in (*then, *self._early):
                     self.deliver(event)
                 await self._work()
@@ -201,7 +209,9 @@ class RunLoop:
 
     def feed(self, event: Event) -> None:
         """Hand an event to the scheduler, append it with the choices it made possible, and obey."""
-        self._take(event)
+        if self.questions.has_open and isinstance(event, _ENDS):
+            self._withdraw_unneeded(event)
+        self.take(event)
 
     def record(self, *events: Event) -> None:
         """Append events that no decision depends on."""
@@ -217,7 +227,7 @@ class RunLoop:
         started_at: float,
         error: Exception,
         *,
-        ended_by: StepId | None = None,
+        ended_by: tuple[StepId, ...] = (),
     ) -> None:
         """Feed the failure of an attempt, and keep its error for who waits for the run."""
         if isinstance(error, InternalError | StoreError):
@@ -229,7 +239,8 @@ class RunLoop:
             attempt=attempt,
             started_at=started_at,
             failure=failure_of(error, node=node, attempt=attempt),
-            ended_by=ended_by,
+            ended_by=ended_by[0] if ended_by else None,
+            also_ended_by=ended_by[1:],
         )
         self.histories.see(failed)
         self.claims.add_attempt(self.histories.of(node, attempt))
@@ -250,19 +261,22 @@ class RunLoop:
 
     # -- events and commands -----------------------------------------------------------------------------
 
-    def _take(self, event: Event, *, is_recorded: bool = False) -> None:
-        commands = self.scheduler.handle(event)
-        if self.claimer is not None:
-            self._take_slowly(event, commands, is_recorded=is_recorded)
-            return
-        ready = self._ready
-        for command in commands:
-            if type(command) is not StartAttempt or command.not_before:
+    def take(self, event: Event, *, is_recorded: bool = False) -> None:
+        """Do what ``feed`` does, for an event that leaves no question behind: the fast path."""
+        commands = self._handle(event)
+        if commands:
+            if self.claimer is not None:
                 self._take_slowly(event, commands, is_recorded=is_recorded)
                 return
-        ready.extend(commands)  # type: ignore[arg-type]  # just checked one by one
+            for command in commands:
+                if type(command) is not StartAttempt or command.not_before:
+                    self._take_slowly(event, commands, is_recorded=is_recorded)
+                    return
+            self._ready.extend(commands)  # type: ignore[arg-type]  # just checked one by one
+        elif self.claimer is not None:
+            self.claimer.see(event)
         if not is_recorded:
-            self.log.append(event)
+            self._append(event)
 
     def _take_slowly(self, event: Event, commands: list[Command], *, is_recorded: bool) -> None:
         events = [] if is_recorded else [event]
@@ -327,9 +341,7 @@ class RunLoop:
         elif isinstance(command, CancelUnstarted):
             self._cancel_unstarted()
         elif isinstance(command, Withdraw):
-            at = self.now()
-            for question in self.questions.of(command.node):
-                self.record(QuestionWithdrawn(at=at, node=command.node, question=question))
+            self._withdraw(lambda asked: asked.node == command.node)
         elif isinstance(command, Park):
             self._withdraw_strays()
         elif isinstance(command, EndRun):
@@ -360,11 +372,20 @@ class RunLoop:
         self.claims.add_attempt(self.histories.of(command.node, command.attempt))
         self.feed(AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at))
 
+    def _withdraw_unneeded(self, event: _End) -> None:
+        """Close the questions of a node that its attempt, over or unwound, no longer needs."""
+        needed = event.questions if isinstance(event, AttemptParked) else ()
+        self._withdraw(lambda asked: asked.node == event.node and asked.question not in needed)
+
     def _withdraw_strays(self) -> None:
-        """Close questions that no node waits for: those of an edited plan that asks otherwise now."""
-        if self.questions.has_open:
-            parked = {self.compiled.program.ids[vertex] for vertex in self.scheduler.parked}
-            self.record(*self.questions.withdrawals(self.now(), lambda asked: asked.node not in parked))
+        """Close questions that no node waits for: those of a plan that was edited since."""
+        parked = {self.compiled.program.ids[vertex] for vertex in self.scheduler.parked}
+        self._withdraw(lambda asked: asked.node not in parked)
+
+    def _withdraw(self, is_unneeded: Callable[[QuestionAsked], bool]) -> None:
+        withdrawals = self.questions.withdrawals(self.now(), is_unneeded)
+        if withdrawals:
+            self.record(*withdrawals)
 
     def _end(self, command: EndRun) -> None:
         failure, status, result = command.failure, command.status, None
@@ -376,7 +397,7 @@ class RunLoop:
         self.ended = RunEnded(
             at=self.now(), status=status, result=result, failure=failure, spent=self.accounts.run.spent
         )
-        self._take(self.ended)
+        self.take(self.ended)
 
     def _result(self) -> Payload:
         return (self.compiled.plan.codec or JSON).pack(self.workspace.result())
@@ -414,7 +435,8 @@ class RunLoop:
 
     async def _take_turns(self, slot: _Slot) -> None:
         ready, running, runners = self._ready, self.running, self.compiled.runners
-        context, taken = contextvars.copy_context(), 0
+        copy_context = contextvars.copy_context
+        context, taken = copy_context(), 0
         while ready and not slot.is_cancelled:
             slot.command = command = ready.popleft()
             if ready and not self._has_spare:
@@ -425,12 +447,13 @@ class RunLoop:
             running[command.index] = slot
             await runner(self, command)
             running.pop(command.index, None)
-            slot.command = None
             taken += 1
             if not taken % NODES_PER_PASS:
+                slot.command = None
                 await self._pass()
-            if contextvars.copy_context() != context:
-                return  # a body set context variables: they must not reach the next node
+            if copy_context() != context:
+                break  # a body set context variables: they must not reach the next node
+        slot.command = None
 
     async def _pass(self) -> None:
         """Let other tasks run, and wait for the store where it is far behind."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from treadle.engine.compiled import Compiled
-from treadle.engine.identity import Claimer, offer_results
+from treadle.engine.identity import Claimer, Owners, offer_results
 from treadle.engine.live import Services
 from treadle.engine.loop import RunLoop
 from treadle.engine.purse import Purse, lost, requests_made
@@ -117,13 +117,16 @@ def rebuild(
         span=span,
     )
     _recall(loop, epoch)
+    owners: Sequence[Owners] = ()
     if is_edited or before.epoch:
-        offer_results(loop.claims, before.events)
-        index, chosen = compiled.program.index, loop.scheduler.chosen
-        loop.claimer = Claimer(compiled.plan, lambda node: chosen[index[node]], started.inputs, loop.claims)
+        owners = offer_results(loop.claims, before.events)
+        index, decides = compiled.program.index, loop.scheduler
+        loop.claimer = Claimer(
+            compiled.plan, lambda node: decides.chosen[index[node]], started.inputs, loop.claims
+        )
         for event in epoch:
             loop.claimer.see(event)
-    loop.histories = recollect(before.events, loop.claims, is_edited=is_edited)
+    loop.histories = recollect(before.events, loop.claims, owners, is_edited=is_edited)
     if settled:
         log.append(*settled)
     return loop, RunResumed(
@@ -150,16 +153,18 @@ def _recall(loop: RunLoop, epoch: Sequence[Event]) -> None:
             loop.workspace.recall(index[event.node], event.result)
 
 
-def recollect(events: Iterable[Event], claims: Claims, *, is_edited: bool) -> Histories:
+def recollect(
+    events: Iterable[Event], claims: Claims, owners: Iterable[Owners] = (), *, is_edited: bool
+) -> Histories:
     """Give the calls made under the present plan, and offer what is over and nobody has claimed since.
 
     The history is walked as the run itself lived it: an attempt is offered when it is over, and all
     attempts under a plan once another plan came.
     """
-    histories, over = Histories(), set[AttemptKey]()
+    histories, over, plans = Histories(), set[AttemptKey](), iter(owners)
     for event in events:
         if isinstance(event, RunResumed) and event.plan is not None:
-            histories = _leave(histories, over, claims)
+            histories = _leave(histories, over, claims, next(plans))
         histories.see(event)
         if isinstance(event, AttemptFailed | AttemptCancelled):
             over.add((event.node, event.attempt))
@@ -168,12 +173,14 @@ def recollect(events: Iterable[Event], claims: Claims, *, is_edited: bool) -> Hi
             claims.forget(event)
         elif isinstance(event, StepStarted) and event.once:
             claims.began_again(event)
-    return _leave(histories, over, claims) if is_edited else histories
+    return _leave(histories, over, claims, next(plans)) if is_edited else histories
 
 
-def _leave(histories: Histories, over: set[AttemptKey], claims: Claims) -> Histories:
+def _leave(histories: Histories, over: set[AttemptKey], claims: Claims, owners: Owners) -> Histories:
     """Offer what a plan that is left had under way, and begin afresh."""
     for key, attempt in histories.attempts.items():
+        for record in attempt.steps.values():
+            record.owner = owners.get(record.node)
         if key not in over:
             claims.add_attempt(attempt)
     over.clear()
