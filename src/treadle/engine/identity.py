@@ -12,7 +12,7 @@ from typing import Any, Final
 from treadle.engine.records import Claims, Identity, StepRecord
 from treadle.engine.requests import definition_digest
 from treadle.errors import InternalError
-from treadle.events import Event, NodeCompleted, RunResumed, RunStarted
+from treadle.events import Event, NodeCompleted, RunResumed, RunStarted, StepStarted
 from treadle.ids import NodeId, StepId
 from treadle.plan.parts import WORK, Argument, Binding, Constant, PlanNode, Wire
 from treadle.plan.plan import Plan
@@ -57,6 +57,15 @@ class Inputs:
         given = {argument.name: self._value(argument.binding) for argument in node.arguments}
         return Identity(definition_digest(node.definition), digest(canonical(given)))
 
+    def known(self, node: PlanNode) -> Identity | None:
+        """The identity of a node, where it is work and all it is given is known by now."""
+        if node.definition is None:
+            return None
+        try:
+            return self.identity(node)
+        except LookupError:  # an input is not done, or a choice not made
+            return None
+
     def _value(self, binding: Binding) -> Any:
         if isinstance(binding, Wire):
             if binding.node not in self._data:
@@ -93,16 +102,29 @@ def _evaluate(node: PlanNode, operands: Sequence[Any]) -> Any:
     return operands[0] is None if node.operation == "is_none" else operands[0]
 
 
-def offer_results(claims: Claims, events: Sequence[Event]) -> None:
+Owners = Mapping[NodeId, Identity]
+"""What the nodes that made calls under one plan were."""
+
+
+def offer_results(claims: Claims, events: Sequence[Event]) -> list[Owners]:
     """Offer the results that a history holds, whatever plans it went through, by identity.
 
     A result that was claimed under a later plan is offered once, under its newest path.
+
+    Returns:
+        For each plan, in order, what the nodes were whose bodies made calls.
     """
+    owners: list[Owners] = []
     for number, epoch in enumerate(_epochs(events)):
-        for record in _records(epoch):
+        plan, inputs = _inputs(epoch)
+        for record in _records(epoch, plan, inputs):
             if record.order and number:
                 claims.take(record.identity, record.node, NODE)
             claims.add([record])
+        callers = dict.fromkeys(event.node for event in epoch if isinstance(event, StepStarted))
+        known = {node: inputs.known(plan.by_id[node]) for node in callers}
+        owners.append({node: identity for node, identity in known.items() if identity is not None})
+    return owners
 
 
 def _epochs(events: Sequence[Event]) -> Iterator[list[Event]]:
@@ -116,7 +138,8 @@ def _epochs(events: Sequence[Event]) -> Iterator[list[Event]]:
     yield piece
 
 
-def _records(epoch: Sequence[Event]) -> Iterator[StepRecord]:
+def _inputs(epoch: Sequence[Event]) -> tuple[Plan, Inputs]:
+    """The plan that a piece of a history went by, and what its nodes were given."""
     started, document = epoch[0], _document(epoch)
     if not isinstance(started, RunStarted):
         raise InternalError("a history does not begin with RunStarted; please report this")
@@ -124,10 +147,14 @@ def _records(epoch: Sequence[Event]) -> Iterator[StepRecord]:
     program = compile_plan(plan)
     scheduler, _ = replay(epoch, lambda _: program)
     results: dict[NodeId, Payload] = {NodeId(name): payload for name, payload in started.inputs.items()}
-    done = [event for event in epoch if isinstance(event, NodeCompleted)]
-    results.update((event.node, event.result) for event in done)
-    inputs = Inputs(plan, lambda node: scheduler.chosen[program.index[node]], results)
-    for event in done:
+    results.update((event.node, event.result) for event in epoch if isinstance(event, NodeCompleted))
+    return plan, Inputs(plan, lambda node: scheduler.chosen[program.index[node]], results)
+
+
+def _records(epoch: Sequence[Event], plan: Plan, inputs: Inputs) -> Iterator[StepRecord]:
+    for event in epoch:
+        if not isinstance(event, NodeCompleted):
+            continue
         node = plan.by_id[event.node]
         if node.kind in WORK:
             yield StepRecord(
@@ -175,6 +202,8 @@ class Claimer:
         self._claims = claims
         self._results: dict[NodeId, Payload] = {NodeId(name): payload for name, payload in inputs.items()}
         self._inputs = Inputs(plan, chosen, self._results)
+        self._known: dict[NodeId, Identity] = {}
+        claims.has_moved = self._has_moved
 
     def see(self, event: Event) -> None:
         """Note what a node came to under this plan."""
@@ -186,3 +215,16 @@ class Claimer:
         identity = self._inputs.identity(self._plan.by_id[node])
         record = self._claims.take(identity, node, NODE)
         return None if record is None else record.result
+
+    def _has_moved(self, record: StepRecord) -> bool:
+        """Whether the node that has a record's name now is sure to be another than the one it had."""
+        then = record.identity if record.step == NODE else record.owner
+        if then is None:
+            return False
+        now = self._known.get(record.node)
+        if now is None:
+            now = self._inputs.known(self._plan.by_id[record.node])
+            if now is None:
+                return False
+            self._known[record.node] = now
+        return now != then

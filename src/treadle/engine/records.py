@@ -53,6 +53,7 @@ class StepRecord:
         result, failure: How it ended; neither where that was never recorded.
         in_doubt: Whether its effect may have happened without anybody knowing how it ended.
         again: The opening of the last question about it that was answered with "run again".
+        owner: Under an earlier plan: the identity that its node had there, where it is known.
         order: Grows with the history: outcomes reach a resumed body in this order.
     """
 
@@ -69,6 +70,7 @@ class StepRecord:
     failure: Failure | None = None
     in_doubt: bool = False
     again: int = 0
+    owner: Identity | None = None
     order: int = 0
 
     @property
@@ -216,10 +218,15 @@ class Claims:
 
     Args:
         is_gone: Tells whether the plan no longer has the node of a path.
+
+    Attributes:
+        has_moved: Tells whether the node of a record's name is another one now, which can never
+            claim it: under an edited plan names shift.
     """
 
     def __init__(self, is_gone: Callable[[NodeId], bool]) -> None:
         self._is_gone = is_gone
+        self.has_moved: Callable[[StepRecord], bool] | None = None
         self._pool: dict[Identity, list[StepRecord]] = {}
         self._doubts: dict[Identity, list[StepRecord]] = {}
 
@@ -261,7 +268,10 @@ class Claims:
             return None
         chosen = next((r for r in equal if r.node == node and r.step == step), None)
         if chosen is None:
-            chosen = next((r for r in equal if self._is_gone(r.node)), None)
+            chosen = next((r for r in equal if self._is_free(r)), None)
         if chosen is not None:
             equal.remove(chosen)
         return chosen
+
+    def _is_free(self, record: StepRecord) -> bool:
+        return self._is_gone(record.node) or (self.has_moved is not None and self.has_moved(record))
