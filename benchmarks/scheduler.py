@@ -37,6 +37,11 @@ def work(name: str, *needs: str) -> PlanNode:
     return PlanNode(id=NodeId(name), kind="node", arguments=arguments)
 
 
+def choice(name: str, subject: str, *branches: str) -> PlanNode:
+    cases = tuple(Case(binding=Wire(NodeId(branch))) for branch in branches)
+    return PlanNode(id=NodeId(name), kind="match", subject=Wire(NodeId(subject)), cases=cases)
+
+
 def group(names: Iterable[str]) -> Group:
     return Group("list", tuple(Wire(NodeId(name)) for name in names))
 
@@ -69,9 +74,8 @@ def nested_choices(n: int) -> Plan:
     """A choice in the branch of a choice, and so on; each has a subject and another branch of its own."""
     nodes = [work("inner")]
     for i in range(n // 3):
-        nodes += [work(f"s{i}"), work(f"b{i}", f"s{i}")]
-        cases = (Case(binding=Wire(nodes[-3].id)), Case(binding=Wire(NodeId(f"b{i}"))))
-        nodes.append(PlanNode(id=NodeId(f"c{i}"), kind="when", subject=Wire(NodeId(f"s{i}")), cases=cases))
+        inner = nodes[-1].id
+        nodes += [work(f"s{i}"), work(f"b{i}", f"s{i}"), choice(f"c{i}", f"s{i}", inner, f"b{i}")]
     return plan(nodes)
 
 
