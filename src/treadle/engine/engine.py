@@ -23,6 +23,7 @@ from treadle.engine.clock import SystemClock
 from treadle.engine.compiled import compile_runners
 from treadle.engine.failures import ended_error
 from treadle.engine.handle import RunHandle
+from treadle.engine.listing import Listing
 from treadle.engine.loop import RunLoop
 from treadle.engine.outside import Outside
 from treadle.engine.purse import Purse
@@ -322,9 +323,10 @@ class Engine:
 
     # -- people and cancellation ---------------------------------------------------------------------
 
-    async def questions(self, *, to: str | None = None, run_id: str | None = None) -> list[Question]:
-        """Give the open questions, the oldest first."""
-        return await self.store.questions(to=to, run_id=None if run_id is None else RunId(run_id))
+    def questions(self, *, to: str | None = None, run_id: str | None = None) -> Listing[Question]:
+        """Give the open questions, the oldest first: ``await`` them, or walk with ``async for``."""
+        key = None if run_id is None else RunId(run_id)
+        return Listing(lambda: self.store.questions(to=to, run_id=key))
 
     async def answer(self, question_id: str, value: object, *, by: str, reason: str = "") -> None:
         """Answer a question; the answer is safely recorded when this returns.
