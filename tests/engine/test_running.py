@@ -13,7 +13,7 @@ import anyio.lowlevel
 import pytest
 from pydantic import BaseModel
 
-from treadle import Engine, do, graph, is_none, match, narrow, node, not_, run, some, when
+from treadle import Engine, Retry, do, graph, is_none, match, narrow, node, not_, run, some, when
 from treadle.errors import PlanError, ReadFailed
 from treadle.events import NodeCompleted
 from treadle.nodes.graph import Graph
@@ -317,6 +317,26 @@ async def test_context_variables_set_by_a_body_do_not_reach_the_next_node() -> N
     await run(chain)
     assert seen == ["unset"] * 4
     assert variable.get() == "unset"
+
+
+async def test_context_variables_set_by_a_failed_attempt_do_not_reach_the_next() -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: list[str] = []
+
+    @node(retry=Retry(attempts=3, wait=0.001))
+    async def spoil(x: int) -> int:
+        seen.append(variable.get())
+        variable.set("spoilt")
+        if len(seen) < 3:
+            raise ValueError("again")
+        return x
+
+    @graph
+    def only() -> int:
+        return double(spoil(1))
+
+    await run(only)
+    assert seen == ["unset"] * 3
 
 
 async def test_context_variables_of_the_starter_reach_no_further_than_its_own_runs() -> None:

@@ -446,7 +446,8 @@ class RunLoop:
                 raise InternalError(f"node {command.node!r} was started, but is no work; please report this")
             running[command.index] = slot
             await runner(self, command)
-            running.pop(command.index, None)
+            if running.get(command.index) is slot:  # else its next attempt waits there by now
+                del running[command.index]
             taken += 1
             if not taken % NODES_PER_PASS:
                 slot.command = None
@@ -465,7 +466,7 @@ class RunLoop:
         if self._group is not None:
             self._workers += 1
             backoff = self.running[command.index] = _Backoff(anyio.CancelScope())
-            self._group.start_soon(self._back_off, command, backoff)
+            self._clean.run(self._group.start_soon, self._back_off, command, backoff)
 
     async def _back_off(self, command: StartAttempt, backoff: _Backoff) -> None:
         with backoff.scope:
