@@ -1,11 +1,15 @@
 """What a store costs: CPU for each event, bytes for each step, fsyncs for each flush.
 
-Run: ``python benchmarks/store.py`` (fsyncs need strace; left out where it is missing).  Figures are
-CPU of the whole process, so encoding, hashing, inserting and the hand-over to the thread are all in.
+    python benchmarks/store.py [--json]
+
+Fsyncs need strace, and are left out where it is missing.  Figures are CPU of the whole process, so
+encoding, hashing, inserting and the hand-over to the thread are all in.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import re
 import shutil
@@ -16,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any, Final
 
 import anyio
 
@@ -28,6 +33,9 @@ from treadle.values import Payload, codec
 EVENTS = 20_000
 ROUNDS = 5
 TEXT = codec(str)
+
+Found = dict[str, dict[str, Any]]
+"""Figures by what was measured."""
 
 
 def started(run_id: RunId) -> RunStarted:
@@ -94,8 +102,8 @@ async def cost(store: Store, work: Callable[[RunLog], Awaitable[None]]) -> float
     return spent / EVENTS * 1e6
 
 
-async def chains(store: Store) -> None:
-    """Print what an event costs that nobody waits for."""
+async def chains(store: Store) -> Found:
+    """What an event costs that nobody waits for."""
     await store.open()
     base = [await cost(store, making) for _ in range(ROUNDS)]
     full = [await cost(store, chain) for _ in range(ROUNDS)]
@@ -104,15 +112,17 @@ async def chains(store: Store) -> None:
     events = await store.read(run.id)
     reading = (time.process_time() - begun) / len(events) * 1e6
     await store.aclose()
-    name = type(store).__name__
-    print(
-        f"{name:12} append, nobody waits: {min(full) - min(base):6.2f} us/event (median "
-        f"{statistics.median(full) - statistics.median(base):.2f}); read: {reading:.2f} us/event"
-    )
+    return {
+        f"{type(store).__name__}, append, nobody waits": {
+            "us_per_event": round(min(full) - min(base), 2),
+            "median_us_per_event": round(statistics.median(full) - statistics.median(base), 2),
+            "us_per_event_read": round(reading, 2),
+        }
+    }
 
 
-async def flushes(path: Path, runs: int, steps: int) -> None:
-    """Print what steps cost where every one is flushed, by one run or by many at once."""
+async def flushes(path: Path, runs: int, steps: int) -> Found:
+    """What steps cost where every one is flushed, by one run or by many at once."""
     store = SqliteStore(str(path))
     await store.open()
     logs = [await store.create(started(new_run_id())) for _ in range(runs)]
@@ -128,15 +138,13 @@ async def flushes(path: Path, runs: int, steps: int) -> None:
             tasks.start_soon(work, log)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     count = runs * steps
-    print(
-        f"SqliteStore  {runs:3} runs, each step flushed: {count / wall:7.0f} steps/s, "
-        f"{cpu / count * 1e6:6.1f} us CPU a step"
-    )
     await store.aclose()
+    figures = {"steps_per_second": round(count / wall), "us_per_step": round(cpu / count * 1e6, 1)}
+    return {f"{runs} run{'s' * (runs != 1)}, each step flushed": figures}
 
 
-def bare(path: Path, count: int = 1000) -> None:
-    """Print what a bare insert and FULL commit costs."""
+def bare(path: Path, count: int = 1000) -> Found:
+    """What a bare insert and FULL commit costs."""
     import apsw
 
     connection = apsw.Connection(str(path))
@@ -145,8 +153,9 @@ def bare(path: Path, count: int = 1000) -> None:
     begun = time.process_time()
     for index in range(count):
         connection.execute("INSERT INTO t VALUES (?, ?)", (index, b"x" * 300))
-    print(f"bare apsw    insert and FULL commit: {(time.process_time() - begun) / count * 1e6:.1f} us CPU")
+    spent = (time.process_time() - begun) / count * 1e6
     connection.close()
+    return {"bare insert and FULL commit": {"us_per_commit": round(spent, 1)}}
 
 
 CONTENTS: dict[str, Callable[[], str]] = {
@@ -156,11 +165,12 @@ CONTENTS: dict[str, Callable[[], str]] = {
         "".join(chr(33 + b % 90) for b in os.urandom(1024)).replace("\\", "|").replace('"', "'")
     ),
 }
-WORDS = ("customer", "wrote", "card", "was", "charged", "twice", "on", "monday", "money", "back")
+WORDS: Final = ("customer", "wrote", "card", "was", "charged", "twice", "on", "monday", "money", "back")
 
 
-async def sizes(folder: Path) -> None:
-    """Print the bytes of 200 steps with 1 KB of new content each."""
+async def sizes(folder: Path) -> Found:
+    """The bytes of 200 steps with 1 KB of new content each."""
+    found: Found = {}
     for name, make in CONTENTS.items():
         empty, full = SqliteStore(str(folder / f"{name}.empty.db")), SqliteStore(str(folder / f"{name}.db"))
         for store, count in ((empty, 0), (full, 200)):
@@ -171,10 +181,11 @@ async def sizes(folder: Path) -> None:
             await store.aclose()
         whole = (folder / f"{name}.db").stat().st_size
         grown = whole - (folder / f"{name}.empty.db").stat().st_size
-        print(
-            f"SqliteStore  200 steps of 1 KB ({name}): {grown / 200 / 1024:.2f} KB a step, "
-            f"{whole / 200 / 1024:.2f} with the empty tables"
-        )
+        found[f"200 steps of 1 KB, {name}"] = {
+            "kb_per_step": round(grown / 200 / 1024, 2),
+            "kb_per_step_with_empty_tables": round(whole / 200 / 1024, 2),
+        }
+    return found
 
 
 async def traced(path: str, count: int) -> None:
@@ -192,8 +203,8 @@ async def traced(path: str, count: int) -> None:
     os._exit(0)
 
 
-def fsyncs(folder: Path, count: int) -> None:
-    """Print the fsyncs of 200 commits, some of them flushed."""
+def fsyncs(folder: Path, count: int) -> Found:
+    """The fsyncs of 200 commits, some of them flushed."""
     trace = folder / f"trace.{count}"
     calls = "trace=fsync,fdatasync,write"
     command = [
@@ -212,22 +223,34 @@ def fsyncs(folder: Path, count: int) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     between = re.split(r'"(?:begin|end)(?:\\n)?"', trace.read_text())[1]
     syncs = len(re.findall(r"\bf(?:data)?sync\(", between))
-    print(f"SqliteStore  200 commits, {count} of them flushed: {syncs} fsyncs")
+    return {f"200 commits, {count} of them flushed": {"fsyncs": syncs}}
+
+
+def measure(folder: Path) -> Found:
+    """All of it."""
+    found = anyio.run(chains, MemoryStore()) | anyio.run(chains, SqliteStore(str(folder / "chain.db")))
+    found |= bare(folder / "bare.db")
+    found |= anyio.run(flushes, folder / "one.db", 1, 1000)
+    found |= anyio.run(flushes, folder / "many.db", 100, 100)
+    found |= anyio.run(sizes, folder)
+    if shutil.which("strace"):
+        for count in (0, 1, 100):
+            found |= fsyncs(folder, count)
+    return found
 
 
 def main() -> None:
-    """Run all of it."""
+    """Measure, and print a line for each."""
+    parser = argparse.ArgumentParser(description="Measure the stores.")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    as_json = parser.parse_args().json
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        anyio.run(chains, MemoryStore())
-        anyio.run(chains, SqliteStore(str(folder / "chain.db")))
-        bare(folder / "bare.db")
-        anyio.run(flushes, folder / "one.db", 1, 1000)
-        anyio.run(flushes, folder / "many.db", 100, 100)
-        anyio.run(sizes, folder)
-        if shutil.which("strace"):
-            for count in (0, 1, 100):
-                fsyncs(folder, count)
+        found = measure(Path(name))
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for row, figures in found.items():
+        print(f"{row:42}", "  ".join(f"{key} {value}" for key, value in figures.items()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a span costs over the SDK's own span, and what tracing costs where nobody traces.
 
-python benchmarks/tracing.py [--spans 20000] [--check]
+python benchmarks/tracing.py [--spans 20000] [--check] [--json]
 
 Rounds of both are interleaved in one process, and the quickest round of each counts: what else the
 machine does only ever adds.  The SDK's own spans have as many attributes, the same kind of parent and
@@ -10,6 +10,7 @@ a batch processor whose exporter drops everything.  ``--check`` fails where a ba
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -102,13 +103,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spans", type=int, default=20_000, help="spans in all rounds together")
     parser.add_argument("--check", action="store_true", help="fail where a bar is missed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     best = measure(max(1, options.spans // ROUNDS))
     over, without = best["ours"] - best["sdk"], best["none"] - best["loop"]
-    print(f"a span of the SDK itself          {best['sdk']:8.2f} us CPU")
-    print(f"a span through treadle            {best['ours']:8.2f} us CPU")
-    print(f"over the SDK's own                {over:8.2f} us CPU   (bar: {BAR_WITH_SDK:g})")
-    print(f"where no provider is set          {without:8.3f} us CPU   (bar: {BAR_WITHOUT:g})")
+    if options.json:
+        rows = {
+            "a span, over the SDK's own": {"us_per_span": round(over, 2), "bar": BAR_WITH_SDK},
+            "a span where no provider is set": {"us_per_span": round(without, 3), "bar": BAR_WITHOUT},
+        }
+        print(json.dumps(rows, indent=2))
+    else:
+        print(f"a span of the SDK itself          {best['sdk']:8.2f} us CPU")
+        print(f"a span through treadle            {best['ours']:8.2f} us CPU")
+        print(f"over the SDK's own                {over:8.2f} us CPU   (bar: {BAR_WITH_SDK:g})")
+        print(f"where no provider is set          {without:8.3f} us CPU   (bar: {BAR_WITHOUT:g})")
     if options.check and (over > BAR_WITH_SDK or without > BAR_WITHOUT):
         sys.exit("a bar is missed")
 

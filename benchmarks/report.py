@@ -1,0 +1,156 @@
+"""Runs the benchmarks, and writes what they reached into docs/benchmarks.md.
+
+    python benchmarks/report.py             # all of them, a few minutes; best on a machine at rest
+    python benchmarks/report.py --print     # to the terminal instead
+
+Tables stand between the markers of the page; everything around them is left as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+Figures = Mapping[str, Any]
+
+
+def ran(script: str, *options: str) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, str(HERE / script), *options]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def measured(script: str) -> dict[str, Any]:
+    """What a benchmark measured."""
+    found: dict[str, Any] = json.loads(ran(script, "--json"))
+    return found
+
+
+def against_bars(engine: Figures, store: Figures, tracing: Figures) -> Iterator[tuple[str, str, str, bool]]:
+    """Work, bar, what was reached, and whether that is within the bar."""
+    for name, row in engine["memory"].items():
+        reached = f"{row['ratio']:.2f} ({row['us_per_node']:.1f} us a node; raw {row['raw_us_per_node']:.1f})"
+        bar = f"at most {row['bar']} of raw"
+        yield f"{name} of {row['nodes']} no-op nodes, in memory", bar, reached, row["ratio"] <= row["bar"]
+    unpaid, once = engine["sqlite"]["unpaid chain"], engine["sqlite"]["once steps"]
+    reached = f"{unpaid['us_per_node']:.0f} us"
+    yield (
+        "chain on SQLite, CPU an unpaid node",
+        f"at most {unpaid['bar']} us",
+        reached,
+        _met(unpaid, "us_per_node"),
+    )
+    reached = f"{once['ratio']:.2f} ({once['us_per_step']:.0f} us; bare {once['bare_us_per_commit']:.0f})"
+    bar = f"at most {once['bar']} of a bare insert and FULL commit"
+    yield "chain on SQLite, CPU a `once` step", bar, reached, _met(once, "ratio")
+    yield from _syncs(store)
+    runs = engine["runs"]["100 runs"]
+    speed = runs["steps_per_second"]
+    yield "100 runs at once through an engine, every step flushed", *_speed(speed, runs["bar"])
+    yield (
+        "the same through the store alone",
+        *_speed(store["100 runs, each step flushed"]["steps_per_second"], runs["bar"]),
+    )
+    for name in ("words", "hexadecimal", "incompressible"):
+        size = store[f"200 steps of 1 KB, {name}"]["kb_per_step"]
+        yield (
+            f"stored, 200 steps of 1 KB new content ({name})",
+            "at most 1.6 KB a step",
+            f"{size:.2f} KB",
+            size <= 1.6,
+        )
+    imports = engine["imports"]["import treadle"]
+    over = imports["ms_over_anyio_and_pydantic"]
+    bar = f"at most {imports['bar']} ms CPU over `import anyio, pydantic`"
+    yield "`import treadle`", bar, f"{over:.0f} ms", over <= imports["bar"]
+    for name, row in tracing.items():
+        yield name, f"at most {row['bar']:g} us CPU", f"{row['us_per_span']:.2f} us", _met(row, "us_per_span")
+
+
+def _met(row: Figures, key: str) -> bool:
+    return bool(row[key] <= row["bar"])
+
+
+def _speed(reached: float, bar: float) -> tuple[str, str, bool]:
+    return f"{bar:,} steps a second", f"{reached:,}", reached >= bar
+
+
+def _syncs(store: Figures) -> Iterator[tuple[str, str, str, bool]]:
+    for name, row in store.items():
+        flushed = re.fullmatch(r"200 commits, (\d+) of them flushed", name)
+        if flushed:
+            wanted = int(flushed[1])
+            yield f"fsyncs of {name}", str(wanted), str(row["fsyncs"]), row["fsyncs"] == wanted
+
+
+def bars() -> str:
+    """The table of bars."""
+    rows = against_bars(measured("engine.py"), measured("store.py"), measured("tracing.py"))
+    lines = ["| work | bar | reached | |", "|---|---|---|---|"]
+    lines += [f"| {work} | {bar} | {found} | {'' if met else 'missed'} |" for work, bar, found, met in rows]
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """Where and when it was measured."""
+    today = datetime.now(UTC).date().isoformat()
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"Measured on {today}: {_processor()}, {os.cpu_count()} cores, {platform.system()}, {python}."
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def fenced(script: str, *options: str) -> str:
+    """What a benchmark prints, as a block."""
+    return f"```text\n{ran(script, *options).rstrip()}\n```"
+
+
+PARTS = {
+    "machine": machine,
+    "bars": bars,
+    "scheduler": lambda: fenced("scheduler.py"),
+    "retrieval": lambda: fenced("retrieval.py"),
+}
+
+
+def filled(page: str) -> str:
+    """The page with what stands between its markers measured anew."""
+    for name, part in PARTS.items():
+        before, begin, rest = page.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not begin or not end:
+            sys.exit(f"{PAGE} needs a line <!-- {name} -->, and a line <!-- end --> below it")
+        page = "".join([before, begin, part(), "\n", end, after])
+    return page
+
+
+def main() -> None:
+    """Measure, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--print", action="store_true", help="print the page and leave the file alone")
+    options = parser.parse_args()
+    page = filled(PAGE.read_text())
+    if options.print:
+        print(page)
+    else:
+        PAGE.write_text(page)
+
+
+if __name__ == "__main__":
+    main()
