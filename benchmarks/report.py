@@ -15,7 +15,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ def fenced(script: str, *options: str) -> str:
     return f"```text\n{ran(script, *options).rstrip()}\n```"
 
 
-PARTS = {
+PARTS: dict[str, Callable[[], str]] = {
     "machine": machine,
     "bars": bars,
     "scheduler": lambda: fenced("scheduler.py"),

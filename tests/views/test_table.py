@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle.events import Recorded
+from treadle.events import AttemptFailed, Event, Failure, Recorded, RunResumed
+from treadle.ids import NodeId
 from treadle.values import JSON, Payload
 from treadle.views.cost import costs, costs_by_model, costs_by_node
 from treadle.views.table import in_words, summarise, union_length
+
+EXPERT = NodeId("inner/expert")
 
 
 def test_a_waiting_run_names_the_branch_and_the_person(waiting: list[Recorded]) -> None:
@@ -39,6 +44,25 @@ def test_the_first_rung_that_gave_a_result_is_the_route(completed: list[Recorded
 def test_time_waiting_for_a_person_is_not_time_at_work(completed: list[Recorded]) -> None:
     row = summarise(completed)
     assert row.seconds == pytest.approx(1 + 1 + 2 + 0.5 + 0.5)
+
+
+def test_time_after_an_answer_that_nobody_takes_up_is_not_time_at_work(completed: list[Recorded]) -> None:
+    early = [
+        replace(one, event=replace(one.event, at=1000.0)) if one.event.kind == "question_answered" else one
+        for one in completed
+    ]
+    assert summarise(early).seconds == summarise(completed).seconds
+
+
+def test_time_between_a_crash_and_resuming_is_not_time_at_work(
+    waiting: list[Recorded], recorded: Callable[[list[Event]], list[Recorded]]
+) -> None:
+    died = [one.event for one in waiting if one.event.at < 104.0]
+    resumed = RunResumed(at=9000.0, owner="me", fence=2)
+    ended = AttemptFailed(
+        at=9001.0, node=EXPERT, attempt=1, started_at=103.0, failure=Failure(types=("E",), message="no")
+    )
+    assert summarise(recorded([*died, resumed, ended])).seconds == pytest.approx(1 + 1 + 0 + 1)
 
 
 def test_costs_are_listed_by_node_and_model_the_dearest_first(completed: list[Recorded]) -> None:

@@ -213,12 +213,20 @@ class _Reader:
         elif isinstance(event, Decided):
             self.choices[event.node] = event
         elif isinstance(event, RunResumed):
-            self.resumed.append(event)
-            self.ended = None
+            self._resume(event)
         elif isinstance(event, CancelRequested):
             self.cancel = event
         elif isinstance(event, RunEnded):
             self.ended = event
+
+    def _resume(self, event: RunResumed) -> None:
+        """What was under way had stopped with its process, and is at work again from here on."""
+        self.resumed.append(event)
+        self.ended = None
+        for attempt in (each for attempts in self.nodes.values() for each in attempts.values()):
+            if attempt.ended is None and attempt.parked_at is None:
+                attempt.worked.append((attempt.began_at, attempt.last_at))
+                attempt.began_at = event.at
 
     def _attempt(self, node: NodeId, number: int, at: float) -> AttemptFact:
         """The attempt an event belongs to; seen for the first time, it began with the event."""
@@ -272,4 +280,6 @@ class _Reader:
                 fact.withdrawn = event
                 continue
             fact.answered = event
-            attempt.parked_at, attempt.began_at = None, event.at
+            # An answer that came while nobody worked on the run is older than its taking up.
+            taken_up_at = max([event.at, *(resumed.at for resumed in self.resumed)])
+            attempt.parked_at, attempt.began_at = None, taken_up_at
