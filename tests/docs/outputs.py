@@ -20,7 +20,8 @@ _ANY = {
     "space": r"[ ]+",
 }
 _CUT_OFF = r"(?:\S+ ?){1,3}…"
-_WORDS = re.compile("|".join([rf"(?P<id>{_ID})", *(rf"(?P<{name}>{pattern})" for name, pattern in _ANY.items())]))
+_NAMED = [rf"(?P<{name}>{pattern})" for name, pattern in {"id": _ID, **_ANY}.items()]
+_WORDS = re.compile("|".join(_NAMED))
 _STYLING = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 

@@ -54,9 +54,7 @@ def blocks(name: str) -> list[Block]:
     for fence in _FENCE.finditer(text):
         follows = bool(found) and not text[end : fence.start()].strip()
         line = text.count("\n", 0, fence.start("text")) + 1
-        found.append(
-            Block(language=fence["info"].strip(), text=fence["text"], line=line, follows=follows)
-        )
+        found.append(Block(language=fence["info"].strip(), text=fence["text"], line=line, follows=follows))
         end = fence.end()
     return found
 

@@ -51,5 +51,3 @@ def test_times_may_differ_and_ids_are_remembered() -> None:
     assert not outputs.compare("q-aaaaaaaa  took 5 ms\n...\nend\n", "q-bbbbbbbb took 1.20 s\nx\ny\nend\n")
     assert outputs.command("treadle answer q-aaaaaaaa") == "treadle answer q-bbbbbbbb"
     assert outputs.compare("q-aaaaaaaa\n", "q-cccccccc\n")
-
-

@@ -52,7 +52,7 @@ def commands(name: str) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in NAMES if commands(name)])
 def test_every_command_that_is_shown_exists_with_its_options(name: str) -> None:
     for command in commands(name):
-        words = shlex.split(command.partition(";")[0].replace("'", '"') if command.count("'") % 2 else command)
+        words = shlex.split(command)
         verb = VERBS.get(words[1])
         assert verb is not None, f"{name}: {command}"
         known = {option for parameter in verb.params for option in parameter.opts}

@@ -15,7 +15,9 @@ QUICK_START = section("README.md", "Quick start")
 
 def commands() -> list[str]:
     """The ``sh`` blocks of the quick start."""
-    return [block.text for block in blocks("README.md") if block.language == "sh" and block.text in QUICK_START]
+    return [
+        block.text for block in blocks("README.md") if block.language == "sh" and block.text in QUICK_START
+    ]
 
 
 def test_the_quick_start_has_two_commands_of_one_line_each() -> None:
@@ -43,5 +45,6 @@ def test_the_picture_is_what_the_command_draws_today(tmp_path: Path) -> None:
     command = [treadle, "graph", "examples/support.py", "--format", "svg"]
     subprocess.run([*command, "--output", str(drawn)], cwd=ROOT, check=True)
     assert drawn.read_text() == (ROOT / "docs/images/support.svg").read_text(), (
-        "the picture is old; draw it anew: treadle graph examples/support.py --format svg -o docs/images/support.svg"
+        "the picture is old; draw it anew: "
+        "treadle graph examples/support.py --format svg -o docs/images/support.svg"
     )

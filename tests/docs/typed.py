@@ -18,7 +18,9 @@ def write(folder: Path) -> dict[str, str]:
     pages: dict[str, str] = {}
     for name in NAMES:
         for file, lines in _files(name).items():
-            assert file not in pages, f"{name} and {pages[file]} both write {file}; call one of them otherwise"
+            assert file not in pages, (
+                f"{name} and {pages[file]} both write {file}; call one of them otherwise"
+            )
             pages[file] = name
             (folder / file).write_text("\n".join(lines) + "\n")
     return pages
@@ -46,7 +48,8 @@ def _lines(block: Block) -> Iterator[str]:
 
 
 def _awaits(block: Block) -> bool:
-    code = compile(block.text, "", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST, dont_inherit=True)
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+    code = compile(block.text, "", "exec", flags=flags, dont_inherit=True)
     return any(_awaits_here(statement) for statement in code.body)
 
 
