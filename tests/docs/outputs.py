@@ -1,6 +1,6 @@
 """Compares what a page shows with what came out, where only what must be equal has to be.
 
-Times, hashes, numbers of spaces, lengths of rules and where a text is cut off (``…``) may differ; a line
+Times, hashes, places in files, numbers of spaces, lengths of rules and where a text is cut off (``…``) may differ; a line
 ``...`` stands for any lines.  Ids of runs and questions are made anew each time: the one shown on the page is
 remembered for the one that came out, and stands for it in the commands further down.
 """
@@ -16,6 +16,7 @@ _ANY = {
     "length": _LENGTH,
     "moment": r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d",
     "hash": r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,64}\b",
+    "place": r"\(\S+\.(?:py|md):\d+\)",
     "rule": r"[─━]+",
     "space": r"[ ]+",
 }
