@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from treadle.errors import HistoryMismatch, InternalError, ReadFailed
-from treadle.plan.parts import Binding, Case, Constant, Group, PlanNode, Read, Wire
+from treadle.plan.parts import WORK, Binding, Case, Constant, Group, PlanNode, Read, Wire
 from treadle.plan.plan import Plan
 from treadle.scheduler.program import RESULT, Program
 from treadle.scheduler.scheduler import Scheduler
@@ -18,31 +19,63 @@ from treadle.values import JSON, Payload
 UNSET: Final = object()
 
 
+KEPT: Final = WORK | {"input"}
+"""Kinds of nodes with a value of their own: all else is computed from theirs."""
+
+
+class _Written(list[Any]):
+    """The values of a workspace that hands out fresh copies: setting one writes it down instead."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, unset: list[Any], write: Callable[[int, Any], None]) -> None:
+        super().__init__(unset)
+        self._write = write
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self._write(index, value)
+
+
 class Workspace:
     """Gives the value of any node that is done, decoding what was read from a store on first use.
 
     ``values`` is indexed as the program's vertices; the engine's fast path reads and writes it
     directly.  A control word has no value of its own: it is looked up through the case it took.
+
+    Args:
+        fresh_copies: Whether everybody who asks for a value is given a copy of their own, read from
+            what is recorded, so that tests see who counts on changing what others hold.
     """
 
-    __slots__ = ("_payloads", "_plan", "_program", "_scheduler", "values")
+    __slots__ = ("_fresh_copies", "_payloads", "_plan", "_program", "_scheduler", "values")
 
-    def __init__(self, plan: Plan, program: Program, scheduler: Scheduler) -> None:
+    def __init__(
+        self, plan: Plan, program: Program, scheduler: Scheduler, *, fresh_copies: bool = False
+    ) -> None:
         self._plan = plan
         self._program = program
         self._scheduler = scheduler
         self._payloads: dict[int, Payload] = {}
-        self.values: list[Any] = [UNSET] * len(program.ids)
+        self._fresh_copies = fresh_copies
+        unset = [UNSET] * len(program.ids)
+        self.values: list[Any] = _Written(unset, self.write) if fresh_copies else unset
 
     def recall(self, index: int, payload: Payload) -> None:
         """Take in a recorded result; it is decoded when somebody asks for it."""
-        self._payloads[index] = payload
+        self._payloads[index] = Payload(data=payload.data) if self._fresh_copies else payload
+
+    def write(self, index: int, value: Any) -> None:
+        """Keep what a value was written as, in place of the value; what is computed is not kept."""
+        node = self._plan.nodes[index] if index < len(self._plan.nodes) else None
+        if node is not None and node.codec is not None and node.kind in KEPT:
+            self._payloads[index] = Payload(data=node.codec.encode(value))
 
     def value(self, index: int) -> Any:
         """The value of a vertex that is done."""
         value = self.values[index]
         if value is UNSET:
-            value = self.values[index] = self._find(index)
+            value = self._find(index)
+            self.values[index] = value
         return value
 
     def _find(self, index: int) -> Any:
@@ -72,7 +105,8 @@ class Workspace:
         if isinstance(binding, Wire):
             return self.value(self._program.index[binding.node])
         if isinstance(binding, Constant):
-            return constant(binding)
+            value = constant(binding)
+            return copy.deepcopy(value) if self._fresh_copies else value
         return group(binding, [self.resolve(item) for item in binding.items])
 
     def arguments(self, node: PlanNode) -> dict[str, Any]:
