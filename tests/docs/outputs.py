@@ -1,8 +1,8 @@
 """Compares what a page shows with what came out, where only what must be equal has to be.
 
-Times, hashes, places in files, numbers of spaces, lengths of rules and where a text is cut off (``…``) may differ; a line
-``...`` stands for any lines.  Ids of runs and questions are made anew each time: the one shown on the page is
-remembered for the one that came out, and stands for it in the commands further down.
+Times, hashes, places in files, numbers of spaces, lengths of rules and where a text is cut off (``…``)
+may differ; a line ``...`` stands for any lines.  Ids of runs and questions are made anew each time: the
+one shown on the page is remembered for the one that came out, and stands for it in commands further down.
 """
 
 from __future__ import annotations
