@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import pytest
+from pydantic import AfterValidator
 from tests.engine.conftest import Calls, Place, around, edited, ends
 
 from treadle import Context, NodeFailed, graph, node
@@ -257,3 +258,46 @@ async def test_after_undoing_the_edit_a_mismatched_run_goes_on_without_paying_ag
     texts[1:] = ["b", "c"]
     assert await place.resume(only) == ["A", "B", "C"]
     assert calls.made[before:] == ["c"]
+
+
+@pytest.mark.parametrize("stepped", [False, True])
+async def test_a_recorded_result_that_no_longer_fits_its_type_is_a_mismatch(
+    stepped: bool, place: Place
+) -> None:
+    least, hangs, reached = [0], [True], anyio.Event()
+
+    def check(value: int) -> int:
+        if value < least[0]:
+            raise ValueError(f"must be at least {least[0]}")
+        return value
+
+    Number = Annotated[int, AfterValidator(check)]  # noqa: N806 - a type
+
+    @node
+    async def make() -> Number:  # type: ignore[valid-type]
+        return 1
+
+    async def wait(found: int) -> int:
+        reached.set()
+        if hangs[0]:
+            await anyio.sleep_forever()
+        return found
+
+    @node
+    async def use(number: Number) -> int:  # type: ignore[valid-type]
+        return await wait(number)
+
+    @node
+    async def step(ctx: Context) -> int:
+        return await wait(await ctx.step(make))
+
+    @graph
+    def only() -> int:
+        return step() if stepped else use(make())
+
+    await place.crash(only, dies=reached)
+    least[0], hangs[0] = 10, False
+    with pytest.raises(HistoryMismatch, match="does not fit.*must be at least 10"):
+        await place.resume(only)
+    least[0] = 0
+    assert await place.resume(only) == 1

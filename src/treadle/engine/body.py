@@ -21,6 +21,7 @@ from treadle.events import Progress, StepClaimed, StepCompleted, StepStarted
 from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import Index, Span
 from treadle.messages import ModelRequest
+from treadle.nodes.tool_schema import complaints
 from treadle.plan.parts import Callee
 from treadle.values import JSON, Payload, digest
 
@@ -310,7 +311,7 @@ class Body:
         except ValidationError as error:
             raise HistoryMismatch(
                 f"what {record.step!r} in node {self.maker.node!r} gave does not fit the type of "
-                f"{callee.name!r} any more: {error}; undo the edit, or start a new run",
+                f"{callee.name!r} any more: {complaints(error)}; undo the edit, or start a new run",
                 run_id=self.run_id,
                 node=self.maker.node,
                 attempt=self.maker.number,

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from treadle.errors import HistoryMismatch, InternalError, ReadFailed
+from treadle.nodes.tool_schema import complaints
 from treadle.plan.parts import WORK, Binding, Case, Constant, Group, PlanNode, Read, Wire
 from treadle.plan.plan import Plan
 from treadle.scheduler.program import RESULT, Program
@@ -88,8 +89,8 @@ class Workspace:
                 return (node.codec or JSON).unpack(payload)
             except ValidationError as error:
                 raise HistoryMismatch(
-                    f"the recorded result of node {node.id!r} does not fit its type any more: {error}; undo "
-                    "the edit, or start a new run",
+                    f"the recorded result of node {node.id!r} does not fit its type any more: "
+                    f"{complaints(error)}; undo the edit, or start a new run",
                     node=node.id,
                 ) from error
         if node.kind == "expression":
