@@ -73,16 +73,19 @@ async def ask(calls: Calls, body: Body, question: Question) -> Any:
     if not question.to:
         raise PlanError(f"the question in node {calls.node!r} is to nobody; write Ask(..., to='a-person')")
     now = calls.live.now()
+    schema = JSON.pack(reader.schema())
+    shown = None if question.show is None else codec(type(question.show)).pack(question.show)
+    content = [question.to, question.prompt, "" if shown is None else shown.digest, schema.digest]
     asked = QuestionAsked(
         at=now,
         node=calls.node,
         attempt=calls.number,
-        step=body.numbered("ask"),
+        step=body.numbered(f"ask#{digest(canonical(content))[:10]}"),  # whatever order they are asked in
         question=QuestionId(""),
         to=question.to,
         prompt=question.prompt,
-        schema=JSON.pack(reader.schema()),
-        shown=None if question.show is None else codec(type(question.show)).pack(question.show),
+        schema=schema,
+        shown=shown,
         deadline=None if question.within is None else now + question.within,
     )
     asked = replace(asked, question=_identify(calls.live.run_id, asked))
@@ -158,50 +161,39 @@ async def _answer(
     """
     questions = calls.live.questions
     while True:
-        answer = questions.answer(asked.question)
+        answer, complaint = questions.answer(asked.question), ""
         if answer is not None and answer.opening > after:
             try:
                 return read(answer.value)
             except ValidationError as error:
-                await _open(calls, asked, complaint=_complaint(error))
+                complaint = _complaint(error)
         elif questions.is_late(asked.question, calls.number):
             raise _late(calls, asked)
-        elif questions.is_open(asked.question):
-            with body.asking(), body.activity.waiting():
-                await _wait(calls, asked.question)
-        else:
-            await _open(calls, asked)
+        with body.asking(), body.activity.waiting():
+            await _ask_or_wait(calls, asked, complaint)
 
 
-async def _wait(calls: Calls, question: QuestionId) -> None:
-    """Wait until something has changed; where the attempt is unwound, its questions stay noted."""
-    calls.questions.add(question)
+async def _ask_or_wait(calls: Calls, asked: QuestionAsked, complaint: str) -> None:
+    """Open the question, or wait where it is open; where the attempt is unwound it stays noted."""
+    calls.questions.add(asked.question)
     try:
-        await calls.wait_for_people()
+        if calls.live.questions.is_open(asked.question):
+            await calls.wait_for_people()
+        else:
+            await _open(calls, asked, complaint=complaint)
     finally:
         if not calls.is_unwound:
-            calls.questions.discard(question)
-
-
-def withdraw_unneeded(calls: Calls, *, is_parked: bool) -> None:
-    """Close the questions of a node that its attempt, which is over or unwound, no longer needs."""
-    live, needed = calls.live, calls.questions if is_parked else frozenset[QuestionId]()
-    if live.questions.has_open:
-        live.record(
-            *live.questions.withdrawals(
-                live.now(), lambda asked: asked.node == calls.node and asked.question not in needed
-            )
-        )
+            calls.questions.discard(asked.question)
 
 
 async def _open(calls: Calls, asked: QuestionAsked, *, complaint: str = "") -> None:
-    before = calls.live.questions.asked(asked.question)
+    live = calls.live
+    before = live.questions.asked(asked.question)
     opening = 1 if before is None else before.opening + 1
-    opened = replace(asked, at=calls.live.now(), opening=opening, complaint=complaint)
-    calls.live.record(opened)
-    await calls.live.log.flush()
-    if opened.deadline is not None:
-        calls.live.services.watch_deadline(calls.live.run_id, opened.question, opened.deadline)
+    live.record(replace(asked, at=live.now(), opening=opening, complaint=complaint))
+    if asked.deadline is not None:
+        live.services.watch_deadline(live.run_id, asked.question, asked.deadline)
+    await live.log.flush()
 
 
 def _late(calls: Calls, asked: QuestionAsked) -> NodeTimeout:

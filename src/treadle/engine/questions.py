@@ -113,10 +113,6 @@ class Questions:
         """Ids of the questions that wait for an answer, sorted."""
         return sorted(self._open)
 
-    def of(self, node: NodeId) -> list[QuestionId]:
-        """The open questions of a node, sorted."""
-        return [question for question in self.open if self._asked[question].node == node]
-
     @property
     def has_open(self) -> bool:
         """Whether anybody is asked."""
