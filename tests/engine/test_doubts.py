@@ -22,6 +22,7 @@ from tests.engine.conftest import (
 
 from treadle import (
     Ask,
+    Budget,
     Context,
     Engine,
     InDoubt,
@@ -368,3 +369,22 @@ async def test_a_timeout_of_a_repeatable_node_is_no_doubt() -> None:
 
     with pytest.raises(NodeTimeout):
         await run(as_node(slow), 3)
+
+
+async def test_seconds_used_up_while_a_call_acts_leave_it_in_doubt_and_not_to_a_fallback() -> None:
+    bank = Bank("hang")
+    pay = payment(bank)
+
+    @node
+    async def instead() -> str:
+        return "instead"
+
+    @graph(budget=Budget(seconds=0.1))
+    def shop(amount: int) -> str:
+        return fallback(pay(amount), instead())
+
+    async with Engine(graphs=[shop]) as engine:
+        handle = await engine.start(shop, 3)
+        assert await handle.settled() == "waiting"
+        assert await the_question(engine)
+    assert len(bank.keys) == 1
