@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
@@ -73,7 +74,7 @@ async def ask(calls: Calls, body: Body, question: Question) -> Any:
     if not question.to:
         raise PlanError(f"the question in node {calls.node!r} is to nobody; write Ask(..., to='a-person')")
     now = calls.live.now()
-    schema = JSON.pack(reader.schema())
+    schema = _form(reader)
     shown = None if question.show is None else codec(type(question.show)).pack(question.show)
     content = [question.to, question.prompt, "" if shown is None else shown.digest, schema.digest]
     asked = QuestionAsked(
@@ -143,6 +144,12 @@ def _about_doubt(calls: Calls, call: Call) -> QuestionAsked:
         about="doubt",
     )
     return replace(asked, question=_identify(calls.live.run_id, asked))
+
+
+@functools.lru_cache(maxsize=1024)
+def _form(reader: Codec[Any]) -> Payload:
+    """The JSON Schema of an answer, made once: pydantic takes a millisecond."""
+    return JSON.pack(reader.schema())
 
 
 def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:
