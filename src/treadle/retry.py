@@ -63,7 +63,7 @@ class Retry:
         if wait is None:
             wait = Wait()
         elif not isinstance(wait, Wait):
-            length = durations.seconds(wait)
+            length = 0.0 if wait == 0 else durations.seconds(wait)
             wait = Wait(kind="fixed", initial=length, maximum=max(length, Wait().maximum), jitter=0.0)
         put = object.__setattr__
         put(self, "attempts", attempts)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import anyio
 import pytest
 from pydantic import BaseModel
 from tests.engine.conftest import Place
 
-from treadle import do, fallback, graph, node, run
-from treadle.engine import loop
-from treadle.engine.workspace import Workspace
+from treadle import Engine, do, fallback, graph, node
+from treadle.engine import engine
+from treadle.engine.services import EngineServices
 
 pytestmark = pytest.mark.anyio
 
@@ -43,9 +43,19 @@ async def spoil_list(items: list[str]) -> int:
     return len(items)
 
 
+async def fresh(declared: Any, *args: Any) -> Any:
+    async with Engine("memory:", fresh_copies=True) as opened:
+        return await (await opened.start(declared, *args)).result()
+
+
 @pytest.fixture
 def fresh_copies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "Workspace", functools.partial(Workspace, fresh_copies=True))
+    """Every engine of the test gives copies."""
+
+    def services(*args: Any, **options: Any) -> EngineServices:
+        return EngineServices(*args, **{**options, "fresh_copies": True})
+
+    monkeypatch.setattr(engine, "EngineServices", services)
 
 
 @graph
@@ -76,15 +86,14 @@ def a_control_word(first: str) -> list[int]:
     return [spoil(basket), spoil(basket)]
 
 
-@pytest.mark.usefixtures("fresh_copies")
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: run(shared, "a"), [2, 1]),
-        (lambda: run(an_input, Basket(items=["a"])), [2, 2]),
-        (lambda: run(a_constant, "a"), [2, 2]),
-        (lambda: run(a_read, "a"), [2, 2]),
-        (lambda: run(a_control_word, "a"), [2, 2]),
+        (lambda: fresh(shared, "a"), [2, 1]),
+        (lambda: fresh(an_input, Basket(items=["a"])), [2, 2]),
+        (lambda: fresh(a_constant, "a"), [2, 2]),
+        (lambda: fresh(a_read, "a"), [2, 2]),
+        (lambda: fresh(a_control_word, "a"), [2, 2]),
     ],
 )
 async def test_nobody_sees_what_another_body_changed(make: Callable[[], object], expected: list[int]) -> None:
@@ -92,10 +101,9 @@ async def test_nobody_sees_what_another_body_changed(make: Callable[[], object],
         assert await make() == expected  # type: ignore[misc]
 
 
-@pytest.mark.usefixtures("fresh_copies")
 async def test_the_callers_own_input_is_not_changed() -> None:
     mine = Basket(items=["a"])
-    await run(an_input, mine)
+    await fresh(an_input, mine)
     assert mine.items == ["a"]
 
 

@@ -63,6 +63,7 @@ class Engine:
         tenant: Whose runs it starts where ``start`` says nothing.
         budgets: The budget of each tenant, by name.
         clock: Another time than the machine's, for tests.
+        fresh_copies: Give every consumer a copy of its own, so that a test shows who changes a result.
 
     Example::
 
@@ -80,11 +81,14 @@ class Engine:
         tenant: str | None = None,
         budgets: Mapping[str, Budget] | None = None,
         clock: Clock | None = None,
+        fresh_copies: bool = False,
     ) -> None:
         self.store = compose.open_store(store) if isinstance(store, str) else store
         self._tenant = tenant or ""
         self._purse = Purse(budgets)
-        self.services = EngineServices(clock or SystemClock(), compose.open_tracer(), resources)
+        self.services = EngineServices(
+            clock or SystemClock(), compose.open_tracer(), resources, fresh_copies=fresh_copies
+        )
         self._graphs = Registry(self.services.rehearsals.__setitem__)
         self._outside = Outside(self, self.services.clock)
         self.services.watch_deadline = self._outside.watch_deadline

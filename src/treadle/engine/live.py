@@ -24,6 +24,11 @@ class Services(Protocol):
     def clock(self) -> Clock: ...
 
     @property
+    def fresh_copies(self) -> bool:
+        """Whether everybody who asks for a value gets a copy of their own."""
+        ...
+
+    @property
     def tracer(self) -> Tracer | None: ...
 
     async def model(self, declared: str | Model, graph: str) -> Model:

@@ -56,7 +56,8 @@ from treadle.scheduler.commands import (
     StartAttempt,
     Withdraw,
 )
-from treadle.scheduler.scheduler import Mode, Scheduler
+from treadle.scheduler.opening import Mode
+from treadle.scheduler.scheduler import Scheduler
 from treadle.values import JSON, Payload
 
 NODES_PER_PASS: Final = 64
@@ -124,7 +125,9 @@ class RunLoop:
         self.seed = started.seed
         self.now = services.clock.now
         self.scheduler = scheduler or Scheduler(compiled.program, seed=started.seed)
-        self.workspace = Workspace(compiled.plan, compiled.program, self.scheduler)
+        self.workspace = Workspace(
+            compiled.plan, compiled.program, self.scheduler, fresh_copies=services.fresh_copies
+        )
         self.values = self.workspace.values
         self.histories = histories or Histories()
         self.questions = questions or Questions()

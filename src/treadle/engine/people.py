@@ -115,6 +115,14 @@ async def ask_about_doubt(calls: Calls, call: Call) -> DoubtAnswer:
     return answer
 
 
+def _cause(calls: Calls, call: Call) -> str:
+    """What is known of how a call in doubt ended; nothing where the process died."""
+    record = calls.records.steps.get(call.step)
+    if record is None or record.failure is None:
+        return ""
+    return f"it ended with {record.failure.type}: {record.failure.message}"
+
+
 async def open_doubt(calls: Calls, call: Call) -> bool:
     """Ask about a call in doubt without waiting; tell whether the question is open now."""
     questions, asked = calls.live.questions, _about_doubt(calls, call)
@@ -142,6 +150,7 @@ def _about_doubt(calls: Calls, call: Call) -> QuestionAsked:
         ),
         schema=JSON.pack(schema),
         about="doubt",
+        complaint=_cause(calls, call),
     )
     return replace(asked, question=_identify(calls.live.run_id, asked))
 
@@ -197,7 +206,7 @@ async def _open(calls: Calls, asked: QuestionAsked, *, complaint: str = "") -> N
     live = calls.live
     before = live.questions.asked(asked.question)
     opening = 1 if before is None else before.opening + 1
-    live.record(replace(asked, at=live.now(), opening=opening, complaint=complaint))
+    live.record(replace(asked, at=live.now(), opening=opening, complaint=complaint or asked.complaint))
     if asked.deadline is not None:
         live.services.watch_deadline(live.run_id, asked.question, asked.deadline)
     await live.log.flush()

@@ -27,9 +27,18 @@ class EngineServices:
         clock: The time.
         tracer: Where spans go, or ``None``.
         resources: Objects that bodies ask for by their type.
+        fresh_copies: Whether everybody who asks for a value gets a copy of their own.
     """
 
-    def __init__(self, clock: Clock, tracer: Tracer | None, resources: Iterable[object]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        tracer: Tracer | None,
+        resources: Iterable[object],
+        *,
+        fresh_copies: bool = False,
+    ) -> None:
+        self.fresh_copies = fresh_copies
         self.clock = clock
         self.tracer = tracer
         self.rehearsals: dict[str, object] = {}
