@@ -160,3 +160,87 @@ async def test_a_person_is_asked_once_and_the_answer_is_kept(new_store: Callable
     assert report.value == "4 approved"
     not_struck, struck_before_the_answer_was_kept = 5, 2
     assert len(asked) == report.struck + not_struck + struck_before_the_answer_was_kept
+
+
+@human(to="cashiers")
+async def how_many(item: str) -> Ask[int]:
+    return Ask(f"How many of {item}?")
+
+
+@graph
+def counted(item: str) -> int:
+    return weighed_in(how_many(item))
+
+
+@node
+async def weighed_in(number: int) -> int:
+    return 2 * number
+
+
+@graph
+def two_people(item: str) -> list[int]:
+    return [counted(item), counted("pears"), how_many(item)]
+
+
+async def test_people_are_asked_side_by_side_in_subgraphs(new_store: Callable[[], Store]) -> None:
+    report = await crash_everywhere(two_people, "plums", answer=lambda _: 3, store=new_store)
+    assert report.value == [6, 6, 3]
+
+
+@node
+async def spoilt(item: str) -> int:
+    raise RuntimeError(f"{item} are spoilt")
+
+
+@graph
+def spoiling(item: str) -> list[int]:
+    return [how_many(item), spoilt(item)]
+
+
+async def test_a_failing_run_fails_alike_and_withdraws_its_questions(new_store: Callable[[], Store]) -> None:
+    report = await crash_everywhere(spoiling, "plums", fails=True, store=new_store)
+    assert report.value is None
+    assert report.struck > 0
+
+
+@tool(effect="once", in_doubt="retry")
+async def post(ctx: Context, text: str) -> int:
+    """Post a text under a key: the same key again changes nothing."""
+    ctx.resource(Bank).rows[ctx.idempotency_key] = len(text)
+    return len(text)
+
+
+@node
+async def posting(ctx: Context, item: str) -> int:
+    before = await ctx.step(post, item)
+    is_sure = await ctx.ask(Ask("Once more?", to="cashiers", answer=bool))
+    return before + await ctx.step(post, f"{item} again") if is_sure else before
+
+
+@graph
+def posted(item: str) -> int:
+    return posting(item)
+
+
+async def test_an_effect_that_may_be_retried_asks_nobody(new_store: Callable[[], Store]) -> None:
+    bank = Bank()
+    report = await crash_everywhere(
+        posted, "a card", answer=lambda _: True, store=new_store, resources=[bank], effects=bank.take
+    )
+    assert report.value == 18
+    assert report.doubts == 0
+
+
+async def test_a_difference_is_told_with_its_place() -> None:
+    calls = itertools.count()
+
+    @node
+    async def forgetful(item: str) -> int:
+        return next(calls)
+
+    @graph
+    def forgetting(item: str) -> int:
+        return forgetful(item)
+
+    with pytest.raises(AssertionError, match=r"crashed before append 1 \(run_started\): the run ended with"):
+        await crash_everywhere(forgetting, "x")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Generic, Protocol, TypeVar, cast
 
+from anyio.lowlevel import checkpoint
+
 from treadle.engine.tracked import AT_REST, FINAL, Status, Tracked
 from treadle.events import Recorded, RunEnded
 from treadle.ids import RunId
@@ -63,7 +65,11 @@ class RunHandle(Generic[R]):
         return cast("R", tracked.value)
 
     async def settled(self) -> Status:
-        """Return once the run has ended or waits for people, and say which."""
+        """Return once the run has ended or waits for people, and say which.
+
+        Other tasks get their turn first, so that a caller who asks again and again holds nobody up.
+        """
+        await checkpoint()
         tracked = self._tracked
         while tracked.status not in AT_REST and not tracked.is_lost:
             await tracked.wait_change()

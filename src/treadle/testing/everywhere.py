@@ -66,6 +66,7 @@ class _Outcome:
     effects: object
     ledger: Sequence[LedgerLine]
     faults: Sequence[object]
+    questions: Sequence[str]
 
     @property
     def events(self) -> list[Event]:
@@ -150,6 +151,7 @@ class _Trial(Generic[R]):
                 effects=self.effects(),
                 ledger=await store.ledger(RUN),
                 faults=await store.verify(RUN, head=history[-1].hash),
+                questions=[question.prompt for question in await store.questions(run_id=RUN)],
             )
         finally:
             await store.aclose()
@@ -235,7 +237,11 @@ async def _crash(trial: _Trial[Any], wanted: _Outcome, inner: Store, how: How, a
         return None
     place = f"{how} append {at} ({', '.join(event.kind for event in store.newest) or 'a request'})"
     before = await _read(inner)
-    found = await trial.outcome(inner, await trial.work(inner))
+    try:
+        value = await trial.work(inner)
+    except TreadleError as error:
+        raise AssertionError(f"crashed {place}: the run could not be taken up: {error}") from error
+    found = await trial.outcome(inner, value)
     _compare(wanted, before, found, place)
     doubts = [e for e in found.events if isinstance(e, QuestionAsked) and e.about == "doubt"]
     return len(doubts)
@@ -285,6 +291,7 @@ def _compare(wanted: _Outcome, before: Sequence[Recorded], found: _Outcome, plac
         (found.effects == wanted.effects, f"it did {found.effects!r}, undisturbed {wanted.effects!r}"),
         (list(found.history[: len(before)]) == list(before), "what was recorded before has changed"),
         (not found.faults, f"the history does not verify: {found.faults}"),
+        (not found.questions, f"questions are left open: {found.questions}"),
         (not twice, f"recorded work was done again: {twice}"),
         (begun <= _intents(wanted.events)[0] + told, f"effects began {begun} times, {told} on an answer"),
         (len(held) <= most, f"{len(held)} requests were paid for, {most} were to be"),
