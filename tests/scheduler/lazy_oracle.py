@@ -88,7 +88,7 @@ class Oracle:
 
     def _taken(self, node: PlanNode, endings: Endings) -> Endings:
         """The endings that lead to the next rung."""
-        classes = node.on or ("A", "B")
+        classes = [name.rpartition(".")[2] for name in node.on] or ["A", "B", "read"]
         return frozenset(one for one in endings if one[1] in classes)
 
     # -- who is needed -------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ class Live:
             elif one.kind in CHOICE:
                 scripts[one.id] = Script(choice=values.case_or_first(one))
             else:
-                scripts[one.id] = Script(tries=("A",) if _is_missing(one) else ("ok",))
+                scripts[one.id] = Script(tries=("read",) if _is_missing(one) else ("ok",))
         return Scripted(plan=plan, scripts=scripts)
 
 
@@ -220,7 +220,7 @@ class Sequential:
         if one.operation == "not":
             return not operands[0]
         if _is_missing(one):
-            raise Failed("A")
+            raise Failed("read")
         return getattr(operands[0], str(one.path[0].key))
 
     def _case(self, one: PlanNode) -> int:

@@ -21,8 +21,8 @@ from treadle.values import JSON
 Row = tuple[int, int, int, int, int]
 """Kind, three operands, and what happens."""
 
-Outcome = Literal["ok", "A", "B", "fatal"]
-"""``A`` and ``B`` are classes of failures that may be taken, ``fatal`` one that may not."""
+Outcome = Literal["ok", "A", "B", "read", "fatal"]
+"""``A``, ``B`` and a failed read are classes of failures that may be taken, ``fatal`` one that may not."""
 
 NUMBER = st.integers(0, 63)
 ROWS = st.lists(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER, NUMBER), min_size=1, max_size=30)
