@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, Protocol, TypeVar, cast, get_args
 
 from treadle.budget import Budget
 from treadle.errors import PlanError
@@ -33,16 +33,35 @@ from treadle.plan.parts import (
 from treadle.retry import Retry, Wait
 from treadle.values import Payload, canonical, parse
 
-if TYPE_CHECKING:
-    from treadle.plan.plan import Plan
-
-_P = TypeVar("_P", bound="Plan")
+_P = TypeVar("_P")
 
 VERSION: Final = 1
 """The newest version of the document that this release reads, and the one it writes."""
 
 
-def to_payload(plan: Plan) -> Payload:
+class Planned(Protocol):
+    """What a document is written of."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def nodes(self) -> tuple[PlanNode, ...]: ...
+
+    @property
+    def result(self) -> Binding: ...
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]: ...
+
+    @property
+    def policies(self) -> Policies: ...
+
+    @property
+    def on_failure(self) -> str: ...
+
+
+def to_payload(plan: Planned) -> Payload:
     """Write a plan; the bytes are canonical, so their digest is the plan's."""
     document = {
         "treadle_plan": VERSION,
@@ -134,7 +153,7 @@ def _write_budget(budget: Budget) -> dict[str, Any]:
 _WRITE: Final[dict[type, Callable[[Any], Any]]] = {Retry: _write_retry, Budget: _write_budget}
 
 
-def from_json(text: str | bytes, make: type[_P]) -> _P:
+def from_json(text: str | bytes, make: Callable[..., _P]) -> _P:
     """Read a plan document.
 
     Raises:
@@ -162,7 +181,7 @@ def from_json(text: str | bytes, make: type[_P]) -> _P:
         raise PlanError(f"this plan document is damaged: {type(error).__name__} {error}") from error
 
 
-def _read_plan(document: Mapping[str, Any], make: type[_P]) -> _P:
+def _read_plan(document: Mapping[str, Any], make: Callable[..., _P]) -> _P:
     nodes = tuple(map(_read_node, document["nodes"]))
     seen: set[NodeId] = set()
     for node in nodes:
