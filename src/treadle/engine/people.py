@@ -5,18 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import BaseModel, ValidationError
 
+from treadle.engine.body import Body, Call
+from treadle.engine.live import Live
+from treadle.engine.records import AttemptRecords
 from treadle.errors import NodeTimeout, PlanError
 from treadle.events import QuestionAsked
-from treadle.ids import QuestionId, StepId, question_id
+from treadle.ids import NodeId, QuestionId, StepId, question_id
 from treadle.values import JSON, Codec, Payload, canonical, codec, digest
-
-if TYPE_CHECKING:
-    from treadle.engine.body import Body, Call
-    from treadle.engine.calls import Calls
 
 
 class DidNotHappen(Exception):
@@ -42,6 +41,24 @@ class Question(Protocol):
     def codec(self) -> Codec[Any] | None: ...
 
 
+class Asker(Protocol):
+    """The attempt that asks.
+
+    Attributes:
+        questions: What its calls wait for.
+    """
+
+    live: Live
+    node: NodeId
+    number: int
+    records: AttemptRecords
+    questions: set[QuestionId]
+
+    async def wait_for_people(self) -> None:
+        """Return when something changed: an answer came, or another call ended."""
+        ...
+
+
 class DoubtAnswer(BaseModel):
     """What a person says about a call in doubt.
 
@@ -57,7 +74,7 @@ class DoubtAnswer(BaseModel):
 _DOUBT: Final = codec(DoubtAnswer)
 
 
-async def ask(calls: Calls, body: Body, question: Question) -> Any:
+async def ask(calls: Asker, body: Body, question: Question) -> Any:
     """Ask a person, or give the answer that is there already.
 
     Raises:
@@ -93,7 +110,7 @@ async def ask(calls: Calls, body: Body, question: Question) -> Any:
     return await _answer(calls, body, asked, reader.unpack)
 
 
-async def ask_about_doubt(calls: Calls, call: Call) -> DoubtAnswer:
+async def ask_about_doubt(calls: Asker, call: Call) -> DoubtAnswer:
     """Ask whether a call in doubt happened; an answer that had it run again holds for that one time."""
     result = call.callee.result
 
@@ -115,7 +132,7 @@ async def ask_about_doubt(calls: Calls, call: Call) -> DoubtAnswer:
     return answer
 
 
-def _cause(calls: Calls, call: Call) -> str:
+def _cause(calls: Asker, call: Call) -> str:
     """What is known of how a call in doubt ended; nothing where the process died."""
     record = calls.records.steps.get(call.step)
     if record is None or record.failure is None:
@@ -123,7 +140,7 @@ def _cause(calls: Calls, call: Call) -> str:
     return f"it ended with {record.failure.type}: {record.failure.message}"
 
 
-async def open_doubt(calls: Calls, call: Call) -> bool:
+async def open_doubt(calls: Asker, call: Call) -> bool:
     """Ask about a call in doubt without waiting; tell whether the question is open now."""
     questions, asked = calls.live.questions, _about_doubt(calls, call)
     answer = questions.answer(asked.question)
@@ -133,7 +150,7 @@ async def open_doubt(calls: Calls, call: Call) -> bool:
     return questions.is_open(asked.question)
 
 
-def _about_doubt(calls: Calls, call: Call) -> QuestionAsked:
+def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
     result = call.callee.result
     schema = _DOUBT.schema()
     schema["properties"]["result"] = {"anyOf": [result.schema(), {"type": "null"}], "default": None}
@@ -169,7 +186,7 @@ def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:
 
 
 async def _answer(
-    calls: Calls, body: Body, asked: QuestionAsked, read: Callable[[Payload], Any], *, after: int = 0
+    calls: Asker, body: Body, asked: QuestionAsked, read: Callable[[Payload], Any], *, after: int = 0
 ) -> Any:
     """Open a question where it is not open yet, and wait for an answer that fits its type.
 
@@ -189,7 +206,7 @@ async def _answer(
             await _ask_or_wait(calls, asked, complaint)
 
 
-async def _ask_or_wait(calls: Calls, asked: QuestionAsked, complaint: str) -> None:
+async def _ask_or_wait(calls: Asker, asked: QuestionAsked, complaint: str) -> None:
     """Open the question, or wait where it is open; where the attempt is unwound it stays noted."""
     calls.questions.add(asked.question)
     try:
@@ -202,7 +219,7 @@ async def _ask_or_wait(calls: Calls, asked: QuestionAsked, complaint: str) -> No
             calls.questions.discard(asked.question)
 
 
-async def _open(calls: Calls, asked: QuestionAsked, *, complaint: str = "") -> None:
+async def _open(calls: Asker, asked: QuestionAsked, *, complaint: str = "") -> None:
     live = calls.live
     before = live.questions.asked(asked.question)
     opening = 1 if before is None else before.opening + 1
@@ -212,7 +229,7 @@ async def _open(calls: Calls, asked: QuestionAsked, *, complaint: str = "") -> N
     await live.log.flush()
 
 
-def _late(calls: Calls, asked: QuestionAsked) -> NodeTimeout:
+def _late(calls: Asker, asked: QuestionAsked) -> NodeTimeout:
     return NodeTimeout(
         f"nobody of {asked.to!r} answered node {calls.node!r} in time (question {asked.question}); give them "
         "longer with within=, or name who comes next: fallback(desk(...), another(...))",
