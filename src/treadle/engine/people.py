@@ -54,6 +54,11 @@ class Asker(Protocol):
     records: AttemptRecords
     questions: set[QuestionId]
 
+    @property
+    def is_unwound(self) -> bool:
+        """Whether it is being taken out of memory to wait."""
+        ...
+
     async def wait_for_people(self) -> None:
         """Return when something changed: an answer came, or another call ended."""
         ...
