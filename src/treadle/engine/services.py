@@ -44,6 +44,7 @@ class EngineServices:
         self.rehearsals: dict[str, object] = {}
         self.choices: dict[str, compose.ModelChoice] = {}
         self._models: dict[tuple[str, int], compose.ModelChoice] = {}
+        self._given: dict[int, Model] = {}
         self._indexes: dict[str, Index] = {}
         self._resources = list(resources)
         self._lock = anyio.Lock()
@@ -56,6 +57,7 @@ class EngineServices:
             ConfigurationError: The name leads nowhere, or nothing is configured.
         """
         if not isinstance(declared, str):
+            self._given[id(declared)] = declared
             return declared
         rehearsal = self.rehearsals.get(graph)
         key = (declared, id(rehearsal))
@@ -91,13 +93,14 @@ class EngineServices:
         )
 
     async def aclose(self) -> None:
-        """Close the models and indexes that were opened here."""
-        opened: list[Any] = [choice.model for choice in self._models.values()]
+        """Close the connections of the models and indexes that were used; used again, they reopen."""
+        opened: list[Any] = [*(choice.model for choice in self._models.values()), *self._given.values()]
         for thing in (*opened, *self._indexes.values()):
             close = getattr(thing, "aclose", None)
             if close is not None:
                 await close()
         self._models.clear()
+        self._given.clear()
         self._indexes.clear()
 
     @property
