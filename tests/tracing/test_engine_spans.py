@@ -1,0 +1,107 @@
+"""The spans of real runs, with the SDK's own exporter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from tests.tracing.conftest import Spans
+
+from treadle import Ask, Context, Engine, Prompt, agent, compose, graph, human, node, run, tool
+from treadle.testing import ScriptedModel, call
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def exporter(spans: Spans, monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    """What engines of the test export: their provider is the test's, not the process's."""
+    monkeypatch.setattr(compose, "open_tracer", lambda: spans.tracer)
+    return spans.exporter
+
+
+@tool
+async def look_up(order: str) -> str:
+    """Look an order up."""
+    return f"{order} is on its way"
+
+
+@human(to="leads")
+async def desk(question: str) -> Ask[str]:
+    return Ask(question)
+
+
+@node
+async def shout(ctx: Context, text: str) -> str:
+    return text.upper()
+
+
+def pipeline() -> Any:
+    model = ScriptedModel([call("look_up", order="A-1"), "It is on its way."])
+
+    @agent(model=model, tools=[look_up])
+    async def expert(question: str) -> Prompt[str]:
+        return Prompt(question)
+
+    @graph
+    def support(question: str) -> str:
+        return shout(desk(expert(question)))
+
+    return support
+
+
+def named(spans: tuple[ReadableSpan, ...]) -> list[str]:
+    return sorted(span.name for span in spans)
+
+
+async def test_a_run_an_agent_its_requests_and_its_tools_are_one_tree(exporter: InMemorySpanExporter) -> None:
+    model = ScriptedModel([call("look_up", order="A-1"), "It is on its way."])
+
+    @agent(model=model, tools=[look_up])
+    async def expert(question: str) -> Prompt[str]:
+        return Prompt(question)
+
+    @graph
+    def support(question: str) -> str:
+        return shout(expert(question))
+
+    await run(support, "Where is A-1?")
+    spans = {span.name: span for span in exporter.get_finished_spans()}
+    assert named(exporter.get_finished_spans()).count("chat scripted") == 2
+    assert {"invoke_workflow support", "invoke_agent expert", "execute_tool look_up"} <= set(spans)
+    run_span, agent_span = spans["invoke_workflow support"], spans["invoke_agent expert"]
+    assert agent_span.parent is not None
+    assert agent_span.parent.span_id == run_span.context.span_id
+    for name in ("chat scripted", "execute_tool look_up"):
+        parent = spans[name].parent
+        assert parent is not None
+        assert parent.span_id == agent_span.context.span_id
+
+
+async def test_one_trace_goes_through_a_pause_and_another_engine(
+    exporter: InMemorySpanExporter, tmp_path: Path
+) -> None:
+    support, url = pipeline(), f"sqlite:///{tmp_path / 'runs.db'}"
+    async with Engine(url, graphs=[support]) as engine:
+        handle = await engine.start(support, "Where is A-1?", run_id="r-1")
+        assert await handle.settled() == "waiting"
+    async with Engine(url, graphs=[support]) as engine:
+        [question] = await engine.questions()
+        await engine.answer(question.id, "soon", by="maria")
+        assert await (await engine.resume("r-1")).result() == "SOON"
+    spans = exporter.get_finished_spans()
+    assert len({span.context.trace_id for span in spans}) == 1
+    assert named(spans).count("invoke_workflow support") == 2
+    assert not [span.name for span in spans if not span.status.is_ok and not span.status.is_unset]
+
+
+async def test_no_content_stands_in_spans(exporter: InMemorySpanExporter, tmp_path: Path) -> None:
+    support = pipeline()
+    async with Engine(f"sqlite:///{tmp_path / 'runs.db'}", graphs=[support]) as engine:
+        await (await engine.start(support, "A secret question")).settled()
+    said = str([(span.name, dict(span.attributes or {})) for span in exporter.get_finished_spans()])
+    assert "secret" not in said
+    assert "on its way" not in said
