@@ -5,6 +5,7 @@ Inputs are compared as JSON data, so that records can be read without the types 
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -23,13 +24,15 @@ from treadle.values import Payload, canonical, digest
 NODE: Final = StepId("")
 """Under this step a node's own result is offered."""
 
-_OPERATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
+_OPERATORS: Final[Mapping[str, Callable[..., Any]]] = {
     "==": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
     ">=": operator.ge,
+    "not": operator.not_,
+    "is_none": functools.partial(operator.is_, None),
 }
 
 
@@ -89,17 +92,60 @@ class Inputs:
         return [self._value(argument.binding) for argument in arguments]
 
 
+class _Formula(dict[str, Any]):
+    """What JSON data alone cannot tell, such as whether ``"10"`` is less than ``"9"``: how it is computed
+    stands in for the value, so that only what was computed in the same way of the same data is equal."""
+
+
 def _evaluate(node: PlanNode, operands: Sequence[Any]) -> Any:
     if node.operation == "read":
-        value = operands[0]
-        for read in node.path:
+        return _read(node, operands[0])
+    if node.operation in ("some", "narrow"):
+        return operands[0]
+    surely = _SURELY.get(node.operation)
+    if surely is not None and surely(operands):
+        return _OPERATORS[node.operation](*operands)
+    return _Formula({node.operation: list(operands)})
+
+
+def _read(node: PlanNode, value: Any) -> Any:
+    for read in node.path:
+        try:
+            if isinstance(value, _Formula):
+                raise LookupError(read.key)
             value = value[read.key]
-        return value
-    if node.operation in _OPERATORS:
-        return _OPERATORS[node.operation](operands[0], operands[1])
-    if node.operation == "not":
-        return not operands[0]
-    return operands[0] is None if node.operation == "is_none" else operands[0]
+        except (LookupError, TypeError):  # a property, or a field that has another name in JSON
+            value = _Formula({"read": [read.key, read.field], "of": value})
+    return value
+
+
+def _are_numbers(operands: Sequence[Any]) -> bool:
+    return all(isinstance(operand, int | float) for operand in operands)
+
+
+def _is_plain(operands: Sequence[Any]) -> bool:
+    operand = operands[0]
+    return operand is None or operand == "" or isinstance(operand, int | float | list)
+
+
+def _are_equal_or_plain(operands: Sequence[Any]) -> bool:
+    return all(operand is None or isinstance(operand, int | float) for operand in operands) or (
+        _is_known(operands) and operands[0] == operands[1]
+    )
+
+
+def _is_known(operands: Sequence[Any]) -> bool:
+    return not any(isinstance(operand, _Formula) for operand in operands)
+
+
+_SURELY: Final[Mapping[str, Callable[[Sequence[Any]], bool]]] = {
+    "==": _are_equal_or_plain,
+    "!=": _are_equal_or_plain,
+    **dict.fromkeys(("<", "<=", ">", ">="), _are_numbers),
+    "not": _is_plain,
+    "is_none": _is_known,
+}
+"""Where an operator gives on JSON data what it gives on the values: decimals, dates and times are text."""
 
 
 Owners = Mapping[NodeId, Identity]
