@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import from_json, to_json
 
 from treadle.errors import FormatMismatch, ResultRefused
 
@@ -25,7 +25,10 @@ Json = object
 """What ``json.loads`` can give: ``None``, ``bool``, ``int``, ``float``, ``str``, lists, dicts of them."""
 
 _PLAIN: Final = frozenset({type(None), bool, int, str})
-"""Types whose values always come back equal from JSON."""
+"""Types whose values come back equal from JSON, but for what ``_is_surely_json`` looks at."""
+
+_LARGE: Final = 1 << 63
+"""From here on an integer is written and read once, to see whether JSON has room for its digits."""
 
 
 def digest(data: bytes) -> str:
@@ -155,7 +158,7 @@ class Codec(Generic[T]):
         """
         try:
             return self.adapter.dump_json(value, warnings="error")
-        except PydanticSerializationError as error:
+        except ValueError as error:  # pydantic's own, and Python's for a number of too many digits
             raise ResultRefused(f"{_short(value)} cannot be stored as {_name(self.type)}: {error}") from error
 
     def decode(self, data: bytes) -> T:
@@ -168,7 +171,7 @@ class Codec(Generic[T]):
         Raises:
             ResultRefused: It would not: a NaN, a subclass of the declared type, another type.
         """
-        if type(value) is self._plain:
+        if type(value) is self._plain and _is_surely_json(value):
             return Payload(value, self)
         data = self.encode(value)
         try:
@@ -254,8 +257,18 @@ _COMPARE: Final[dict[type, Callable[[Any, Any], bool]]] = {
 }
 
 
+def _is_surely_json(value: object) -> bool:
+    """Whether a plain value needs no look: no half of a surrogate pair, no endless number."""
+    if type(value) is str:
+        return value.isascii()
+    return type(value) is not int or -_LARGE < value < _LARGE
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # a number of too many digits
+        text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 

@@ -265,6 +265,27 @@ async def test_a_timeout_does_not_count_waiting_for_people() -> None:
         assert await handle.result() == "xy"
 
 
+@pytest.mark.parametrize("above", ["run", "tenant"])
+async def test_seconds_above_the_plan_stop_nodes_that_declare_nothing(above: str) -> None:
+    @node
+    async def slow(text: str) -> str:
+        await anyio.sleep_forever()
+        return text
+
+    @graph
+    def waiting(text: str) -> str:
+        return slow(text)
+
+    limit = Budget(seconds=0.05)
+    async with Engine(budgets={"acme": limit}) as engine:
+        if above == "run":
+            handle = await engine.start(waiting, "a", budget=limit)
+        else:
+            handle = await engine.start(waiting, "a", tenant="acme")
+        with anyio.fail_after(5), pytest.raises(BudgetExceeded, match=f"'{above}"):
+            await handle.result()
+
+
 async def test_seconds_of_a_budget_stop_what_runs_and_say_so() -> None:
     @node
     async def slow(text: str) -> str:

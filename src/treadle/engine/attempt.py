@@ -1,6 +1,7 @@
 """One attempt at a node: its timeout, its running seconds, and how it ends.
 
-A user's code is called here and in ``calls.py``; ``except Exception`` stands nowhere else.
+A user's code is called here and in ``calls.py``, its errors are asked what they say in ``failures.py``;
+``except Exception`` stands nowhere else in this room.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A plan with its policies compiled into one runner for each work node, once for all runs.
 
-A node that declares no timeout, context or effect, in an engine without a tracer, is run by
+A node that declares no timeout, context or effect, without a tracer or a limit of seconds, is run by
 ``attempt.plain_runner``, which pays for none of them; all else goes through ``attempt.run_attempt``.
 """
 
@@ -35,18 +35,24 @@ class Compiled:
     runners: tuple[Runner | None, ...]
 
 
-def compile_runners(plan: Plan, *, traced: bool = False) -> Compiled:
-    """Compile a plan, or give what it was compiled to before."""
-    memo = "engine.traced" if traced else "engine"
+def compile_runners(plan: Plan, *, traced: bool = False, timed: bool = False) -> Compiled:
+    """Compile a plan, or give what it was compiled to before.
+
+    Args:
+        plan: The plan.
+        traced: Whether every attempt has a span.
+        timed: Whether a limit of seconds stands above the plan: the run's own, or its tenant's.
+    """
+    memo = f"engine.{traced:d}{timed:d}"
     found: Compiled | None = plan.memo.get(memo)
     if found is None:
         program = compile_plan(plan)
-        runners = (_runner(plan, program, node, traced=traced) for node in plan.nodes)
+        runners = (_runner(plan, program, node, watched=traced or timed) for node in plan.nodes)
         found = plan.memo[memo] = Compiled(plan=plan, program=program, runners=(*runners, None))
     return found
 
 
-def _runner(plan: Plan, program: Program, node: PlanNode, *, traced: bool) -> Runner | None:
+def _runner(plan: Plan, program: Program, node: PlanNode, *, watched: bool) -> Runner | None:
     if node.kind not in WORK:
         return None
     callee = node.callee
@@ -55,7 +61,7 @@ def _runner(plan: Plan, program: Program, node: PlanNode, *, traced: bool) -> Ru
             f"node {node.id!r} has no code: a plan read from a document cannot run; use its graph"
         )
     index = program.index[node.id]
-    if not traced and callee.plain is not None and _pays_for_nothing(plan, node):
+    if not watched and callee.plain is not None and _pays_for_nothing(plan, node):
         function = _positional(callee.plain, [argument.name for argument in node.arguments])
         return plain_runner(index, node.id, function, _gatherer(plan, program, node), callee.result.pack)
     task = Task(index=index, node=node, callee=callee, scopes=_scopes_above(plan, node))

@@ -21,7 +21,7 @@ from treadle import compose
 from treadle.budget import Budget
 from treadle.engine.clock import SystemClock
 from treadle.engine.compiled import compile_runners
-from treadle.engine.failures import ended_error
+from treadle.engine.failures import ended_error, ended_with
 from treadle.engine.handle import RunHandle
 from treadle.engine.listing import Listing
 from treadle.engine.loop import RunLoop
@@ -222,7 +222,7 @@ class Engine:
                 log = await self.store.create(started)
             except RunExists:
                 return await self._same_run(graph, started)
-            compiled = compile_runners(graph.plan, traced=span is not None)
+            compiled = compile_runners(graph.plan, traced=span is not None, timed=self._purse.times(started))
             accounts = self._purse.open(run_id, graph.plan, budget=started.budget, tenant=started.tenant)
             loop = RunLoop(self.services, compiled, started, log, accounts, span=span)
             return self._go(loop, graph, started, is_recorded=True)
@@ -311,7 +311,7 @@ class Engine:
         """Go on with a run, and with what was asked of it meanwhile, in the order of time."""
         started = before.started
         span = self._open_span(graph, started.run_id, self.services.clock.now(), started.traceparent)
-        compiled = compile_runners(graph.plan, traced=span is not None)
+        compiled = compile_runners(graph.plan, traced=span is not None, timed=self._purse.times(started))
         loop, resumed = rebuild(
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span
         )
@@ -321,8 +321,8 @@ class Engine:
 
     def _ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
         handle = self._handle(run_id, graph, ended.status)
-        value = None if ended.result is None else graph.result.unpack(ended.result)
-        self._tracked[run_id].become(ended.status, value=value, error=ended_error(run_id, ended, None))
+        value, error = ended_with(run_id, ended, graph.result)
+        self._tracked[run_id].become(ended.status, value=value, error=error)
         return handle
 
     # -- people and cancellation ---------------------------------------------------------------------
@@ -380,14 +380,11 @@ class Engine:
         Raises:
             TreadleError: It cannot go on; its handles are told, unless the store is out of reach.
         """
-        if run_id in self._opening or run_id in self.loops:
-            return
-        summary = await self.store.run(run_id)
-        if summary.owner or summary.status in FINAL or summary.graph not in self._graphs:
-            return
         try:
             async with self._alone(run_id):
-                await self._resume(run_id, retry_failed=False)
+                summary = await self.store.run(run_id)
+                if not summary.owner and summary.status not in FINAL and summary.graph in self._graphs:
+                    await self._resume(run_id, retry_failed=False)
         except OwnedElsewhere:
             return
         except StoreUnavailable:
@@ -400,13 +397,15 @@ class Engine:
 
     async def learn(self, tracked: Tracked, summary: RunSummary) -> None:
         """Tell the handles of a run how it ended in another process, or that it goes on or waits there."""
-        if summary.status not in FINAL:
-            questions = await self.store.questions(run_id=summary.id)
-            tracked.become(summary.status, questions=tuple(question.id for question in questions))
+        before, run_id = tracked.changes, summary.id
+        if summary.status in FINAL:
+            ended = past(await self.store.read(run_id)).ended
+            if ended is not None and tracked.changes == before:
+                self._ended(run_id, self._graphs.find(tracked.graph), ended)
             return
-        ended = past(await self.store.read(summary.id)).ended
-        if ended is not None:
-            self._ended(summary.id, self._graphs.find(tracked.graph), ended)
+        questions = await self.store.questions(run_id=run_id)
+        if tracked.changes == before:
+            tracked.become(summary.status, questions=tuple(question.id for question in questions))
 
     # -- driving -------------------------------------------------------------------------------------
 

@@ -7,10 +7,14 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, cast
 
+from pydantic import ValidationError
+
 from treadle import errors
 from treadle.events import Failure, RunEnded
 from treadle.ids import NodeId
+from treadle.nodes.tool_schema import complaints
 from treadle.retry import qualified_name
+from treadle.values import Codec
 
 _NEVER_TAKEN: Final = (
     errors.InDoubt,
@@ -48,7 +52,7 @@ def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
     retry_after = getattr(error, "retry_after", None)
     return Failure(
         types=tuple(qualified_name(c) for c in type(error).__mro__ if c not in (object, BaseException)),
-        message=str(error) or type(error).__name__,
+        message=said(error) or type(error).__name__,
         node=NodeId(node),
         attempt=attempt,
         where=where(error),
@@ -57,6 +61,15 @@ def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
         retry_after=retry_after if isinstance(retry_after, int | float) else None,
         details=dict(_details(error)) if isinstance(error, errors.TreadleError) else {},
     )
+
+
+def said(error: BaseException) -> str:
+    """What an error says, as text that can be stored: a user's class may fail at saying anything."""
+    try:
+        text = str(error)
+    except Exception as failed:
+        return f"{type(error).__name__} (its text cannot be read: {type(failed).__name__})"
+    return text.encode(errors="backslashreplace").decode()  # such as a file name that is not Unicode
 
 
 def _is_retryable(error: BaseException) -> bool:
@@ -167,6 +180,24 @@ def ended_error(run_id: str, ended: RunEnded, cause: BaseException | None) -> Ba
     if error is cause and not isinstance(error, errors.NodeFailed):
         error.add_note(f"in node {ended.failure.node!r} of run {run_id!r}")
     return error
+
+
+def ended_with(run_id: str, ended: RunEnded, result: Codec[Any]) -> tuple[Any, BaseException | None]:
+    """The value of a run that ended, or what who waits for it is told in its place."""
+    if ended.result is None:
+        return None, ended_error(run_id, ended, None)
+    try:
+        return result.unpack(ended.result), None
+    except errors.FormatMismatch as error:  # its content was erased
+        return None, error
+    except ValidationError as error:
+        mismatch = errors.HistoryMismatch(
+            f"the recorded result of run {run_id!r} does not fit the type of its graph any more: "
+            f"{complaints(error)}; undo the edit, or read it with `treadle show {run_id}`",
+            run_id=run_id,
+        )
+        mismatch.__cause__ = error
+        return None, mismatch
 
 
 def _run_error(cls: type[errors.RunError]) -> Callable[[Failure, str], errors.TreadleError]:

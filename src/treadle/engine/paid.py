@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 from treadle.budget import NOTHING, Amounts, Bound, Usage
+from treadle.engine.failures import said
 from treadle.engine.money import Account, Hold, hold, settle
 from treadle.errors import MalformedResponse, ProviderError, StoreError
 from treadle.events import Event, MoneyHeld, MoneySettled
@@ -275,7 +276,7 @@ class _Request:
                 provider=call.model.provider,
                 basis="" if price is None else price.basis,
                 price_version="" if price is None else price.version,
-                error=f"{name.rpartition('.')[2]}: {error}" if error is not None else "",
+                error=f"{name.rpartition('.')[2]}: {said(error)}" if error is not None else "",
                 over=over,
             )
         )

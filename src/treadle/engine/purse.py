@@ -14,7 +14,7 @@ from typing import Final
 from treadle.budget import NOTHING, Amounts, Budget
 from treadle.engine.activity import busy, covered
 from treadle.engine.money import Account
-from treadle.events import Event, MoneyHeld, MoneySettled
+from treadle.events import Event, MoneyHeld, MoneySettled, RunStarted
 from treadle.ids import NodeId, RunId, StepId
 from treadle.plan.plan import Plan
 
@@ -72,6 +72,11 @@ class Purse:
         account = self._tenant(tenant)
         account.spent += spent - self._shares.get((tenant, run_id), NOTHING)
         self._shares[(tenant, run_id)] = spent
+
+    def times(self, started: RunStarted) -> bool:
+        """Whether the seconds of a run are limited from above its plan, by its own budget or its tenant's."""
+        budgets = (started.budget, self._budgets.get(started.tenant) if started.tenant else None)
+        return any(budget is not None and budget.seconds is not None for budget in budgets)
 
     def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "") -> None:
         """Note a run's share of its tenant's account, as this process stops working on it."""

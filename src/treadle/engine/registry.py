@@ -25,7 +25,9 @@ class Registry:
 
         Raises:
             ConfigurationError: Another graph has this name.
+            PlanError: It is wired wrongly.
         """
+        _ = graph.plan  # told now, not when a run of it is taken up
         known = self._graphs.setdefault(graph.name, graph)
         if known is not graph and known.function is not graph.function:
             raise ConfigurationError(

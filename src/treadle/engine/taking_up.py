@@ -12,7 +12,7 @@ from treadle.engine.loop import RunLoop
 from treadle.engine.purse import Purse, lost, requests_made
 from treadle.engine.questions import Questions
 from treadle.engine.records import AttemptKey, Claims, Histories
-from treadle.errors import FormatMismatch
+from treadle.errors import FormatMismatch, HistoryMismatch
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
@@ -89,8 +89,12 @@ def rebuild(
 
     Holds that the last owner left open are charged in full.  Under another plan than recorded the
     scheduler starts afresh, and what was finished is claimed by identity.
+
+    Raises:
+        HistoryMismatch: The graph takes other inputs now than the run was started with.
     """
     started = before.started
+    _check_inputs(compiled, started)
     now = services.clock.now()
     settled = lost(before.events, at=now)
     is_edited = compiled.plan.digest != before.plan.digest
@@ -136,6 +140,17 @@ def rebuild(
         plan=compiled.plan.payload if is_edited else None,
         retry_failed=before.ended is not None,
     )
+
+
+def _check_inputs(compiled: Compiled, started: RunStarted) -> None:
+    takes = {node.id for node in compiled.plan.nodes if node.kind == "input"}
+    if takes != started.inputs.keys():
+        now, then = (", ".join(map(repr, sorted(names))) or "none" for names in (takes, started.inputs))
+        raise HistoryMismatch(
+            f"graph {started.graph!r} takes the inputs {now} now, and run {started.run_id!r} was started "
+            f"with {then}; undo the edit, or start a new run",
+            run_id=started.run_id,
+        )
 
 
 def _questions(events: Sequence[Event]) -> Questions:

@@ -264,6 +264,8 @@ class SqliteDatabase:
                 job.run(batch)
             except TreadleError as error:
                 job.fail(error)
+            except _OWN_FAULT as error:  # such as text that is not Unicode, from whoever answers
+                job.fail(StoreError(f"what was asked of the store cannot be written: {error}"))
         elif isinstance(job, Release):
             execute(self.connection, "let_run_go", (job.log.number, job.log.fence))
 

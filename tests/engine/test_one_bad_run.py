@@ -1,0 +1,187 @@
+"""One run that is not as it should be costs that run, never the engine or the runs beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from treadle import Ask, Engine, NodeFailed, fallback, graph, human, node, run
+from treadle.errors import HistoryMismatch, PlanError, StoreError
+from treadle.nodes.graph import Graph
+
+if TYPE_CHECKING:
+    from tests.engine.conftest import Place
+
+pytestmark = pytest.mark.anyio
+
+
+class Mute(Exception):
+    """An error that fails at saying what it is."""
+
+    def __str__(self) -> str:
+        raise LookupError("no words")
+
+
+@node
+async def echo(text: str) -> str:
+    return text
+
+
+@node
+async def later(text: str) -> str:
+    await anyio.sleep(0.05)
+    return text
+
+
+@node
+async def mute(text: str) -> str:
+    raise Mute
+
+
+@node
+async def halves(text: str) -> str:
+    return "\ud800"
+
+
+@node
+async def misnamed(text: str) -> str:
+    raise FileNotFoundError("no file \udcff.txt")
+
+
+@human(to="maria")
+async def desk(text: str) -> Ask[str]:
+    return Ask("What now?")
+
+
+@graph
+def beside(text: str) -> str:
+    return echo(later(text))
+
+
+@graph
+def asking(text: str) -> str:
+    return desk(text)
+
+
+async def test_an_error_that_cannot_be_read_fails_its_node_alone() -> None:
+    @graph
+    def silent(text: str) -> str:
+        return mute(text)
+
+    async with Engine() as engine:
+        other, bad = await engine.start(beside, "a"), await engine.start(silent, "a")
+        with pytest.raises(NodeFailed, match=r"Mute \(its text cannot be read: LookupError\)"):
+            await bad.result()
+        assert await other.result() == "a"
+
+
+@pytest.mark.parametrize("wrong", [halves, misnamed], ids=["result", "error"])
+async def test_text_that_is_not_unicode_fails_its_node_and_is_taken(wrong: Any, place: Place) -> None:
+    @graph
+    def either(text: str) -> str:
+        return fallback(wrong(text), echo(text))
+
+    async with place.engine() as engine:
+        assert await (await engine.start(either, "a", run_id="r")).result() == "a"
+
+
+async def test_a_number_of_too_many_digits_is_refused() -> None:
+    @node
+    async def endless(text: str) -> int:
+        return 10**5000
+
+    @node
+    async def short(text: str) -> int:
+        return 1
+
+    @graph
+    def either(text: str) -> int:
+        return fallback(endless(text), short(text))
+
+    assert await run(either, "a") == 1
+
+
+Doing = Callable[[Engine, str, str], Awaitable[object]]
+
+
+async def _cancel(engine: Engine, run_id: str, question: str) -> None:
+    await engine.cancel(run_id, by="\udcff")
+
+
+async def _answer(engine: Engine, run_id: str, question: str) -> None:
+    await engine.answer(question, "x", by="maria", reason="\ud800")
+
+
+async def _start(engine: Engine, run_id: str, question: str) -> None:
+    await engine.start(asking, "a", run_id="\ud800")
+
+
+@pytest.mark.parametrize("doing", [_cancel, _answer, _start])
+async def test_words_that_cannot_be_stored_are_refused_alone(doing: Doing, place: Place) -> None:
+    async with place.engine(asking) as engine:
+        other, bad = await engine.start(beside, "a"), await engine.start(asking, "a")
+        await bad.settled()
+        [question] = bad.questions
+        with pytest.raises(StoreError, match="cannot be written"):
+            await doing(engine, bad.id, question)
+        assert await other.result() == "a"
+        await engine.answer(question, "x", by="maria")
+        assert await bad.result() == "x"
+
+
+def _edited(**inputs: Any) -> Graph[..., Any]:
+    """The graph ``asking`` with other inputs."""
+
+    names = ", ".join(f"{name}: str" for name in inputs)
+    space: dict[str, Any] = {"desk": desk}
+    exec(f"def asking({names}) -> str: return desk({next(iter(inputs))})", space)
+    return graph(space["asking"])
+
+
+@pytest.mark.parametrize("inputs", [{"words": 1}, {"text": 1, "more": 1}], ids=["renamed", "added"])
+async def test_a_run_whose_graph_takes_other_inputs_now_is_left_as_it_is(
+    inputs: dict[str, Any], place: Place
+) -> None:
+    async with place.engine() as engine:
+        handle = await engine.start(asking, "a", run_id="r")
+        await handle.settled()
+        [question] = handle.questions
+    async with place.engine(_edited(**inputs)) as engine:
+        with pytest.raises(HistoryMismatch, match=r"inputs .* now, and run 'r' was started with 'text'"):
+            await engine.resume("r")
+        await engine.answer(question, "x", by="maria")  # accepted; nobody can go on with it here
+        assert await (await engine.start(beside, "b")).result() == "b"
+    async with place.engine(asking) as engine:
+        assert await (await engine.resume("r")).result() == "x"
+
+
+async def test_a_recorded_result_that_does_not_fit_any_more_is_told_to_who_asks_for_it(place: Place) -> None:
+    async with place.engine() as engine:
+        await (await engine.start(beside, "a", run_id="r")).result()
+
+    @node
+    async def many(text: str) -> list[int]:
+        return []
+
+    def now(text: str) -> list[int]:
+        return many(text)
+
+    now.__name__ = now.__qualname__ = "beside"
+    async with place.engine(graph(now)) as engine:
+        handle = await engine.resume("r")
+        assert handle.status == "completed"
+        with pytest.raises(HistoryMismatch, match="result of run 'r' does not fit"):
+            await handle.result()
+
+
+def test_a_graph_that_is_wired_wrongly_is_refused_when_the_engine_is_made() -> None:
+    @graph
+    def nothing(text: str) -> str:
+        echo(text)
+        return text
+
+    with pytest.raises(PlanError, match="nobody needs its result"):
+        Engine(graphs=[nothing])
