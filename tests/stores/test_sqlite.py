@@ -150,6 +150,10 @@ async def test_derived_tables_are_verified(path: str) -> None:
         "UPDATE runs SET status = 'completed'": "status",
         "UPDATE ledger SET usd = '0.01'": "ledger",
         "UPDATE questions SET state = 'answered', answered_by = 'joe'": "questions",
+        "UPDATE questions SET state = 'open', answered_by = '', deadline = 1": "questions",
+        "UPDATE questions SET deadline = NULL, recipient = 'joe'": "questions",
+        "UPDATE runs SET tenant = 'other'": "start",
+        'UPDATE runs SET labels = \'{"a":"b"}\'': "start",
         "UPDATE runs SET head = zeroblob(32)": "head",
     }
     connection = apsw.Connection(path)

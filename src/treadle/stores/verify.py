@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import apsw
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from treadle.errors import FormatMismatch
-from treadle.events import Event
+from treadle.events import Event, RunStarted
 from treadle.ids import RunId
 from treadle.interfaces import Fault
 from treadle.stores import chain, contents, decoding, reading
@@ -41,7 +41,7 @@ def verify(connection: apsw.Connection, run_id: RunId, *, head: str | None = Non
         what = f"the head {head} kept elsewhere is not in this history: it was rewritten or cut short"
         checked.faults.append(Fault(seq=0, what=what))
     if checked.is_readable:
-        checked.faults += _compare(connection, run_id, number, checked.derived)
+        checked.faults += _compare(connection, run_id, number, checked)
     return checked.faults
 
 
@@ -52,6 +52,7 @@ class _Checked:
         self.faults: list[Fault] = []
         self.hashes: set[str] = set()
         self.derived = Derived()
+        self.started: RunStarted | None = None
         self.is_readable = True
         self._connection = connection
         self._seq = 0
@@ -68,6 +69,8 @@ class _Checked:
         self._seq = seq
         digests, event = self._content(seq, text, parts, inline)
         self._link(seq, stored_hash, text, digests)
+        if isinstance(event, RunStarted):
+            self.started = event
         if event is not None:
             self.derived.apply(event)
 
@@ -130,17 +133,24 @@ def _missing(first: int, last: int) -> str:
     return f"event {first} is missing" if first == last else f"events {first} to {last} are missing"
 
 
-def _compare(connection: apsw.Connection, run_id: RunId, number: int, derived: Derived) -> Iterator[Fault]:
+def _compare(connection: apsw.Connection, run_id: RunId, number: int, checked: _Checked) -> Iterator[Fault]:
     """Compare the derived tables with what the events say."""
+    derived, started = checked.derived, checked.started
     named = {"ids": to_json([run_id]).decode(), "graph": None, "status": None}
     row = fetch_one(connection, "read_these_runs", named)
     assert row is not None
+    if started is not None:
+        said = (started.graph, started.tenant, dict(started.labels), started.at)
+        yield from _differs("start", (row[2], row[3], from_json(row[4]), row[6]), said)
     spent = derived.spent
     yield from _differs("status", row[5], derived.status)
     yield from _differs("spending", _numbers(row[11:14]), _numbers((spent.usd, spent.tokens, spent.calls)))
     yield from _differs("ledger", reading.ledger(connection, run_id), as_ledger(run_id, derived.ledger))
     expected = {
-        question: (asked.seq, asked.state, asked.event.opening, asked.by, asked.answer)
+        question: (
+            *(asked.seq, asked.state, asked.event.opening, asked.by, asked.answer),
+            *(asked.event.to, asked.event.at, asked.event.deadline),
+        )
         for question, asked in derived.questions.items()
     }
     found = {row[0]: row[1:] for row in fetch_all(connection, "read_question_states", (number,))}

@@ -197,4 +197,5 @@ ORDER BY account, node, model;
 
 -- name: read_question_states
 -- The questions table of one run, to be compared with its events.
-SELECT id, event & 4294967295, state, opening, answered_by, answer FROM questions WHERE run = ?;
+SELECT id, event & 4294967295, state, opening, answered_by, answer, recipient, asked_at, deadline
+FROM questions WHERE run = ?;
