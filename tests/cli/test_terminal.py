@@ -11,12 +11,13 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from treadle.budget import Amounts
 from treadle.cli.board import Board
 from treadle.cli.summary import print_table
-from treadle.cli.words import ago, dollars, duration, shorten
+from treadle.cli.words import ago, console, dollars, duration, shorten, table
 from treadle.events import MoneyHeld
 from treadle.ids import NodeId, StepId
 from treadle.views.table import Row
@@ -99,3 +100,16 @@ def test_ctrl_c_leaves_runs_that_can_be_resumed(folder: Path) -> None:
     assert resumed.returncode == 0
     listed = subprocess.run([*TREADLE, "runs", "--json", "--limit", "5000"], capture_output=True, text=True)
     assert {json.loads(line)["status"] for line in listed.stdout.splitlines()} == {"completed"}
+
+
+def test_no_control_character_of_a_text_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    out = console()
+    rows = table("message")
+    rows.add_row("\x1b[2Jgone \x9b2J")
+    out.print("\x1b]0;title\x07 and\nmore")
+    out.print(rows)
+    shown = capsys.readouterr().out
+    assert not [character for character in shown if not (character.isprintable() or character == "\n")]
+    assert "title" in shown
+    assert "and\nmore" in shown
+    assert "gone" in shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,16 +29,27 @@ STATUS_STYLES = {
     "withdrawn": "dim",
 }
 
+_CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(127, 160)) if code != 10}
+"""Control characters but the end of a line: the escape character would let a text move the cursor."""
+
 
 def console(*, err: bool = False) -> Console:
     """A console that is plain where nobody looks; the width of a pipe is 120 columns unless COLUMNS says."""
     import os
 
     from rich.console import Console
+    from rich.segment import Segment
+
+    class Harmless(Console):
+        """Shows what models and people wrote as words: no control character of theirs reaches a terminal."""
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else text.translate(_CONTROLS), style, control)
 
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else 120
-    return Console(stderr=err, width=width, highlight=False, emoji=False, markup=False)
+    return Harmless(stderr=err, width=width, highlight=False, emoji=False, markup=False)
 
 
 def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
