@@ -66,8 +66,7 @@ class Purse:
     def remember(self, tenant: str, run_id: RunId, spent: Amounts) -> None:
         """Count what one stored run of a tenant has spent; again for the same run replaces it.
 
-        An engine says it at its opening for the runs it does not open, so that a tenant's budget
-        outlives the process.
+        What a tenant spent in runs that this engine never opened is not counted (docs/why/budgets.md).
         """
         account = self._tenant(tenant)
         account.spent += spent - self._shares.get((tenant, run_id), NOTHING)
