@@ -1,4 +1,4 @@
-"""Graphs are crashed at every append inside this process, on every event loop and in both stores."""
+"""Graphs are crashed at every append inside this process, on every event loop, in memory and on SQLite."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel
@@ -67,10 +67,11 @@ def priced(item: str) -> Sums:
     return match(order.size, {"small": flat(order), "large": fallback(broken(order), weighed(order))})
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+@pytest.fixture
+def new_store(anyio_backend: tuple[str, dict[str, Any]], tmp_path: Path) -> Callable[[], Store]:
+    """In memory on uvloop, on SQLite with the others."""
     numbers = itertools.count()
-    if request.param == "memory":
+    if anyio_backend[1]:
         return MemoryStore
     return lambda: SqliteStore(str(tmp_path / f"{next(numbers)}.db"))
 
