@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from asking import Draft, Verdict, article, asked_once, both_at_once, calls, dear, escalated, stepwise
+from set_clock import SetClock
 
-from conftest import SetClock
 from treadle import Ask, Context, Engine, graph, node
 from treadle.errors import NodeTimeout, QuestionError
 from treadle.events import AttemptParked, NodeCompleted, QuestionAnswered, QuestionAsked, QuestionWithdrawn

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 from asking import article, asked_once
+from set_clock import SetClock
 
-from conftest import SetClock
 from treadle import Engine
 from treadle.errors import RunCancelled
 

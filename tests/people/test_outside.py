@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 from asking import Draft, Verdict, article, asked_once, calls, escalated
+from set_clock import SetClock
 
-from conftest import SetClock
 from treadle import Ask, Context, Engine, graph, human, node
 from treadle.engine import outside
 from treadle.errors import HistoryMismatch, RunCancelled, StoreUnavailable

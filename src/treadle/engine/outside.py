@@ -187,12 +187,15 @@ class Outside:
         at_rest = self._home.at_rest()
         if not at_rest:
             return
+        before = {run_id: tracked.changes for run_id, tracked in at_rest.items()}
         summaries = await self._home.store.runs(ids=list(at_rest), limit=len(at_rest))
         for summary in summaries:
             tracked = at_rest[summary.id]
+            if tracked.changes != before[summary.id]:
+                continue  # it has moved here since
             if summary.status == "pending":
                 await self._bring_one_back(summary.id)
-            elif summary.id not in self._home.loops and summary.status != tracked.status:
+            elif summary.status != tracked.status:
                 await self._home.learn(tracked, summary)
 
     # -- deadlines ---------------------------------------------------------------------------------------

@@ -17,11 +17,13 @@ class Tracked:
     Attributes:
         error: What ended the run, or why this process lost it.
         is_lost: Whether this process stopped working on the run before it ended.
+        changes: How often it took a new status, so that what was read meanwhile is known to be stale.
     """
 
     __slots__ = (
         "__weakref__",
         "_changed",
+        "changes",
         "error",
         "graph",
         "is_lost",
@@ -38,6 +40,7 @@ class Tracked:
         self.value: Any = None
         self.error: BaseException | None = None
         self.is_lost = False
+        self.changes = 0
         self.questions: tuple[str, ...] = ()
         self._changed = anyio.Event()
 
@@ -53,6 +56,7 @@ class Tracked:
         """Take a new status, and wake who waits."""
         self.status, self.value, self.error = status, value, error
         self.questions, self.is_lost = questions, is_lost
+        self.changes += 1
         self._changed.set()
         self._changed = anyio.Event()
 
