@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from treadle import Ask, Engine, NodeFailed, fallback, graph, human, node, run
+from treadle import Ask, Context, Engine, NodeFailed, fallback, graph, human, node, run
 from treadle.errors import HistoryMismatch, PlanError, StoreError
 from treadle.nodes.graph import Graph
 
@@ -78,7 +78,13 @@ async def test_an_error_that_cannot_be_read_fails_its_node_alone() -> None:
         assert await other.result() == "a"
 
 
-@pytest.mark.parametrize("wrong", [halves, misnamed], ids=["result", "error"])
+@node
+async def talking(ctx: Context, text: str) -> str:
+    ctx.progress("half of \ud800")
+    return text
+
+
+@pytest.mark.parametrize("wrong", [halves, misnamed, talking], ids=["result", "error", "progress"])
 async def test_text_that_is_not_unicode_fails_its_node_and_is_taken(wrong: Any, place: Place) -> None:
     @graph
     def either(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from pydantic import ValidationError
 
 from treadle.engine.activity import Activity
+from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.records import AttemptRecords, Identity, StepRecord
@@ -234,7 +235,7 @@ class Body:
                 at=maker.live.now(),
                 node=maker.node,
                 attempt=maker.number,
-                message=message,
+                message=storable(message),
                 fraction=fraction,
             )
         )
@@ -265,6 +266,9 @@ class Body:
         name = callee.name.replace("/", "~")
         step = self.numbered(f"{name}#{payload.digest[:10]}")
         call = Call(self, callee, arguments, step, Identity(definition, payload.digest))
+        self.maker.made += 1
+        if not self.maker.made % CALLS_PER_PASS:
+            await self.maker.live.let_others_run()
         if self._turns is not None:
             if self._turns.is_recorded(step):
                 return self._outcome(callee, await self._turns.claim(step, call.identity))

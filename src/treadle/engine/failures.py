@@ -69,7 +69,12 @@ def said(error: BaseException) -> str:
         text = str(error)
     except Exception as failed:
         return f"{type(error).__name__} (its text cannot be read: {type(failed).__name__})"
-    return text.encode(errors="backslashreplace").decode()  # such as a file name that is not Unicode
+    return storable(text)
+
+
+def storable(text: str) -> str:
+    """A text for people with what is not Unicode written out, such as in the name of a file."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _is_retryable(error: BaseException) -> bool:
