@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -29,12 +29,16 @@ from treadle.values import JSON, Payload, digest
 P = ParamSpec("P")
 R = TypeVar("R")
 
+CALLS_PER_PASS: Final = 64
+"""After so many calls a body lets other tasks of the process run, and can be cancelled."""
+
 
 class Maker(Protocol):
     """What a body needs of the attempt it belongs to.
 
     Attributes:
         records: All calls of the attempt; ``past`` those that had ended when it began here, by body.
+        made: How many calls it has made or claimed so far.
     """
 
     live: Live
@@ -43,6 +47,7 @@ class Maker(Protocol):
     started_at: float
     records: AttemptRecords
     past: Mapping[str, list[StepRecord]]
+    made: int
 
     @property
     def conversations(self) -> Conversations: ...

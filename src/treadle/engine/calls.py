@@ -46,6 +46,7 @@ class Calls:
         records: All calls of the attempt; ``past`` those that had ended when it began here, by body.
         questions: What its calls wait for.
         is_unwound: Whether it was unwound, to run again on an answer.
+        made: How many calls it has made or claimed so far.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Calls:
         self.past: Mapping[str, list[StepRecord]] = by_body(self.records.steps.values())
         self.questions: set[QuestionId] = set()
         self.is_unwound = False
+        self.made = 0
         self._park = park
         self._changed: anyio.Event | None = None
         self._raised: list[tuple[BaseException, tuple[StepId, ...]]] = []

@@ -90,6 +90,10 @@ class Live(Protocol):
         """Append events that no decision depends on."""
         ...
 
+    async def let_others_run(self) -> None:
+        """Let other tasks run, and wait for the store where it is far behind."""
+        ...
+
     def attempt_failed(
         self,
         node: NodeId,

@@ -454,12 +454,12 @@ class RunLoop:
             taken += 1
             if not taken % NODES_PER_PASS:
                 slot.command = None
-                await self._pass()
+                await self.let_others_run()
             if copy_context() != context:
                 break  # a body set context variables: they must not reach the next node
         slot.command = None
 
-    async def _pass(self) -> None:
+    async def let_others_run(self) -> None:
         """Let other tasks run, and wait for the store where it is far behind."""
         await checkpoint()
         if self.log.queued > QUEUE_BOUND:
