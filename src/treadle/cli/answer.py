@@ -64,7 +64,7 @@ async def _submit(
 
     from treadle.ids import QuestionId
     from treadle.interfaces import Request
-    from treadle.values import JSON
+    from treadle.values import Payload, canonical
 
     async with existing_store(url) as store:
         question = await store.question(QuestionId(question_id))
@@ -77,7 +77,7 @@ async def _submit(
             reason=reason,
             question=question.id,
             opening=question.opening,
-            value=JSON.pack(value),
+            value=Payload(data=canonical(value)),
         )
         await store.submit(request)
         return question, await store.run(question.run_id)

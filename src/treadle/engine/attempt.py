@@ -16,7 +16,7 @@ import anyio
 
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
-from treadle.engine.failures import failure_of
+from treadle.engine.failures import failure_of, foreign_cancellation
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, timed
 from treadle.engine.requests import bind
@@ -28,6 +28,9 @@ from treadle.interfaces import Span
 from treadle.plan.parts import Callee, PlanNode
 from treadle.scheduler.commands import StartAttempt
 from treadle.values import Payload
+
+CLOCKS_DIFFER = 0.02
+"""Seconds by which an event loop may think that time is up before the engine's clock does."""
 
 Reason = Literal["", "cancelled", "timeout", "parked"]
 
@@ -49,6 +52,12 @@ def plain_runner(
             result = pack(value)
         except Exception as error:
             live.attempt_failed(node, command.attempt, started_at, error)
+            return
+        except BaseException as error:
+            failed = foreign_cancellation(error)
+            if failed is None:
+                raise
+            live.attempt_failed(node, command.attempt, started_at, failed)
             return
         live.values[index] = value
         live.take(
@@ -110,6 +119,7 @@ class Attempt:
         self.span: Span | None = None
         self.calls = Calls(live, task.node, self.number, self.started_at, park=self._park)
         self._left = math.inf
+        self._is_cut = False
 
     async def run(self) -> None:
         """Run to an outcome and feed it; never raises what the body raised."""
@@ -120,6 +130,10 @@ class Attempt:
                 result = await self._within_limits()
         except Exception as raised:
             error = raised
+        except BaseException as raised:
+            error = foreign_cancellation(raised)
+            if error is None:
+                raise
         if not self.reason and (self.scope.cancel_called or anyio.current_time() >= self.scope.deadline):
             self.reason = "timeout"
         if result is not None and self._counts_late():
@@ -151,6 +165,7 @@ class Attempt:
         policies = self.task.callee.policies
         timeout = policies.timeout if policies.effect == "repeatable" else None  # else the call's own
         self._left = min([*limits, math.inf if timeout is None else timeout])
+        self._is_cut = bool(limits) and self._left == min(limits)
         with running(meters, self.live.services.clock, self._pause) as activity:
             self._pause(False)
             return await self._perform(activity, path)
@@ -218,7 +233,8 @@ class Attempt:
         )
 
     def _timed_out(self, error: Exception | None) -> Exception:
-        spent = out_of_time(self.live.accounts.path(self.node), self.live.now())
+        within = CLOCKS_DIFFER if self._is_cut else 0.0
+        spent = out_of_time(self.live.accounts.path(self.node), self.live.now(), within=within)
         if spent is not None:
             return spent
         seconds = self.live.now() - self.started_at

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, cast
 
+import anyio
 from pydantic import ValidationError
 
 from treadle import errors
@@ -61,6 +63,26 @@ def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
         retry_after=retry_after if isinstance(retry_after, int | float) else None,
         details=dict(_details(error)) if isinstance(error, errors.TreadleError) else {},
     )
+
+
+def stopped_by(error: BaseException, run_id: str) -> BaseException:
+    """What those who wait for a run are told of an error that stopped it: a bug of ours by that name."""
+    if isinstance(error, errors.TreadleError) or not isinstance(error, Exception):
+        return error
+    return errors.InternalError(
+        f"run {run_id!r} was stopped by a fault of Treadle's own, {type(error).__name__}: {said(error)}; "
+        "what is recorded is intact; please report this"
+    )
+
+
+def foreign_cancellation(error: BaseException) -> Exception | None:
+    """The failure of a body that awaited what others cancelled; ``None`` where it is cancelled itself."""
+    is_ours = anyio.current_effective_deadline() == -math.inf
+    if is_ours or not isinstance(error, anyio.get_cancelled_exc_class()):
+        return None
+    failed = RuntimeError("what the body awaited was cancelled by others; catch that where it may happen")
+    failed.__cause__ = error
+    return failed
 
 
 def said(error: BaseException) -> str:

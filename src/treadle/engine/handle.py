@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Generic, Protocol, TypeVar, cast
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from treadle.engine.tracked import AT_REST, FINAL, Status, Tracked
@@ -85,15 +86,34 @@ class RunHandle(Generic[R]):
 
         Args:
             after: The ``seq`` of the last event that is known already.
+
+        Raises:
+            StoreError, RunError: This process lost the run; what it had recorded was given.
         """
-        store = self._engine.store
+        store, tracked = self._engine.store, self._tracked
         while True:
+            is_lost = tracked.is_lost
             for recorded in await store.read(self.id, after=after):
                 after = recorded.seq
                 yield recorded
                 if isinstance(recorded.event, RunEnded):
                     return
-            await store.changed(self.id, after=after)
+            if is_lost and tracked.error is not None:
+                raise tracked.error
+            await self._wait_for_more(after)
+
+    async def _wait_for_more(self, after: int) -> None:
+        """Return when the run has another event, or this process has lost it."""
+
+        async def watch(scope: anyio.CancelScope) -> None:
+            while not self._tracked.is_lost:
+                await self._tracked.wait_change()
+            scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch, group.cancel_scope)
+            await self._engine.store.changed(self.id, after=after)
+            group.cancel_scope.cancel()
 
     async def history(self) -> list[Recorded]:
         """Give all events recorded so far."""

@@ -20,14 +20,14 @@ from anyio.lowlevel import checkpoint
 
 from treadle.engine.attempt import Attempt, choose
 from treadle.engine.compiled import Compiled
-from treadle.engine.failures import failure_of, innermost
+from treadle.engine.failures import failure_of, innermost, stopped_by
 from treadle.engine.identity import Claimer
 from treadle.engine.live import Cancellable, Services
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Claims, Histories
 from treadle.engine.workspace import Workspace
-from treadle.errors import InternalError, ResultRefused, StoreError
+from treadle.errors import InternalError, ResultRefused, StoreError, TreadleError
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
@@ -144,6 +144,7 @@ class RunLoop:
         self._ready: deque[StartAttempt] = deque()
         self._group: TaskGroup | None = None
         self._early: list[Event] = []
+        self._broken: TreadleError | None = None
         self._workers = 0
         self._has_spare = False
         self._clean = contextvars.copy_context()
@@ -179,9 +180,11 @@ class RunLoop:
                 await self._work()
                 self._has_left()
         except BaseExceptionGroup as errors:
-            raise innermost(errors) from errors
+            raise stopped_by(innermost(errors), self.run_id) from errors
         finally:
             self._group = None
+        if self._broken is not None:
+            raise self._broken
 
     def deliver(self, event: Event) -> None:
         """Hand over an answer, a passed deadline or a cancellation; each counts once.
@@ -192,6 +195,13 @@ class RunLoop:
         if self._group is None:
             self._early.append(event)
             return
+        try:
+            self._hand_over(event)
+        except TreadleError as error:  # it is the run's, not of whoever delivers
+            self._broken = error
+            self._group.cancel_scope.cancel()
+
+    def _hand_over(self, event: Event) -> None:
         if self.ended is not None:
             return
         if isinstance(event, CancelRequested) and self.scheduler.mode is Mode.CANCELLING:

@@ -395,10 +395,17 @@ def seconds_left(path: Sequence[Account], at: float) -> float | None:
     return min((seconds for seconds in left if seconds is not None), default=None)
 
 
-def out_of_time(path: Sequence[Account], at: float) -> BudgetExceeded | None:
-    """The error of an attempt that has no seconds left to run in, or ``None`` where it has some."""
+def out_of_time(path: Sequence[Account], at: float, *, within: float = 0.0) -> BudgetExceeded | None:
+    """The error of an attempt that has no seconds left to run in, or ``None`` where it has some.
+
+    Args:
+        path: The accounts above it.
+        at: Now.
+        within: So few seconds are none: an event loop's clock may run that far ahead of the engine's.
+    """
     for account in path:
-        if account.budget is None or account.budget.seconds is None or account.seconds_left(at) != 0:
+        left = account.seconds_left(at)
+        if account.budget is None or account.budget.seconds is None or left is None or left > within:
             continue
         limit = account.budget.seconds
         used = account.meter.used(at)

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol
 from pydantic import BaseModel, ValidationError
 
 from treadle.engine.body import Body, Call
+from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords
 from treadle.errors import NodeTimeout, PlanError
@@ -98,7 +99,8 @@ async def ask(calls: Asker, body: Body, question: Question) -> Any:
     now = calls.live.now()
     schema = _form(reader)
     shown = None if question.show is None else codec(type(question.show)).pack(question.show)
-    content = [question.to, question.prompt, "" if shown is None else shown.digest, schema.digest]
+    prompt = storable(question.prompt)
+    content = [question.to, prompt, "" if shown is None else shown.digest, schema.digest]
     asked = QuestionAsked(
         at=now,
         node=calls.node,
@@ -106,7 +108,7 @@ async def ask(calls: Asker, body: Body, question: Question) -> Any:
         step=body.numbered(f"ask#{digest(canonical(content))[:10]}"),  # whatever order they are asked in
         question=QuestionId(""),
         to=question.to,
-        prompt=question.prompt,
+        prompt=prompt,
         schema=schema,
         shown=shown,
         deadline=None if question.within is None else now + question.within,

@@ -19,7 +19,7 @@ from treadle.events import (
 )
 from treadle.ids import NodeId, QuestionId
 from treadle.interfaces import Question, Request
-from treadle.values import Payload, parse
+from treadle.values import Payload, canonical, parse
 
 THE_RUN: Final = QuestionId("")
 """Stands for the run itself among the questions whose deadlines are watched."""
@@ -52,7 +52,7 @@ def request_to_answer(question: Question, value: object, *, at: float, by: str, 
     Raises:
         QuestionError: It is not of the form that was stored with the question.
     """
-    data = to_json(value)
+    data = canonical(parse(to_json(value)))  # the same answer in other words is the same answer
     complaint = forms.complaint(question.schema, parse(data))
     if complaint:
         raise QuestionError(f"the answer to {question.id!r} does not fit its form: {complaint}")

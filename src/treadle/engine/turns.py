@@ -17,7 +17,8 @@ from treadle.errors import HistoryMismatch
 from treadle.ids import StepId
 
 PATIENCE = 1.0
-"""Seconds for which only parked calls may be pending before the difference is reported."""
+"""Seconds for which only parked calls may be pending, and nothing else of the body be under way, before
+the difference is reported."""
 
 
 class Turns:
@@ -28,13 +29,15 @@ class Turns:
         is_busy: Whether any call of the body is really under way, so that more may be claimed yet.
     """
 
-    __slots__ = ("_changed", "_is_busy", "_queue", "_steps", "_unclaimed")
+    __slots__ = ("_changed", "_host", "_is_busy", "_queue", "_steps", "_unclaimed", "_waiting")
 
     def __init__(self, records: Iterable[StepRecord], is_busy: Callable[[], bool]) -> None:
         self._queue = deque(records)
         self._steps = {record.step for record in self._queue}
         self._unclaimed = Counter(record.identity.definition for record in self._queue)
         self._is_busy = is_busy
+        self._host = anyio.get_current_task().id
+        self._waiting: set[int] = set()
         self._changed = anyio.Event()
 
     def is_recorded(self, step: StepId) -> bool:
@@ -65,10 +68,30 @@ class Turns:
 
     async def _wait(self, called: str) -> None:
         changed = self._changed
-        with anyio.move_on_after(PATIENCE) as scope:
-            await changed.wait()
-        if scope.cancelled_caught and not self._is_busy():
+        task = anyio.get_current_task().id
+        self._waiting.add(task)
+        try:
+            with anyio.move_on_after(PATIENCE) as scope:
+                await changed.wait()
+            is_stuck = scope.cancelled_caught and not self._is_busy() and not self._has_other_work()
+        finally:
+            self._waiting.discard(task)
+        if is_stuck:
             raise HistoryMismatch(self._difference(f"the body called {called!r}"))
+
+    def _has_other_work(self) -> bool:
+        """Whether the body has a task that waits for none of its calls: it may make the next one yet."""
+        children: dict[int | None, list[int]] = {}
+        for task in anyio.get_running_tasks():
+            children.setdefault(task.parent_id, []).append(task.id)
+        stack = [self._host]
+        while stack:
+            task = stack.pop()
+            below = children.get(task, [])
+            if not below and task not in self._waiting:
+                return True
+            stack.extend(below)
+        return False
 
     def _wake(self) -> None:
         self._changed.set()
