@@ -15,6 +15,7 @@ from treadle.budget import Budget
 from treadle.errors import PlanError, ResultRefused, WiringError
 from treadle.interfaces import Model
 from treadle.nodes.node import Changes, P, R, changed, model_faults, name_of, policies_of
+from treadle.nodes.options import check_names
 from treadle.nodes.signature import Signature
 from treadle.plan import storable
 from treadle.plan.arguments import bound
@@ -151,7 +152,12 @@ class Graph(Generic[P, R]):
 
     def using(self, **changes: Unpack[Changes]) -> Self:
         """Give the graph with other policies; ``model`` replaces the declared model of every agent
-        in it that was not given another one by ``using`` itself."""
+        in it that was not given another one by ``using`` itself.
+
+        Raises:
+            WiringError: An option is unknown, or of another type.
+        """
+        check_names(f"graph {self._name!r}", changes)
         made = self._changed(policies=changed(self.policies, changes))
         model = changes.get("model")
         if model is not None:

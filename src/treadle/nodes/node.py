@@ -12,6 +12,7 @@ from treadle import durations
 from treadle.budget import Budget
 from treadle.errors import nearest
 from treadle.interfaces import Context, Model
+from treadle.nodes.options import check_names, check_values
 from treadle.nodes.signature import Signature
 from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies, WorkKind
 from treadle.plan.ref import refuse
@@ -159,7 +160,11 @@ class Node(Generic[P, R]):
         Args:
             changes: ``model``, ``retry``, ``timeout``, ``budget``, and for agents ``max_turns``,
                 ``max_output``, ``min_output``.
+
+        Raises:
+            WiringError: An option is unknown, does not suit this kind, or is of another type.
         """
+        check_names(f"{self.kind} {self._name!r}", changes, self.kind)
         model = changes.get("model")
         policies = changed(self.policies, changes)
         if model is None:
@@ -178,6 +183,7 @@ class Node(Generic[P, R]):
 
 def changed(policies: Policies, changes: Changes) -> Policies:
     """Give policies with some of them set to something else."""
+    check_values(changes)
     model = changes.get("model")
     return Policies(
         retry=changes.get("retry", policies.retry),
@@ -202,6 +208,15 @@ def policies_of(
     min_output: int | None = None,
 ) -> Policies:
     """Make the policies a decorator was given."""
+    check_values(
+        {
+            "retry": retry,
+            "budget": budget,
+            "max_turns": max_turns,
+            "max_output": max_output,
+            "min_output": min_output,
+        }
+    )
     made = Policies(
         retry=retry,
         timeout=None if timeout is None else durations.seconds(timeout),

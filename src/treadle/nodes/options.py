@@ -1,0 +1,72 @@
+"""What ``using`` and the decorators are given: misspelt and unsuitable options are refused at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Final
+
+from treadle.budget import Budget
+from treadle.errors import nearest
+from treadle.plan.parts import WorkKind
+from treadle.plan.ref import refuse
+from treadle.retry import Retry
+
+FOR_ALL: Final = ("model", "retry", "timeout", "budget", "max_turns", "max_output", "min_output")
+"""What ``using`` can set."""
+
+_OF_AGENTS: Final = ("model", "max_turns", "max_output", "min_output")
+
+_EXAMPLES: Final = {"max_turns": 8, "max_output": 4096, "min_output": 256}
+
+
+def check_names(what: str, given: Iterable[str], kind: WorkKind | None = None) -> None:
+    """Make sure that ``using`` sets what there is, and what this kind of node has.
+
+    Args:
+        what: Whom it is called on, for the message.
+        given: The names of the options.
+        kind: The kind of node; ``None`` for a graph, which hands them all to its nodes.
+
+    Raises:
+        WiringError: An option is unknown, or only agents have it.
+    """
+    for name in given:
+        if name not in FOR_ALL:
+            refuse(f"{what} has no option {name!r}{nearest(name, FOR_ALL)}", f"write {_listed(FOR_ALL)}")
+        if name in _OF_AGENTS and kind not in {None, "agent"}:
+            refuse(
+                f"{what} asks no model, so {name!r} would change nothing",
+                f"leave it out, or write it on an @agent or a @graph; a {kind} takes retry, timeout, budget",
+            )
+
+
+def check_values(options: Mapping[str, object]) -> None:
+    """Make sure that a budget is a ``Budget``, a retry a ``Retry``, and a limit a whole number above 0.
+
+    Raises:
+        WiringError: One of them is something else.
+    """
+    for name, value in options.items():
+        if value is None:
+            continue
+        if name == "budget" and not isinstance(value, Budget):
+            refuse(f"budget={value!r} is no Budget", f"write {budget_for(value)}")
+        if name == "retry" and not isinstance(value, Retry):
+            attempts = value if type(value) is int and value > 0 else 3
+            refuse(f"retry={value!r} is no Retry", f"write retry=Retry(attempts={attempts})")
+        if name in _EXAMPLES and not (type(value) is int and value > 0):
+            refuse(
+                f"{name}={value!r} is no whole number above 0", f"write for example {name}={_EXAMPLES[name]}"
+            )
+
+
+def budget_for(value: object) -> str:
+    """Spell the budget that somebody meant who wrote an amount of money."""
+    is_amount = type(value) in {int, float, Decimal}
+    return f'budget=Budget(usd="{value if is_amount else "0.05"}")'
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}"
