@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 from weakref import WeakValueDictionary
 
@@ -25,6 +26,7 @@ from treadle.engine.failures import ended_error, ended_with
 from treadle.engine.handle import RunHandle
 from treadle.engine.listing import Listing
 from treadle.engine.loop import RunLoop
+from treadle.engine.moments import moment
 from treadle.engine.outside import Outside
 from treadle.engine.purse import Purse
 from treadle.engine.questions import THE_RUN, event_of, in_order, request_to_answer
@@ -137,7 +139,7 @@ class Engine:
         tenant: str | None = None,
         budget: Budget | None = None,
         labels: Mapping[str, str] | None = None,
-        deadline: float | None = None,
+        deadline: float | datetime | None = None,
         **kwargs: Any,
     ) -> RunHandle[R]: ...
     @overload
@@ -150,7 +152,7 @@ class Engine:
         tenant: str,
         budget: Budget | None = None,
         labels: Mapping[str, str] | None = None,
-        deadline: float | None = None,
+        deadline: float | datetime | None = None,
         **kwargs: Any,
     ) -> RunHandle[R]: ...
     @overload
@@ -163,7 +165,7 @@ class Engine:
         tenant: str | None = None,
         budget: Budget,
         labels: Mapping[str, str] | None = None,
-        deadline: float | None = None,
+        deadline: float | datetime | None = None,
         **kwargs: Any,
     ) -> RunHandle[R]: ...
     @overload
@@ -176,7 +178,7 @@ class Engine:
         tenant: str | None = None,
         budget: Budget | None = None,
         labels: Mapping[str, str],
-        deadline: float | None = None,
+        deadline: float | datetime | None = None,
         **kwargs: Any,
     ) -> RunHandle[R]: ...
     @overload
@@ -189,7 +191,7 @@ class Engine:
         tenant: str | None = None,
         budget: Budget | None = None,
         labels: Mapping[str, str] | None = None,
-        deadline: float,
+        deadline: float | datetime,
         **kwargs: Any,
     ) -> RunHandle[R]: ...
 
@@ -203,10 +205,10 @@ class Engine:
             args, kwargs: Its inputs, and among the keywords these options, where the graph has no
                 input of that name:
                 ``run_id`` (a new one by default), ``tenant``, ``budget`` (in place of the graph's),
-                ``labels`` (to find the run by), ``deadline`` (seconds since 1970).
+                ``labels`` (to find the run by), ``deadline`` (aware datetime, or seconds since 1970).
 
         Raises:
-            PlanError: The graph is wrong, or an input does not fit; nothing was started.
+            PlanError, ValueError: The graph is wrong, or an input or option; nothing was started.
             RunExists: The id is taken by a run with another graph or other inputs.
             StoreError: It could not be recorded.
         """
@@ -242,7 +244,7 @@ class Engine:
             budget=options.get("budget") or plan.policies.budget,
             tenant=options.get("tenant") or self._tenant,
             labels=dict(options.get("labels") or {}),
-            deadline=options.get("deadline"),
+            deadline=moment(options.get("deadline")),
             traceparent="" if span is None else span.traceparent,
         )
         return started, span

@@ -158,9 +158,6 @@ async def open_doubt(calls: Asker, call: Call) -> bool:
 
 
 def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
-    result = call.callee.result
-    schema = _DOUBT.schema()
-    schema["properties"]["result"] = {"anyOf": [result.schema(), {"type": "null"}], "default": None}
     asked = QuestionAsked(
         at=calls.live.now(),
         node=calls.node,
@@ -172,7 +169,7 @@ def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
             f"{call.callee.name!r} in node {calls.node!r} began, and nobody recorded how it ended. "
             f"Did it happen? (idempotency key {call.key})"
         ),
-        schema=JSON.pack(schema),
+        schema=_doubt_form(call.callee.result),
         about="doubt",
         complaint=_cause(calls, call),
     )
@@ -183,6 +180,29 @@ def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
 def _form(reader: Codec[Any]) -> Payload:
     """The JSON Schema of an answer, made once: pydantic takes a millisecond."""
     return JSON.pack(reader.schema())
+
+
+@functools.lru_cache(maxsize=1024)
+def _doubt_form(result: Codec[Any]) -> Payload:
+    """The JSON Schema of an answer about a call in doubt: what it gave is needed where it happened."""
+    given = result.schema()
+    named = given.pop("$defs", None)  # references in it start at the root
+    forms = [
+        _outcome("happened", result=given),
+        _outcome("did_not_happen"),
+        _outcome("run_again"),
+    ]
+    return JSON.pack({"anyOf": forms} if named is None else {"anyOf": forms, "$defs": named})
+
+
+def _outcome(outcome: str, **more: Any) -> dict[str, Any]:
+    properties = {"outcome": {"const": outcome}, **more}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
 
 
 def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:

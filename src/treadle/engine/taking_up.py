@@ -143,8 +143,8 @@ def rebuild(
 
 
 def _check_inputs(compiled: Compiled, started: RunStarted) -> None:
-    takes = {node.id for node in compiled.plan.nodes if node.kind == "input"}
-    if takes != started.inputs.keys():
+    takes = {str(node.id) for node in compiled.plan.nodes if node.kind == "input"}
+    if takes != set(started.inputs):
         now, then = (", ".join(map(repr, sorted(names))) or "none" for names in (takes, started.inputs))
         raise HistoryMismatch(
             f"graph {started.graph!r} takes the inputs {now} now, and run {started.run_id!r} was started "
