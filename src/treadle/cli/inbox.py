@@ -84,10 +84,22 @@ def _print(found: list[Question], url: str, to: str | None) -> None:
         if question.state == "open":
             example = json.dumps(skeleton(question.schema), ensure_ascii=False)
             out.print(
-                f"  treadle answer {question.id} --value '{example}' --as NAME\n",
+                f"  treadle answer {question.id} --value '{example}' --as NAME",
                 style="cyan",
                 soft_wrap=True,
             )
+            for line in _other_answers(question):
+                out.print(line, style="cyan", soft_wrap=True)
+            out.print()
+
+
+def _other_answers(question: Question) -> list[str]:
+    """What else may be said about a call in doubt."""
+    if question.about != "doubt":
+        return []
+    forms = question.schema.get("anyOf", [])[1:]
+    texts = [json.dumps(skeleton(form, question.schema), ensure_ascii=False) for form in forms]
+    return ["    " + ", ".join(f"or '{text}'" for text in texts)] if texts else []
 
 
 def shown_lines(shown: Any) -> list[str]:
