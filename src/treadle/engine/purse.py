@@ -16,10 +16,14 @@ from treadle.engine.activity import busy, covered
 from treadle.engine.money import Account
 from treadle.events import Event, MoneyHeld, MoneySettled, RunStarted
 from treadle.ids import NodeId, RunId, StepId
+from treadle.interfaces import Store
 from treadle.plan.plan import Plan
 
 RUN: Final = "run"
 """The id of the account that every run has, limited or not: what it spent is the run's cost."""
+
+_ALL: Final = 1_000_000_000
+"""No store holds more runs."""
 
 Request = tuple[NodeId, int, StepId, int]
 """Names one request of a run: node, attempt, step, and its count within the step."""
@@ -64,10 +68,7 @@ class Purse:
         return accounts
 
     def remember(self, tenant: str, run_id: RunId, spent: Amounts) -> None:
-        """Count what one stored run of a tenant has spent; again for the same run replaces it.
-
-        What a tenant spent in runs that this engine never opened is not counted (docs/why/budgets.md).
-        """
+        """Count what one stored run of a tenant has spent; again for the same run replaces it."""
         account = self._tenant(tenant)
         account.spent += spent - self._shares.get((tenant, run_id), NOTHING)
         self._shares[(tenant, run_id)] = spent
@@ -76,6 +77,15 @@ class Purse:
         """Whether the seconds of a run are limited from above its plan, by its own budget or its tenant's."""
         budgets = (started.budget, self._budgets.get(started.tenant) if started.tenant else None)
         return any(budget is not None and budget.seconds is not None for budget in budgets)
+
+    async def recollect(self, store: Store) -> None:
+        """Count what the stored runs of limited tenants have spent, so that a budget outlives the process.
+
+        What other processes spend from now on is not seen.
+        """
+        for summary in await store.runs(limit=_ALL) if self._budgets else ():
+            if summary.tenant in self._budgets:
+                self.remember(summary.tenant, summary.id, summary.spent)
 
     def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "") -> None:
         """Note a run's share of its tenant's account, as this process stops working on it."""

@@ -1,0 +1,33 @@
+"""A tenant's budget outlives the engine that was spending it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from treadle import Budget, BudgetExceeded, Engine, Prompt, agent, graph
+from treadle.testing import ScriptedModel
+
+pytestmark = pytest.mark.anyio
+
+
+@agent(model=ScriptedModel(lambda _: "yes"))
+async def ask(text: str) -> Prompt[str]:
+    return Prompt(text)
+
+
+@graph
+def only(text: str) -> str:
+    return ask(text)
+
+
+async def test_what_a_tenant_spent_is_known_to_the_next_engine(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'runs.db'}"
+    for text in ("a", "b"):
+        async with Engine(url, budgets={"acme": Budget(calls=2)}) as engine:
+            assert await (await engine.start(only, text, tenant="acme")).result() == "yes"
+    async with Engine(url, budgets={"acme": Budget(calls=2)}) as engine:
+        with pytest.raises(BudgetExceeded, match="tenant acme"):
+            await (await engine.start(only, "c", tenant="acme")).result()
+        assert await (await engine.start(only, "d", tenant="other")).result() == "yes"
