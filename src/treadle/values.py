@@ -159,7 +159,7 @@ class Codec(Generic[T]):
         try:
             return self.adapter.dump_json(value, warnings="error")
         except ValueError as error:  # pydantic's own, and Python's for a number of too many digits
-            raise ResultRefused(f"{_short(value)} cannot be stored as {_name(self.type)}: {error}") from error
+            raise ResultRefused(f"{short(value)} cannot be stored as {_name(self.type)}: {error}") from error
 
     def decode(self, data: bytes) -> T:
         """Read a value from JSON bytes; raises pydantic's ``ValidationError`` where it does not fit."""
@@ -178,12 +178,12 @@ class Codec(Generic[T]):
             back = self.adapter.validate_json(data)
         except ValidationError as error:
             raise ResultRefused(
-                f"{_short(value)} does not fit its declared type {_name(self.type)}: {_complaints(error)}"
+                f"{short(value)} does not fit its declared type {_name(self.type)}: {_complaints(error)}"
             ) from error
         if not same(value, back):
             raise ResultRefused(
-                f"{_short(value)} does not come back equal from its JSON: declared as {_name(self.type)}, "
-                f"it would be read as {_short(back)}; declare the type that is really returned"
+                f"{short(value)} does not come back equal from its JSON: declared as {_name(self.type)}, "
+                f"it would be read as {short(back)}; declare the type that is really returned"
             )
         return Payload(value, self, data=data)
 
@@ -264,7 +264,8 @@ def _is_surely_json(value: object) -> bool:
     return type(value) is not int or -_LARGE < value < _LARGE
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """Write a value for a message: at most 120 characters."""
     try:
         text = repr(value)
     except ValueError:  # a number of too many digits

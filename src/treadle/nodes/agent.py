@@ -15,6 +15,7 @@ from treadle.messages import Message, system, user
 from treadle.nodes.agent_loop import MAX_OUTPUT, MAX_TURNS, MIN_OUTPUT, AgentSpec, converse
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
+from treadle.nodes.tool import check_tools, tool_faults
 from treadle.plan.parts import Policies, WorkKind
 from treadle.retry import Retry
 
@@ -110,7 +111,7 @@ class Agent(Node[P, R]):
             f"two of its tools are called {name!r}"
             for name in sorted({n for n in names if names.count(n) > 1})
         )
-        found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in tool.faults)
+        found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in tool_faults(tool))
         return tuple(found)
 
     @property
@@ -140,8 +141,12 @@ class Agent(Node[P, R]):
         )
 
     async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
-        """Evaluate the body to a prompt, and lead the conversation to an answer."""
-        prompt: Prompt[Any] = await self.evaluate(ctx, arguments)
+        """Evaluate the body to a prompt, and lead the conversation to an answer.
+
+        Raises:
+            ResultRefused: The body gave something else.
+        """
+        prompt: Prompt[Any] = await self.evaluate_to(Prompt, ctx, arguments)
         return await converse(ctx, self.spec, prompt.messages)
 
 
@@ -213,9 +218,11 @@ def agent(
             return Prompt(f"Solve this. Use the tools. {ticket.body}")
 
     Raises:
-        WiringError: The body is no ``async def``.
+        WiringError: The body is no ``async def``, one of the tools is no node, or an option is of
+            another type.
     """
 
+    check_tools(tools)
     policies = policies_of(
         retry=retry,
         timeout=timeout,

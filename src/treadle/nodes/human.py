@@ -43,13 +43,18 @@ class Human(Node[P, R]):
         return {"to": self.to} if self.within is None else {"to": self.to, "within": self.within}
 
     async def question(self, ctx: Context, arguments: Mapping[str, Any]) -> Ask[Any]:
-        """Evaluate the body to the question, with all that the node says filled in."""
-        ask: Ask[Any] = await self.evaluate(ctx, arguments)
+        """Evaluate the body to the question, with all that the node says filled in.
+
+        Raises:
+            ResultRefused: The body gave something else.
+        """
+        ask: Ask[Any] = await self.evaluate_to(Ask, ctx, arguments)
         return ask.addressed(to=self.to, within=self.within, answer=self.result.type)
 
     async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
         """Ask, and give the answer."""
-        return await ctx.ask(await self.question(ctx, arguments))
+        question = await self.question(ctx, arguments)
+        return await ctx.ask(question)
 
 
 class _Decorator(Protocol):

@@ -10,15 +10,16 @@ from typing_extensions import Unpack
 
 from treadle import durations
 from treadle.budget import Budget
-from treadle.errors import nearest
+from treadle.errors import ResultRefused, nearest
 from treadle.interfaces import Context, Model
 from treadle.nodes.options import check_names, check_values
 from treadle.nodes.signature import Signature
 from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies, WorkKind
 from treadle.plan.ref import refuse
+from treadle.plan.where import defined_at
 from treadle.plan.wiring import current
 from treadle.retry import Retry
-from treadle.values import Codec
+from treadle.values import Codec, short
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -143,6 +144,21 @@ class Node(Generic[P, R]):
         if self._signature.takes_context:
             return await self._function(ctx, **arguments)
         return await self._function(**arguments)
+
+    async def evaluate_to(self, wanted: type[Any], ctx: Context, arguments: Mapping[str, Any]) -> Any:
+        """Call a body that has to give a ``Prompt`` or an ``Ask``.
+
+        Raises:
+            ResultRefused: It gave something else.
+        """
+        given = await self.evaluate(ctx, arguments)
+        if isinstance(given, wanted):
+            return given
+        shown = "None" if given is None else f"{short(given)} ({type(given).__name__})"
+        raise ResultRefused(
+            f"{defined_at(self._function)}: {self.kind} {self._name!r} returned {shown}; its body asks and "
+            f"does not answer: write `return {wanted.__name__}(...)`"
+        )
 
     async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
         """Run the body with everything around it that belongs to its kind."""

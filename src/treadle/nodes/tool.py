@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Concatenate, Literal, Protocol, overload
+from typing import Any, Concatenate, Final, Literal, Protocol, cast, overload
 
 from treadle.budget import Budget
 from treadle.interfaces import Context
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
 from treadle.plan.parts import WorkKind
+from treadle.plan.ref import refuse
 from treadle.retry import Retry
 
 Effect = Literal["repeatable", "once"]
@@ -44,9 +45,36 @@ class Tool(Node[P, R]):
     @property
     def faults(self) -> tuple[str, ...]:
         """Those of the signature, and a missing docstring."""
-        if self.description:
-            return super().faults
-        return (*super().faults, "a tool needs a docstring: it is what a model reads to choose it")
+        return super().faults if self.description else (*super().faults, _UNDESCRIBED)
+
+
+_UNDESCRIBED: Final = "a tool needs a docstring: it is what a model reads to choose it"
+
+
+def check_tools(tools: object) -> None:
+    """Make sure that an agent's tools are a list of nodes.
+
+    Raises:
+        WiringError: They are not; a function without a decorator is none.
+    """
+    if not isinstance(tools, Sequence) or isinstance(tools, str):
+        refuse(f"tools={tools!r} is no list", f"write tools=[{_called(tools)}]")
+    for tool in cast("Sequence[object]", tools):
+        if not isinstance(tool, Node):
+            name = _called(tool)
+            refuse(f"{name} is no tool", f"declare `async def {name}(...)` and put @tool over it")
+
+
+def _called(thing: object) -> str:
+    return str(getattr(thing, "__name__", None) or repr(thing))
+
+
+def tool_faults(node: Node[..., Any]) -> tuple[str, ...]:
+    """What is wrong with a node of any kind that an agent offers to its model."""
+    found = node.faults
+    if inspect.getdoc(node.function) or _UNDESCRIBED in found:
+        return found
+    return (*found, _UNDESCRIBED)
 
 
 class _Decorator(Protocol):
