@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import GRAPHS
 
 
 def test_the_inbox_shows_what_is_asked_and_how_to_answer(treadle, waiting_run) -> None:
@@ -93,6 +94,21 @@ def test_a_run_whose_graph_is_not_at_hand_is_refused(treadle, waiting_run, folde
     outcome = treadle("resume", waiting_run[0], "other.py")
     assert outcome.code == 2
     assert "need graph 'orders'" in outcome.err
+
+
+def test_of_all_runs_those_that_cannot_go_on_are_failed_rows_and_the_others_go_on(
+    treadle, waiting_run, folder: Path
+) -> None:
+    stuck, _ = waiting_run
+    (folder / "others.py").write_text(GRAPHS.replace("orders", "others"))
+    treadle("run", "others.py", "--value", '{"number": 60}')
+    question = treadle("inbox", "--json").json_lines()[1]["id"]
+    treadle("answer", question, "--value", '"yes"', "--as", "maria")
+    outcome = treadle("resume", "--all", "others.py", "--json")
+    rows = outcome.json_lines()
+    assert (outcome.code, [row["status"] for row in rows]) == (1, ["failed", "completed"])
+    assert rows[0]["run"] == stuck
+    assert "cannot go on: graph 'orders'" in rows[0]["answer"]
 
 
 def test_nothing_to_resume_is_no_failure(treadle) -> None:

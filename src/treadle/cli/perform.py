@@ -10,6 +10,7 @@ import anyio
 
 from treadle.cli.board import Board
 from treadle.engine.handle import RunHandle
+from treadle.errors import TreadleError
 from treadle.interfaces import Store
 from treadle.views.table import Row, summarise
 
@@ -21,10 +22,15 @@ _OVER: Final = frozenset({"completed", "failed", "cancelled"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A run to be brought to its end: how it begins, and what it is about, for the board."""
+    """A run to be brought to its end: how it begins, and what it is about, for the board.
+
+    Attributes:
+        refused: Makes a row of a run that cannot begin; without it, that ends all.
+    """
 
     begin: Begin
     message: str
+    refused: Callable[[TreadleError], Row] | None = None
 
 
 async def perform(tasks: Sequence[Task], board: Board, store: Store, *, at_once: int) -> list[Row]:
@@ -33,7 +39,7 @@ async def perform(tasks: Sequence[Task], board: Board, store: Store, *, at_once:
     A run that fails, or waits for a person, is a row like any other.
 
     Raises:
-        TreadleError: One cannot begin, or the store cannot be written; the others are parked.
+        TreadleError: One cannot begin and is no row, or the store cannot be written; the others are parked.
     """
     rows: dict[int, Row] = {}
     waiting = iter(enumerate(tasks))
@@ -58,13 +64,23 @@ async def _work(
 ) -> None:
     for number, task in waiting:
         board.begin(number, task.message)
-        handle = await task.begin()
-        async with anyio.create_task_group() as group:
-            group.start_soon(_follow, handle, board, number)
-            await finish(handle, store)
-            group.cancel_scope.cancel()
-        rows[number] = summarise(await handle.history())
+        rows[number] = await _row(task, board, store, number)
         board.end(number, rows[number])
+
+
+async def _row(task: Task, board: Board, store: Store, number: int) -> Row:
+    """Bring one run to its end; give what came of it."""
+    try:
+        handle = await task.begin()
+    except TreadleError as error:
+        if task.refused is None:
+            raise
+        return task.refused(error)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_follow, handle, board, number)
+        await finish(handle, store)
+        group.cancel_scope.cancel()
+    return summarise(await handle.history())
 
 
 async def _follow(handle: RunHandle[Any], board: Board, number: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,11 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
-from treadle.errors import ConfigurationError
+from treadle.errors import ConfigurationError, TreadleError
 
 if TYPE_CHECKING:
     from treadle.cli.load import Loaded
-    from treadle.cli.perform import Begin
+    from treadle.cli.perform import Task
     from treadle.engine.engine import Engine
     from treadle.interfaces import RunSummary
     from treadle.views.table import Row
@@ -64,9 +65,12 @@ def resume(
         typer.echo("nothing to resume: no run waits or was interrupted")
         raise typer.Exit(0)
     files = [load_file(path) for path in project_files(file)]
-    rows, seconds = run_async(lambda: _resume(files, found, store, concurrency, as_json=as_json))
+    is_single = not everything
+    rows, seconds = run_async(
+        lambda: _resume(files, found, store, concurrency, as_json=as_json, is_single=is_single)
+    )
     report(rows, seconds, file=str(file or ""), store=store, as_json=as_json)
-    raise typer.Exit(exit_code(rows, is_single=not everything))
+    raise typer.Exit(exit_code(rows, is_single=is_single))
 
 
 _UNFINISHED: Final = ("waiting", "running", "pending")
@@ -84,27 +88,56 @@ async def _find(url: str, run_id: str | None) -> list[RunSummary]:
 
 
 async def _resume(
-    files: Sequence[Loaded], found: Sequence[RunSummary], store: str, at_once: int, *, as_json: bool
+    files: Sequence[Loaded],
+    found: Sequence[RunSummary],
+    store: str,
+    at_once: int,
+    *,
+    as_json: bool,
+    is_single: bool,
 ) -> tuple[list[Row], float]:
     from treadle.cli.board import Board
-    from treadle.cli.perform import Task, perform
+    from treadle.cli.perform import perform
     from treadle.cli.words import console
     from treadle.engine.engine import Engine
 
     graphs = {name: graph for loaded in files for name, graph in loaded.graphs.items()}
-    require_graphs(graphs, found)
+    if is_single or not any(run.graph in graphs for run in found):
+        require_graphs(graphs, found)
     out = console(err=as_json)
     await _say_models(files, {run.graph for run in found}, out)
     began = time.monotonic()
     async with Engine(store, graphs=list(graphs.values())) as engine:
-        tasks = [Task(begin=_begin(engine, run), message=f"{run.graph} {run.id}") for run in found]
+        tasks = [_task(engine, run, is_single=is_single) for run in found]
         with Board(out, len(tasks)) as board:
             rows = await perform(tasks, board, engine.store, at_once=at_once)
     return rows, time.monotonic() - began
 
 
-def _begin(engine: Engine, run: RunSummary) -> Begin:
-    return lambda: engine.resume(run.id)
+def _task(engine: Engine, run: RunSummary, *, is_single: bool) -> Task:
+    """One of several runs that cannot go on is a row of its own; the others go on."""
+    from treadle.cli.perform import Task
+
+    message = f"{run.graph} {run.id}"
+    refused = None if is_single else functools.partial(_refused, run, message)
+    return Task(begin=lambda: engine.resume(run.id), message=message, refused=refused)
+
+
+def _refused(run: RunSummary, message: str, error: TreadleError) -> Row:
+    from treadle.views.table import Row
+
+    return Row(
+        run_id=run.id,
+        status="failed",
+        message=message,
+        route="",
+        answer=f"cannot go on: {error}",
+        models=(),
+        tokens=run.spent.tokens,
+        cost_usd=run.spent.usd,
+        seconds=0.0,
+        waits={},
+    )
 
 
 def require_graphs(graphs: dict[str, Any], found: Sequence[RunSummary]) -> None:
