@@ -102,6 +102,27 @@ def test_ctrl_c_leaves_runs_that_can_be_resumed(folder: Path) -> None:
     assert {json.loads(line)["status"] for line in listed.stdout.splitlines()} == {"completed"}
 
 
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_disturb_the_cleaning_up(folder: Path, second: signal.Signals) -> None:
+    (folder / "many.jsonl").write_text("".join(json.dumps({"number": 1}) + "\n" for _ in range(3000)))
+    with subprocess.Popen(
+        [*TREADLE, "run", "orders.py", "--input", "many.jsonl"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        while "/3000 " not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(second)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.splitlines() == [
+        "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there"
+    ]
+
+
 def test_no_control_character_of_a_text_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     out = console()
     rows = table("message")

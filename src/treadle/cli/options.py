@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
@@ -34,15 +35,15 @@ RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, 
 INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
 
 
-def _interrupt(_signal: int, _frame: object) -> None:
-    """Stop as Ctrl-C would: the event loop knows how to wind that down."""
-    import signal
-
-    signal.raise_signal(signal.SIGINT)
+PATIENCE: Final = 2.0
+"""Seconds in which more signals are taken for the first one: shells and supervisors like to send several."""
 
 
 def run_async(function: Callable[[], Awaitable[T]]) -> T:
     """Run an async function to its end, on asyncio; SIGINT and SIGTERM stop it where it stands.
+
+    The first signal has it clean up.  One that comes later than ``PATIENCE`` ends the process at once;
+    what was recorded is kept all the same.
 
     Raises:
         typer.Exit: It was stopped, after it has cleaned up.
@@ -51,16 +52,50 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
 
     import anyio
 
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return anyio.run(function)
+        return anyio.run(_interruptible, function)
     except KeyboardInterrupt as error:
+        before = dict.fromkeys(before, signal.SIG_IGN)  # the process ends: there is nothing more to stop
         typer.echo(
             "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there", err=True
         )
         raise typer.Exit(INTERRUPTED) from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+async def _interruptible(function: Callable[[], Awaitable[T]]) -> T:
+    """Pass the first signal on to the event loop, which cancels; a second one would break the cleaning up."""
+    import signal
+    import time
+
+    cancel = signal.getsignal(signal.SIGINT)
+    first: list[float] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if first and time.monotonic() - first[0] > PATIENCE:
+            _leave()
+        if not first and callable(cancel):
+            first.append(time.monotonic())
+            cancel(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    return await function()
+
+
+def _leave() -> None:
+    """End the process without cleaning up, as a crash would; only the cursor is shown again."""
+    import os
+    import sys
+
+    if sys.stdout.isatty():
+        os.write(1, b"\x1b[?25h\n")
+    os.write(2, b"stopped at once; what was recorded is kept\n")
+    os._exit(INTERRUPTED)
 
 
 @asynccontextmanager
