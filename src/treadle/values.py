@@ -11,6 +11,8 @@ import dataclasses
 import functools
 import hashlib
 import math
+import re
+import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -29,6 +31,11 @@ _PLAIN: Final = frozenset({type(None), bool, int, str})
 
 _LARGE: Final = 1 << 63
 """From here on an integer is written and read once, to see whether JSON has room for its digits."""
+
+_NOISE: Final = re.compile(
+    r"Error serializing to JSON: |Pydantic serializer warnings:|PydanticSerializationUnexpectedValue"
+)
+"""What pydantic writes around its reasons, and nobody needs."""
 
 
 def digest(data: bytes) -> str:
@@ -159,7 +166,7 @@ class Codec(Generic[T]):
         try:
             return self.adapter.dump_json(value, warnings="error")
         except ValueError as error:  # pydantic's own, and Python's for a number of too many digits
-            raise ResultRefused(f"{short(value)} cannot be stored as {_name(self.type)}: {error}") from error
+            raise ResultRefused(_unwritable(value, self.type, str(error))) from error
 
     def decode(self, data: bytes) -> T:
         """Read a value from JSON bytes; raises pydantic's ``ValidationError`` where it does not fit."""
@@ -177,9 +184,7 @@ class Codec(Generic[T]):
         try:
             back = self.adapter.validate_json(data)
         except ValidationError as error:
-            raise ResultRefused(
-                f"{short(value)} does not fit its declared type {_name(self.type)}: {_complaints(error)}"
-            ) from error
+            raise ResultRefused(_unwritable(value, self.type, _complaints(error))) from error
         if not same(value, back):
             raise ResultRefused(
                 f"{short(value)} does not come back equal from its JSON: declared as {_name(self.type)}, "
@@ -271,6 +276,18 @@ def short(value: object) -> str:
     except ValueError:  # a number of too many digits
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _unwritable(value: object, declared: Any, reason: str) -> str:
+    """Say on one line why a value cannot be stored: what is shown of a failure may be its first line."""
+    wanted = _name(declared)
+    shown = "None" if value is None else f"{short(value)} ({type(value).__name__})"
+    told = f"{shown} cannot be stored as {wanted}, the declared type"
+    origin = type(None) if declared is None else typing.get_origin(declared) or declared
+    if isinstance(origin, type) and not isinstance(value, origin):
+        other = f"{wanted} | None" if value is None else type(value).__name__
+        return f"{told}: give a value of that type, or declare {other}"
+    return f"{told}: {' '.join(_NOISE.sub('', reason).split())}"
 
 
 def _name(declared: Any) -> str:
