@@ -44,6 +44,34 @@ def test_runs_are_listed_newest_first(treadle) -> None:
     assert rows[0]["run"] in treadle("runs", "--limit", "1").out
 
 
+def test_a_misspelt_status_is_refused_with_the_nearest(treadle, waiting_run) -> None:
+    outcome = treadle("runs", "--status", "complted")
+    assert outcome.code == 2
+    assert "did you mean 'completed'" in outcome.err
+    assert "pending, running, waiting, completed" in " ".join(treadle("runs", "--help").out.split())
+
+
+def test_a_store_without_runs_of_that_kind_does_not_look_empty(treadle, waiting_run) -> None:
+    assert "no runs match --graph shiping in" in treadle("runs", "--graph", "shiping").out
+    assert treadle("runs", "--status", "failed", "--json").out == ""
+
+
+def test_the_beginning_of_an_id_names_a_run_where_no_other_begins_so(treadle, waiting_run) -> None:
+    run, _ = waiting_run
+    assert run in treadle("show", run[:-3]).out
+    treadle("run", "orders.py", "--value", '{"number": 1}')
+    outcome = treadle("show", "r-")
+    assert outcome.code == 2
+    assert "2 runs begin with 'r-'" in outcome.err
+
+
+@pytest.mark.parametrize("head", ["abc", "", "z" * 64])
+def test_a_head_that_is_no_hash_is_a_mistake_of_the_command(treadle, waiting_run, head: str) -> None:
+    outcome = treadle("verify", waiting_run[0], "--head", head)
+    assert outcome.code == 2
+    assert "64 hexadecimal digits" in outcome.err
+
+
 def test_show_draws_the_tree(treadle, waiting_run) -> None:
     outcome = treadle("show", waiting_run[0])
     assert "├─ sort node" in outcome.out
@@ -127,7 +155,7 @@ def test_a_drawing_is_written_to_a_file(treadle) -> None:
 
 
 def test_check_reports_all_faults_of_all_graphs(treadle, folder: Path) -> None:
-    assert "no faults" in treadle("check", "orders.py").out
+    assert "no faults (3 nodes, 1 human, 1 match)" in treadle("check", "orders.py").out
     text = (folder / "orders.py").read_text()
     (folder / "wrong.py").write_text(
         f"{text}\n\n@graph\ndef wrong(order: Order) -> int:\n    return ship(order)\n"

@@ -50,6 +50,13 @@ def _check(path: Path, name: str, graph: Graph[..., Any]) -> int:
             err.print(f"  {fault}", soft_wrap=True)
         return len(faults)
     kinds = Counter(node.kind for node in plan.nodes if node.kind not in {"input", "expression"})
-    words = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    words = ", ".join(_counted(kind, number) for kind, number in kinds.items())
     console().print(f"{path}:{name}: no faults ({words}); plan {plan.digest[:12]}", soft_wrap=True)
     return 0
+
+
+def _counted(kind: str, number: int) -> str:
+    """So many of a kind; words of the graph such as ``when`` have no plural."""
+    from treadle.plan.parts import WORK
+
+    return f"{number} {kind}{'s' * (number > 1 and kind in WORK)}"

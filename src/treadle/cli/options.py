@@ -132,10 +132,11 @@ def _require(url: str) -> None:
 
 
 async def find_run(store: Store, run_id: str) -> RunSummary:
-    """Give a run's summary, or name the run whose id comes nearest.
+    """Give a run's summary, by its id or by what no other id begins with.
 
     Raises:
-        UnknownRun: There is no such run.
+        UnknownRun: There is no such run; the message names the one whose id comes nearest.
+        ConfigurationError: Several begin like that.
     """
     from treadle.ids import RunId
 
@@ -143,5 +144,11 @@ async def find_run(store: Store, run_id: str) -> RunSummary:
         return await store.run(RunId(run_id))
     except UnknownRun as error:
         known: list[Any] = [summary.id for summary in await store.runs(limit=1000)]
+        meant = [one for one in known if run_id and one.startswith(run_id)]
+        if len(meant) == 1:
+            return await store.run(meant[0])
+        if meant:
+            some = f"{', '.join(meant[:3])}{', ...' * (len(meant) > 3)}"
+            raise ConfigurationError(f"{len(meant)} runs begin with {run_id!r}: {some}") from error
         hint = nearest(run_id, known) or "; `treadle runs` lists them"
         raise UnknownRun(f"there is no run {run_id!r} in {store.url}{hint}") from error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, run_async
+from treadle.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
     from treadle.interfaces import RunSummary
+
+STATUSES: Final = ("pending", "running", "waiting", "completed", "failed", "cancelled")
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def runs(
     *,
     status: Annotated[
-        str | None, typer.Option(help="Only runs that are running, waiting, completed, ...")
+        str | None, typer.Option(metavar="STATUS", help=f"Only runs that are {', '.join(STATUSES)}.")
     ] = None,
     graph: Annotated[str | None, typer.Option(help="Only runs of this graph.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest first.")] = 50,
@@ -31,11 +34,18 @@ def runs(
 
     Example: treadle runs --status waiting
     """
+    if status is not None and status not in STATUSES:
+        raise ConfigurationError(
+            f"there is no status {status!r}{nearest(status, STATUSES)}; a run is {', '.join(STATUSES)}"
+        )
     found = run_async(lambda: _read(store, status, graph, limit))
     if as_json:
         _print_json(found)
+    elif found:
+        _print_table(found)
     else:
-        _print_table(found, store)
+        given = [f"--{name} {value}" for name, value in (("status", status), ("graph", graph)) if value]
+        typer.echo(f"no runs match {' '.join(given)} in {store}" if given else f"no runs in {store}")
 
 
 async def _read(url: str, status: str | None, graph: str | None, limit: int) -> list[RunSummary]:
@@ -66,17 +76,13 @@ def _print_json(found: list[RunSummary]) -> None:
     )
 
 
-def _print_table(found: list[RunSummary], url: str) -> None:
+def _print_table(found: list[RunSummary]) -> None:
     import time
 
     from rich.text import Text
 
     from treadle.cli.words import ago, console, count, dollars, duration, status_style, table
 
-    out = console()
-    if not found:
-        out.print(f"no runs in {url}")
-        return
     rows = table(
         "run", "graph", "status", "started", "took", "tokens", "cost", "waits", right=("tokens", "cost")
     )
@@ -91,4 +97,4 @@ def _print_table(found: list[RunSummary], url: str) -> None:
             dollars(run.spent.usd),
             f"{run.questions} question{'s' * (run.questions != 1)}" if run.questions else "",
         )
-    out.print(rows)
+    console().print(rows)

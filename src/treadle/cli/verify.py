@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +16,7 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
+from treadle.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from treadle.interfaces import Fault, RunSummary
@@ -40,6 +42,10 @@ def verify(
 
     Example: treadle verify r-1a2b3c4d5 --head 5f0c...
     """
+    if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
+        raise ConfigurationError(
+            f"--head {head!r} is no head; give the 64 hexadecimal digits that `treadle verify {run}` prints"
+        )
     summary, faults = run_async(lambda: _verify(store, run, head))
     if as_json:
         _print_json(summary, faults)
