@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,37 @@ def test_a_second_answer_is_refused_and_the_same_one_is_fine(treadle, waiting_ru
     treadle("answer", question, "--value", '"yes"', "--as", "maria")
     assert treadle("answer", question, "--value", '"yes"', "--as", "maria").code == 0
     assert treadle("answer", question, "--value", '"no"', "--as", "maria").code == 2
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_refused_second_answer_says_who_answered_and_when(treadle, waiting_run, is_over: bool) -> None:
+    run, question = waiting_run
+    treadle("answer", question, "--value", '"yes"', "--as", "maria")
+    if is_over:
+        treadle("resume", run, "orders.py")
+    outcome = treadle("answer", question, "--value", '"no"', "--as", "sam")
+    assert outcome.code == 2
+    assert re.search(r"'maria' has answered it at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d;", outcome.err)
+
+
+def test_the_same_answer_to_a_run_that_is_over_does_not_ask_to_resume_it(treadle, waiting_run) -> None:
+    run, question = waiting_run
+    same = ("answer", question, "--value", '"yes"', "--as", "maria")
+    assert "go on with: treadle resume" in treadle(*same).out
+    treadle("resume", run, "orders.py")
+    outcome = treadle(*same)
+    assert outcome.code == 0
+    assert "treadle resume" not in outcome.out
+    assert f"{run} has taken it up, and is completed" in outcome.out
+
+
+def test_what_the_commands_suggest_names_the_store_that_was_named(treadle) -> None:
+    elsewhere = ("--store", "sqlite:///elsewhere.db")
+    treadle("run", "orders.py", "--value", '{"number": 50}', *elsewhere)
+    assert "--as NAME --store sqlite:///elsewhere.db" in treadle("inbox", *elsewhere).out
+    [question] = treadle("inbox", "--json", *elsewhere).json_lines()
+    outcome = treadle("answer", question["id"], "--value", '"yes"', "--as", "maria", *elsewhere)
+    assert "FILE --store sqlite:///elsewhere.db" in outcome.out
 
 
 def test_an_unknown_question_is_one_clear_error(treadle, waiting_run) -> None:

@@ -11,7 +11,7 @@ from treadle.cli.options import DEFAULT_STORE, StoreOption, existing_store, run_
 from treadle.errors import QuestionError
 
 if TYPE_CHECKING:
-    from treadle.interfaces import Question, RunSummary
+    from treadle.interfaces import Question, Request, RunSummary, Store
 
 
 def register(app: typer.Typer) -> None:
@@ -37,14 +37,17 @@ def answer(
     """
     given = _parse(value)
     asked, run = run_async(lambda: _submit(store, question, given, by, reason))
+    from treadle.cli.summary import store_option
     from treadle.cli.words import console
 
     out = console()
     out.print(f"recorded: {asked.id} answered by {by}", style="green")
-    if run.owner:
+    if run.status in {"completed", "failed", "cancelled"}:
+        out.print(f"{run.id} has taken it up, and is {run.status}")
+    elif run.owner:
         out.print(f"{run.id} is running and takes it up by itself")
     else:
-        out.print(f"go on with: treadle resume {run.id} FILE")
+        out.print(f"go on with: treadle resume {run.id} FILE{store_option(store)}", soft_wrap=True)
 
 
 def _parse(value: str) -> Any:
@@ -79,8 +82,33 @@ async def _submit(
             opening=question.opening,
             value=Payload(data=canonical(value)),
         )
+        if question.state == "answered":
+            await _refuse_another(store, request)
         await store.submit(request)
         return question, await store.run(question.run_id)
+
+
+async def _refuse_another(store: Store, request: Request) -> None:
+    """Refuse an answer to a question that has another one, and say who gave that, and when.
+
+    Raises:
+        QuestionError: There is another one.
+    """
+    from treadle.cli.words import moment
+    from treadle.events import QuestionAnswered
+
+    history = [recorded.event for recorded in await store.read(request.run_id)]
+    given: list[QuestionAnswered | Request] = [one for one in history if isinstance(one, QuestionAnswered)]
+    given += [one for one in await store.requests(request.run_id) if one.kind == "answer"]
+    to_it = [one for one in given if (one.question, one.opening) == (request.question, request.opening)]
+    if not to_it or request.value is None:
+        return
+    last = to_it[-1]
+    if last.by != request.by or last.value is None or last.value.digest != request.value.digest:
+        raise QuestionError(
+            f"the answer to question {request.question!r} was not taken: {last.by!r} has answered it "
+            f"at {moment(last.at)}; `treadle show {request.run_id}` says how the run stands"
+        )
 
 
 def _check(question: Question, value: Any) -> None:

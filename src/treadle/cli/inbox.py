@@ -58,6 +58,7 @@ def _print(found: list[Question], url: str, to: str | None) -> None:
 
     from rich.text import Text
 
+    from treadle.cli.summary import store_option
     from treadle.cli.words import ago, console, moment, status_style
 
     out = console()
@@ -84,7 +85,7 @@ def _print(found: list[Question], url: str, to: str | None) -> None:
         if question.state == "open":
             example = json.dumps(skeleton(question.schema), ensure_ascii=False)
             out.print(
-                f"  treadle answer {question.id} --value '{example}' --as NAME",
+                f"  treadle answer {question.id} --value '{example}' --as NAME{store_option(url)}",
                 style="cyan",
                 soft_wrap=True,
             )
