@@ -12,7 +12,7 @@ import socket
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
-from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakValueDictionary
 
 import anyio
@@ -30,7 +30,7 @@ from treadle.engine.moments import moment
 from treadle.engine.outside import Outside
 from treadle.engine.purse import Purse
 from treadle.engine.questions import THE_RUN, event_of, in_order, request_to_answer
-from treadle.engine.registry import Registry
+from treadle.engine.registry import Registry, take_options
 from treadle.engine.services import EngineServices
 from treadle.engine.taking_up import Past, past, rebuild
 from treadle.engine.tracked import FINAL, Status, Tracked
@@ -51,8 +51,6 @@ from treadle.values import Payload
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
 
 
 class Engine:
@@ -213,10 +211,7 @@ class Engine:
             RunExists: The id is taken by a run with another graph or other inputs.
             StoreError: It could not be recorded.
         """
-        taken = {parameter.name for parameter in graph.parameters}
-        options: dict[str, Any] = {
-            name: kwargs.pop(name) for name in _OPTIONS if name in kwargs and name not in taken
-        }
+        options = take_options(graph, kwargs)
         self._graphs.add(graph)
         run_id = RunId(options.get("run_id") or new_run_id())
         started, span = self._started(graph, run_id, graph.bind(args, kwargs), options)

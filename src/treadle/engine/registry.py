@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final, cast
 
+from treadle.budget import Budget
 from treadle.errors import ConfigurationError, nearest
 from treadle.nodes.graph import Graph
+from treadle.nodes.options import budget_for
+
+_OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
 
 
 class Registry:
@@ -24,9 +28,10 @@ class Registry:
         """Take a graph in; taking it in twice does no harm.
 
         Raises:
-            ConfigurationError: Another graph has this name.
+            ConfigurationError: It is no graph, or another graph has this name.
             PlanError: It is wired wrongly.
         """
+        check_graph(graph)
         _ = graph.plan  # told now, not when a run of it is taken up
         known = self._graphs.setdefault(graph.name, graph)
         if known is not graph and known.function is not graph.function:
@@ -55,3 +60,72 @@ class Registry:
                 "write Engine(..., graphs=[...])"
             )
         return found
+
+
+def check_graph(graph: object) -> None:
+    """Make sure that what is to run is a graph.
+
+    Raises:
+        ConfigurationError: It is a node, a plain function, a name...
+    """
+    if isinstance(graph, Graph):
+        return
+    name = str(getattr(graph, "__name__", "") or repr(graph))
+    if callable(graph):
+        raise ConfigurationError(
+            f"{name} is no graph, and engines run graphs alone; wire it in one: put @graph over "
+            f"`def main(...): return {name}(...)`, and run main"
+        )
+    raise ConfigurationError(f"{name} is no graph; give the function itself that @graph stands over")
+
+
+def take_options(graph: Graph[..., Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Take the options of a run out of the keywords it is started with; inputs of that name stay.
+
+    Raises:
+        ConfigurationError: The graph is none, or an option is of another type.
+    """
+    check_graph(graph)
+    inputs = {parameter.name for parameter in graph.parameters}
+    options: dict[str, Any] = {
+        name: given.pop(name) for name in _OPTIONS if name in given and name not in inputs
+    }
+    check_options(options)
+    return options
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Make sure that what a run is started with has the types it is recorded with.
+
+    Raises:
+        ConfigurationError: A budget is a number, labels are a list, an id is no text.
+    """
+    budget, labels = options.get("budget"), options.get("labels")
+    _check_budget(budget)
+    if labels is not None and not _is_text_by_text(labels):
+        raise ConfigurationError(
+            f"labels={labels!r} are no labels; write a dict of text, such as labels={{'customer': 'c-17'}}"
+        )
+    for name in ("run_id", "tenant"):
+        if not isinstance(options.get(name), str | None):
+            raise ConfigurationError(
+                f"{name}={options[name]!r} is no text; write {name}={str(options[name])!r}"
+            )
+
+
+def _check_budget(budget: object) -> None:
+    """Make sure that a budget is one; ``None`` is none.
+
+    Raises:
+        ConfigurationError: It is a number, say.
+    """
+    if budget is not None and not isinstance(budget, Budget):
+        wanted = budget_for(budget).removeprefix("budget=")
+        raise ConfigurationError(f"budget={budget!r} is no Budget; write {wanted}")
+
+
+def _is_text_by_text(labels: object) -> bool:
+    if not isinstance(labels, Mapping):
+        return False
+    pairs = cast("Mapping[object, object]", labels).items()
+    return all(isinstance(key, str) and isinstance(value, str) for key, value in pairs)
