@@ -69,3 +69,46 @@ def test_what_a_call_in_doubt_gave_is_what_the_run_goes_on_with(treadle, doubt: 
     assert treadle("answer", doubt, "--value", happened, "--as", "maria").code == 0
     [row] = treadle("resume", "--all", "shop.py", "--json").json_lines()
     assert (row["status"], row["answer"]) == ("completed", '{"number": 7}')
+
+
+def test_a_cancelled_run_that_left_an_effect_in_doubt_says_so_everywhere(treadle, doubt: str) -> None:
+    run = treadle("runs", "--json").json_lines()[0]["run"]
+    words = f"{run}: in doubt whether pay happened"
+    assert words in treadle("cancel", run, "shop.py", "--as", "maria").out
+    assert words in treadle("runs").out
+    assert "in doubt" in treadle("show", run).out
+
+
+def test_a_run_that_fails_with_an_effect_in_doubt_says_so_at_its_end(treadle, folder: Path) -> None:
+    (folder / "shop.py").write_text(SHOP.replace('in_doubt="ask"', 'in_doubt="fail"'))
+    outcome = treadle("run", "shop.py", "--value", "3")
+    assert outcome.code == 1
+    assert "in doubt whether pay happened" in outcome.out
+
+
+IN_A_STEP = """
+
+@node
+async def order(ctx: Context, amount: int) -> Receipt:
+    paid = await ctx.step(pay, amount)
+    raise ValueError("no stock")
+
+
+@graph
+def shop(amount: int) -> Receipt:
+    return order(amount)
+"""
+
+
+@pytest.mark.parametrize(
+    "answer", ['{"outcome": "did_not_happen"}', '{"outcome": "happened", "result": {"number": 1}}']
+)
+def test_what_was_settled_is_not_in_doubt_any_more(treadle, folder: Path, answer: str) -> None:
+    text = SHOP.partition("@graph")[0].replace("graph, tool", "Context, graph, node, tool")
+    (folder / "shop.py").write_text(text + IN_A_STEP)
+    treadle("run", "shop.py", "--value", "3")
+    question = treadle("inbox", "--json").json_lines()[0]["id"]
+    treadle("answer", question, "--value", answer, "--as", "maria")
+    outcome = treadle("resume", "--all", "shop.py")
+    assert outcome.code == 1
+    assert "in doubt whether" not in outcome.out + treadle("runs").out

@@ -38,11 +38,16 @@ def cancel(
 
     Example: treadle cancel r-1a2b3c4d5 examples/support.py --reason "the customer called"
     """
+    from treadle.cli.summary import doubt_line
+
     summary = run_async(lambda: _submit(store, run, by or getpass.getuser(), reason))
+    doubts: tuple[str, ...] = ()
     if file is not None and not summary.owner:
-        summary = run_async(lambda: _take_up(store, summary, file))
+        summary, doubts = run_async(lambda: _take_up(store, summary, file))
     if summary.status == "cancelled":
         typer.echo(f"{summary.id}: cancelled")
+        if doubts:
+            typer.echo(doubt_line(summary.id, doubts, store=store))
     elif summary.owner:
         typer.echo(f"{summary.id}: the process that runs it ({summary.owner}) stops it")
     else:
@@ -61,12 +66,13 @@ async def _submit(url: str, run_id: str, by: str, reason: str) -> RunSummary:
         return summary
 
 
-async def _take_up(url: str, summary: RunSummary, file: Path) -> RunSummary:
-    """Carry a recorded cancellation out."""
+async def _take_up(url: str, summary: RunSummary, file: Path) -> tuple[RunSummary, tuple[str, ...]]:
+    """Carry a recorded cancellation out; give the calls left in doubt too."""
     from treadle.cli.load import load_file
     from treadle.cli.perform import finish
     from treadle.cli.resume import require_graphs
     from treadle.engine.engine import Engine
+    from treadle.views.doubts import doubts
 
     graphs = load_file(file).graphs
     require_graphs(graphs, [summary])
@@ -74,4 +80,4 @@ async def _take_up(url: str, summary: RunSummary, file: Path) -> RunSummary:
         handle = await engine.resume(summary.id)
         await finish(handle, engine.store)
     async with existing_store(url) as store:
-        return await store.run(summary.id)
+        return await store.run(summary.id), doubts(await store.read(summary.id))

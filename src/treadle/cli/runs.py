@@ -10,7 +10,10 @@ from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing
 from treadle.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
+    from treadle.ids import RunId
     from treadle.interfaces import RunSummary
+
+    Read = tuple[list[RunSummary], dict[RunId, tuple[str, ...]]]
 
 STATUSES: Final = ("pending", "running", "waiting", "completed", "failed", "cancelled")
 
@@ -34,23 +37,33 @@ def runs(
 
     Example: treadle runs --status waiting
     """
+    from treadle.cli.summary import doubt_line
+
     if status is not None and status not in STATUSES:
         raise ConfigurationError(
             f"there is no status {status!r}{nearest(status, STATUSES)}; a run is {', '.join(STATUSES)}"
         )
-    found = run_async(lambda: _read(store, status, graph, limit))
+    found, doubts = run_async(lambda: _read(store, status, graph, limit))
     if as_json:
         _print_json(found)
     elif found:
         _print_table(found)
+        for run_id, names in doubts.items():
+            typer.echo(doubt_line(run_id, names, store=store))
     else:
         given = [f"--{name} {value}" for name, value in (("status", status), ("graph", graph)) if value]
         typer.echo(f"no runs match {' '.join(given)} in {store}" if given else f"no runs in {store}")
 
 
-async def _read(url: str, status: str | None, graph: str | None, limit: int) -> list[RunSummary]:
+async def _read(url: str, status: str | None, graph: str | None, limit: int) -> Read:
+    """The runs, and what those that broke off have left in doubt."""
+    from treadle.views.doubts import doubts
+
     async with existing_store(url) as store:
-        return await store.runs(status=status, graph=graph, limit=limit)
+        found = await store.runs(status=status, graph=graph, limit=limit)
+        broken = [run.id for run in found if run.status in {"failed", "cancelled"}]
+        left = {run_id: doubts(await store.read(run_id)) for run_id in broken}
+    return found, {run_id: names for run_id, names in left.items() if names}
 
 
 def _print_json(found: list[RunSummary]) -> None:

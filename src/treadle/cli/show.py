@@ -96,6 +96,7 @@ def _print_events(history: list[Recorded], *, as_json: bool) -> None:
 def _print(summary: RunSummary, history: list[Recorded]) -> None:
     from rich.text import Text
 
+    from treadle.cli.summary import doubt_words
     from treadle.cli.words import console, dollars, duration, moment, status_style
     from treadle.views.table import summarise
     from treadle.views.timeline import timeline
@@ -116,6 +117,8 @@ def _print(summary: RunSummary, history: list[Recorded]) -> None:
     _print_costs(out, history)
     if row.answer:
         out.print(Text.assemble(("\nresult  ", "bold"), row.answer))
+    if row.doubts:
+        out.print(f"\n{doubt_words(row.doubts)}", style="bold red", soft_wrap=True)
     _print_next(out, summary, row.waits)
 
 

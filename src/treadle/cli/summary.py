@@ -85,11 +85,25 @@ def _counts(rows: Sequence[Row]) -> str:
 
 
 def print_failures(out: Console, rows: Sequence[Row], *, store: str) -> None:
-    """Say in full why runs failed, and where to look."""
+    """Say in full why runs failed or what they left in doubt, and where to look."""
     for row in rows:
+        if row.doubts:
+            out.print(
+                f"\n{doubt_line(row.run_id, row.doubts, store=store)}", style="bold red", soft_wrap=True
+            )
         if row.status == "failed":
             out.print(f"\n{row.run_id} failed: {row.answer}", style="red", soft_wrap=True)
             out.print(f"  treadle show {row.run_id}{store_option(store)}", style="cyan", soft_wrap=True)
+
+
+def doubt_line(run_id: str, doubts: Sequence[str], *, store: str) -> str:
+    """Say of a run that is over what may have happened all the same, and where to look."""
+    return f"{run_id}: {doubt_words(doubts)}: treadle show {run_id}{store_option(store)}"
+
+
+def doubt_words(doubts: Sequence[str]) -> str:
+    """Say which calls may have happened."""
+    return f"in doubt whether {', '.join(doubts)} happened; nobody recorded how it ended"
 
 
 def store_option(store: str) -> str:

@@ -14,6 +14,7 @@ from treadle.plan.plan import Plan
 from treadle.plan.sketch import case_label, local_name
 from treadle.values import Payload
 from treadle.views.cost import total_cost
+from treadle.views.doubts import doubts
 from treadle.views.facts import QuestionFact, RunFacts, read_facts
 from treadle.views.timeline import SpanStatus, failure_note, timeline
 
@@ -31,6 +32,7 @@ class Row:
         tokens: Input and output together.
         seconds: Time in which at least one attempt was at work; waiting for people is not.
         waits: Ids of the open questions, each with who is asked.
+        doubts: Names of the calls whose effects are in doubt, where the run is over.
     """
 
     run_id: str
@@ -43,6 +45,7 @@ class Row:
     cost_usd: Decimal
     seconds: float
     waits: Mapping[str, str]
+    doubts: tuple[str, ...] = ()
 
 
 def summarise(history: Sequence[Recorded]) -> Row:
@@ -65,6 +68,7 @@ def summarise(history: Sequence[Recorded]) -> Row:
         cost_usd=cost.usd,
         seconds=union_length(stretch for attempt in facts.attempts for stretch in attempt.worked),
         waits={fact.asked.question: fact.asked.to for fact in _open(facts)},
+        doubts=doubts(history),
     )
 
 
