@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.errors import ConfigurationError, nearest
 from treadle.interfaces import Model
+from treadle.messages import AUTOMATIC, model_complaint
 
 if TYPE_CHECKING:
     from treadle.interfaces import Index, Store, Tracer
@@ -115,21 +116,9 @@ def check_model(name: str) -> None:
     Raises:
         ConfigurationError: It has not; the text says what to write.
     """
-    if name in AUTO:
-        return
-    provider, colon, model = name.partition(":")
-    if provider == "openai" and model:
-        return
-    if provider == "anthropic":
-        raise ConfigurationError(
-            f"model {name!r}: this release speaks to OpenAI and compatible servers; write 'openai:NAME', "
-            "'auto', or OpenAIModel(NAME, base_url=...)"
-        )
-    known = (*AUTO, f"openai:{model if colon and provider != 'auto' else name}")
-    hint = nearest(name, known) if name != "openai:" else ""
-    raise ConfigurationError(
-        f"no model {name!r}{hint}; write 'openai:NAME', 'auto' or 'auto:small', or pass a Model object"
-    )
+    complaint = model_complaint(name)
+    if complaint:
+        raise ConfigurationError(complaint)
 
 
 def resolve_model(name: str, *, rehearsal: object | None = None) -> Model:
@@ -171,7 +160,7 @@ def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = Tr
     return choice
 
 
-AUTO: Final = {"auto": "TREADLE_MODEL", "auto:small": "TREADLE_MODEL_SMALL"}
+AUTO: Final = dict(zip(AUTOMATIC, ("TREADLE_MODEL", "TREADLE_MODEL_SMALL"), strict=True))
 """The names that leave the choice to what is configured, and the variable that overrides each."""
 
 _NOTHING: Final = (

@@ -7,11 +7,12 @@ JSON through pydantic, so conversations are stored in the history as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from treadle.budget import Usage
+from treadle.errors import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,3 +148,24 @@ def system(text: str) -> Message:
 def user(text: str) -> Message:
     """A message from the user."""
     return Message(role="user", parts=(Text(text=text),))
+
+
+AUTOMATIC: Final = ("auto", "auto:small")
+"""The names of models that leave the choice to what is configured."""
+
+
+def model_complaint(name: str) -> str:
+    """Say what is wrong with the form of a model's name, or nothing; nothing is looked up or sent."""
+    if name in AUTOMATIC:
+        return ""
+    provider, colon, model = name.partition(":")
+    if provider == "openai" and model:
+        return ""
+    if provider == "anthropic":
+        return (
+            f"model {name!r}: this release speaks to OpenAI and compatible servers; write 'openai:NAME', "
+            "'auto', or OpenAIModel(NAME, base_url=...)"
+        )
+    known = (*AUTOMATIC, f"openai:{model if colon and provider != 'auto' else name}")
+    hint = nearest(name, known) if name != "openai:" else ""
+    return f"no model {name!r}{hint}; write 'openai:NAME', 'auto' or 'auto:small', or pass a Model object"

@@ -220,10 +220,10 @@ def test_a_tool_without_a_docstring_is_a_fault_wherever_it_is_used() -> None:
 @pytest.mark.parametrize(
     ("model", "why"),
     [
-        ("opnai:gpt-5", "did you mean 'openai'?"),
+        ("opnai:gpt-5", "did you mean 'openai:gpt-5'?"),
         ("auto:smal", "did you mean 'auto:small'?"),
-        ("gpt-5", "write 'auto'"),
-        ("openai:", "write openai:NAME"),
+        ("gpt-5", "did you mean 'openai:gpt-5'?"),
+        ("openai:", "write 'openai:NAME'"),
     ],
 )
 def test_an_unknown_model_is_a_fault(model: str, why: str) -> None:

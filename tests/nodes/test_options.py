@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from treadle import Ask, Prompt, WiringError, agent, graph, human, node
-from treadle.errors import ResultRefused
+from treadle.compose import check_model
+from treadle.errors import ConfigurationError, ResultRefused
+from treadle.nodes.node import model_faults
 
 
 @node
@@ -97,3 +99,16 @@ async def test_a_person_asked_with_text_is_told_to_be_asked_with_an_ask() -> Non
     context: Any = None
     with pytest.raises(ResultRefused, match=r"human 'body' returned None.*return Ask\("):
         await human(to="leads")(body).perform(context, {"x": 3})
+
+
+@pytest.mark.parametrize(
+    "name", ["auto", "openai:gpt-5", "gpt-4o", "anthropic:x", "local:y", "auto:smal", "openai:"]
+)
+def test_a_declared_model_is_told_the_same_as_when_it_is_opened(name: str) -> None:
+    opened = ""
+    try:
+        check_model(name)
+    except ConfigurationError as error:
+        opened = str(error)
+    assert model_faults(name) == ([opened] if opened else [])
+    assert "local:PATH" not in opened

@@ -10,8 +10,9 @@ from typing_extensions import Unpack
 
 from treadle import durations
 from treadle.budget import Budget
-from treadle.errors import ResultRefused, nearest
+from treadle.errors import ResultRefused
 from treadle.interfaces import Context, Model
+from treadle.messages import model_complaint
 from treadle.nodes.options import check_names, check_values
 from treadle.nodes.signature import Signature
 from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies, WorkKind
@@ -254,22 +255,7 @@ def name_of(function: Callable[..., Any], name: str | None) -> str:
     return name or str(getattr(function, "__name__", "node"))
 
 
-_PROVIDERS: Final = ("openai", "anthropic", "local")
-_AUTOMATIC: Final = ("auto", "auto:small")
-
-
 def model_faults(name: str) -> list[str]:
     """Say what is wrong with a model's name, as far as the name shows it."""
-    if name in _AUTOMATIC:
-        return []
-    provider, colon, rest = name.partition(":")
-    if provider in _PROVIDERS and rest:
-        return []
-    known = (*_AUTOMATIC, *_PROVIDERS)
-    asked = provider if rest and provider != "auto" else name
-    if colon and provider in _PROVIDERS:
-        return [f"model {name!r} names no model; write {provider}:NAME"]
-    return [
-        f"model {name!r} is unknown{nearest(asked, known)}; write 'auto', 'auto:small', "
-        "'openai:NAME', 'anthropic:NAME', 'local:PATH', or give a model object"
-    ]
+    complaint = model_complaint(name)
+    return [complaint] if complaint else []
