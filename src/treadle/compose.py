@@ -160,7 +160,7 @@ def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = Tr
     return choice
 
 
-AUTO: Final = dict(zip(AUTOMATIC, ("TREADLE_MODEL", "TREADLE_MODEL_SMALL"), strict=True))
+AUTO: Final[dict[str, str]] = dict(zip(AUTOMATIC, ("TREADLE_MODEL", "TREADLE_MODEL_SMALL"), strict=True))
 """The names that leave the choice to what is configured, and the variable that overrides each."""
 
 _NOTHING: Final = (
