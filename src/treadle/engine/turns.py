@@ -82,8 +82,8 @@ class Turns:
     def _has_other_work(self) -> bool:
         """Whether the body has a task that waits for none of its calls: it may make the next one yet."""
         children: dict[int | None, list[int]] = {}
-        for task in anyio.get_running_tasks():
-            children.setdefault(task.parent_id, []).append(task.id)
+        for running in anyio.get_running_tasks():
+            children.setdefault(running.parent_id, []).append(running.id)
         stack = [self._host]
         while stack:
             task = stack.pop()
