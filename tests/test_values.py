@@ -44,3 +44,12 @@ def test_a_value_of_another_type_is_told_on_one_line(declared: Any, value: Any, 
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "Pydantic" not in str(caught.value)
+
+
+def test_the_order_of_a_union_is_kept_whichever_was_declared_first() -> None:
+    first, second = codec(list[bytes | int]), codec(list[int | bytes])
+    assert first.schema() == {
+        "items": {"anyOf": [{"format": "binary", "type": "string"}, {"type": "integer"}]},
+        "type": "array",
+    }
+    assert second.schema() != first.schema()

@@ -204,7 +204,10 @@ class Codec(Generic[T]):
 
 
 @functools.lru_cache(maxsize=4096)
-def _hashable_codec(declared: Any) -> Codec[Any]:
+def _hashable_codec(declared: Any, spelling: str) -> Codec[Any]:
+    """One codec for each way to write a type: ``int | str`` equals ``str | int``, but their schemas differ,
+    and with them the definitions that results are found again by."""
+    del spelling
     return Codec[Any](declared)
 
 
@@ -216,7 +219,7 @@ def codec(declared: Any) -> Codec[Any]:
     """
     try:
         try:
-            return _hashable_codec(declared)
+            return _hashable_codec(declared, str(declared))
         except TypeError:  # an annotation that cannot be hashed
             return Codec[Any](declared)
     except PydanticSchemaGenerationError as error:
