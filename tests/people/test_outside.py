@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -354,17 +353,28 @@ async def test_a_run_that_cannot_go_on_is_told_to_its_handle_and_harms_no_other(
         assert await again.result() == "on bad: True"
 
 
-async def test_an_idle_engine_costs_little(database: str) -> None:
+async def test_an_idle_engine_asks_the_store_one_thing_at_each_look_however_many_runs_wait(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outside, "POLL_SECONDS", 0.01)
+    asked: list[str] = []
+
+    def counting(name: str, read: Callable[..., Any]) -> Callable[..., Any]:
+        def read_and_count(*args: Any, **kwargs: Any) -> Any:
+            asked.append(name)
+            return read(*args, **kwargs)
+
+        return read_and_count
+
     async with Engine(database, graphs=[article]) as engine:
-        for number in range(50):
+        for number in range(20):
             handle = await engine.start(article, f"{number}")
             await handle.settled()
         del handle
-        await anyio.sleep(0.5)
-        before, began = time.process_time(), time.monotonic()
-        await anyio.sleep(2)
-        share = (time.process_time() - before) / (time.monotonic() - began)
-        assert share < 0.02
+        for name in ("requests", "runs", "run", "read", "questions", "question"):
+            monkeypatch.setattr(engine.store, name, counting(name, getattr(engine.store, name)))
+        await until(lambda: asked.count("requests") >= 10)
+    assert len(asked) - asked.count("requests") <= 3  # a look at deadlines and at handles, now and then
 
 
 async def test_two_engines_of_one_memory_store_keep_its_deadlines(clock: SetClock) -> None:
