@@ -37,18 +37,17 @@ Reason = Literal["", "cancelled", "timeout", "parked"]
 
 def plain_runner(
     index: int,
-    node: NodeId,
     function: Callable[..., Awaitable[Any]],
-    gather: Callable[[Live], Sequence[Any]],
+    gather: Callable[[Workspace], Sequence[Any]],
     pack: Callable[[Any], Payload],
-) -> Callable[[Live, StartAttempt], Awaitable[None]]:
+) -> Callable[[Live, Workspace, StartAttempt], Awaitable[None]]:
     """Make the runner of a node that needs nothing but its arguments: the engine's fast path."""
 
-    async def plain(live: Live, command: StartAttempt) -> None:
-        now = live.now
+    async def plain(live: Live, workspace: Workspace, command: StartAttempt) -> None:
+        now, node = live.now, command.node
         started_at = now()
         try:
-            value = await function(*gather(live))
+            value = await function(*gather(workspace))
             result = pack(value)
         except Exception as error:
             live.attempt_failed(node, command.attempt, started_at, error)
@@ -59,7 +58,7 @@ def plain_runner(
                 raise
             live.attempt_failed(node, command.attempt, started_at, failed)
             return
-        live.values[index] = value
+        workspace.values[index] = value
         live.take(
             NodeCompleted(at=now(), node=node, attempt=command.attempt, started_at=started_at, result=result)
         )
@@ -86,18 +85,17 @@ class Task:
     index: int
     node: PlanNode
     callee: Callee
-    scopes: tuple[str, ...] = ()
 
 
-async def run_attempt(live: Live, task: Task, command: StartAttempt) -> None:
+async def run_attempt(live: Live, task: Task, workspace: Workspace, command: StartAttempt) -> None:
     """Run a node's body with all that its declaration asks for, and feed how it ended."""
-    attempt = Attempt(live, task, command)
-    live.running[task.index] = attempt
+    attempt = Attempt(live, task, workspace, command)
+    live.running[attempt.node] = attempt
     try:
         await attempt.run()
     finally:
-        if live.running.get(task.index) is attempt:
-            del live.running[task.index]
+        if live.running.get(attempt.node) is attempt:
+            del live.running[attempt.node]
 
 
 class Attempt:
@@ -108,23 +106,24 @@ class Attempt:
         calls: The calls inside it.
     """
 
-    def __init__(self, live: Live, task: Task, command: StartAttempt) -> None:
+    def __init__(self, live: Live, task: Task, workspace: Workspace, command: StartAttempt) -> None:
         self.live = live
         self.task = task
-        self.node: NodeId = task.node.id
+        self.workspace = workspace
+        self.node: NodeId = command.node
         self.number = command.attempt
         self.started_at: float = live.now()
         self.scope = anyio.CancelScope()
         self.reason: Reason = ""
         self.span: Span | None = None
-        self.calls = Calls(live, task.node, self.number, self.started_at, park=self._park)
+        self.calls = Calls(live, self.node, task.node, self.number, self.started_at, park=self._park)
         self._left = math.inf
         self._is_cut = False
 
     async def run(self) -> None:
         """Run to an outcome and feed it; never raises what the body raised."""
         live, error, result = self.live, None, None
-        self.span = live.open_span(self.task.node, self.number, self.started_at)
+        self.span = live.open_span(self.node, self.task.node, self.number, self.started_at)
         try:
             with self.scope:
                 result = await self._within_limits()
@@ -182,11 +181,11 @@ class Attempt:
             self.scope.deadline = now + max(0.0, self._left)
 
     async def _perform(self, activity: Activity, accounts: tuple[Account, ...]) -> Payload:
-        callee, live = self.task.callee, self.live
+        callee = self.task.callee
         spent = out_of_time(accounts, self.started_at)
         if spent is not None:
             raise spent
-        arguments = bind(callee, (), live.workspace.arguments(self.task.node))
+        arguments = bind(callee, (), self.workspace.arguments(self.task.node))
         body = self.calls.open(activity, accounts, span=self.span)
         with self.span.current() if self.span is not None else nullcontext():
             if callee.policies.effect == "once":
@@ -195,7 +194,7 @@ class Attempt:
                 value = await callee.perform(body, arguments)
                 body.check_all_claimed()
         result = callee.result.pack(value)
-        live.values[self.task.index] = value
+        self.workspace.values[self.task.index] = value
         return result
 
     def _park(self) -> None:

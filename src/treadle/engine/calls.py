@@ -50,11 +50,18 @@ class Calls:
     """
 
     def __init__(
-        self, live: Live, planned: PlanNode, number: int, started_at: float, *, park: Callable[[], None]
+        self,
+        live: Live,
+        node: NodeId,
+        planned: PlanNode,
+        number: int,
+        started_at: float,
+        *,
+        park: Callable[[], None],
     ) -> None:
         self.live = live
         self.planned = planned
-        self.node: NodeId = planned.id
+        self.node = node
         self.number = number
         self.started_at = started_at
         self.records = live.histories.of(self.node, number)

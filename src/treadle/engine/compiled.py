@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.engine.attempt import Task, plain_runner, run_attempt
-from treadle.engine.workspace import UNSET
+from treadle.engine.workspace import UNSET, Workspace
 from treadle.errors import PlanError
 from treadle.plan.parts import WORK, PlanNode, Wire
 from treadle.plan.plan import Plan
@@ -22,7 +22,7 @@ from treadle.scheduler.program import Program, compile_plan
 if TYPE_CHECKING:
     from treadle.engine.live import Live
 
-Runner = Callable[["Live", StartAttempt], Awaitable[None]]
+Runner = Callable[["Live", Workspace, StartAttempt], Awaitable[None]]
 _INDIRECT: Final = frozenset({"when", "match", "and", "or", "fallback", "do"})
 
 
@@ -63,11 +63,11 @@ def _runner(plan: Plan, program: Program, node: PlanNode, *, watched: bool) -> R
     index = program.index[node.id]
     if not watched and callee.plain is not None and _pays_for_nothing(plan, node):
         function = _positional(callee.plain, [argument.name for argument in node.arguments])
-        return plain_runner(index, node.id, function, _gatherer(plan, program, node), callee.result.pack)
-    task = Task(index=index, node=node, callee=callee, scopes=_scopes_above(plan, node))
+        return plain_runner(index, function, _gatherer(plan, program, node), callee.result.pack)
+    task = Task(index=index, node=node, callee=callee)
 
-    async def general(live: Live, command: StartAttempt) -> None:
-        await run_attempt(live, task, command)
+    async def general(live: Live, workspace: Workspace, command: StartAttempt) -> None:
+        await run_attempt(live, task, workspace, command)
 
     return general
 
@@ -77,17 +77,6 @@ def _pays_for_nothing(plan: Plan, node: PlanNode) -> bool:
     budgets = [plan.policies.budget, policies.budget, *(scope.policies.budget for scope in plan.scopes)]
     timed = any(budget is not None and budget.seconds is not None for budget in budgets)
     return policies.timeout is None and policies.effect == "repeatable" and not timed
-
-
-def _scopes_above(plan: Plan, node: PlanNode) -> tuple[str, ...]:
-    """Ids of the scopes a node stands in, outermost first."""
-    parents = {scope.id: scope.parent for scope in plan.scopes}
-    found: list[str] = []
-    scope = node.scope
-    while scope:
-        found.append(scope)
-        scope = parents[scope]
-    return tuple(reversed(found))
 
 
 def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -103,8 +92,8 @@ def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[
     return by_name
 
 
-def _gatherer(plan: Plan, program: Program, node: PlanNode) -> Callable[[Live], Sequence[Any]]:
-    """Give a function from a run to a node's arguments, in order."""
+def _gatherer(plan: Plan, program: Program, node: PlanNode) -> Callable[[Workspace], Sequence[Any]]:
+    """Give a function from a workspace to a node's arguments, in order."""
     bindings = [argument.binding for argument in node.arguments]
     indices = [
         program.index[b.node]
@@ -112,18 +101,18 @@ def _gatherer(plan: Plan, program: Program, node: PlanNode) -> Callable[[Live], 
         if isinstance(b, Wire) and plan.by_id[b.node].kind not in _INDIRECT
     ]
     if len(indices) < len(bindings):
-        return lambda live: [live.workspace.resolve(binding) for binding in bindings]
+        return lambda workspace: [workspace.resolve(binding) for binding in bindings]
     if len(indices) == 1:
         only = indices[0]
 
-        def single(live: Live) -> Sequence[Any]:
-            value = live.values[only]
-            return (value if value is not UNSET else live.workspace.value(only),)
+        def single(workspace: Workspace) -> Sequence[Any]:
+            value = workspace.values[only]
+            return (value if value is not UNSET else workspace.value(only),)
 
         return single
 
-    def direct(live: Live) -> Sequence[Any]:
-        values = live.values
-        return [v if (v := values[i]) is not UNSET else live.workspace.value(i) for i in indices]
+    def direct(workspace: Workspace) -> Sequence[Any]:
+        values = workspace.values
+        return [v if (v := values[i]) is not UNSET else workspace.value(i) for i in indices]
 
     return direct

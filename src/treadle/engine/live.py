@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Claims, Histories
-from treadle.engine.workspace import Workspace
 from treadle.events import Event
 from treadle.ids import NodeId, QuestionId, RunId, StepId
 from treadle.interfaces import Clock, Index, Model, RunLog, Span, Tracer
@@ -56,7 +55,7 @@ class Live(Protocol):
 
     Attributes:
         now: The engine's clock, as a function, for the hot path.
-        running: What runs for each vertex.
+        running: What runs for each node.
     """
 
     services: Services
@@ -64,12 +63,10 @@ class Live(Protocol):
     graph: str
     seed: str
     log: RunLog
-    workspace: Workspace
-    values: list[Any]
     histories: Histories
     claims: Claims
     accounts: RunAccounts
-    running: dict[int, Cancellable]
+    running: dict[NodeId, Cancellable]
     questions: Questions
     requests_made: Mapping[tuple[NodeId, int, StepId], int]
 
@@ -106,7 +103,7 @@ class Live(Protocol):
         """Feed the failure of an attempt, and keep its error for who waits for the run."""
         ...
 
-    def open_span(self, node: PlanNode, attempt: int, at: float) -> Span | None:
+    def open_span(self, node: NodeId, planned: PlanNode, attempt: int, at: float) -> Span | None:
         """Open the span of an attempt; ``None`` where nobody traces."""
         ...
 

@@ -128,13 +128,12 @@ class RunLoop:
         self.workspace = Workspace(
             compiled.plan, compiled.program, self.scheduler, fresh_copies=services.fresh_copies
         )
-        self.values = self.workspace.values
         self.histories = histories or Histories()
         self.questions = questions or Questions()
         self.requests_made = requests_made or {}
         by_id = compiled.plan.by_id
         self.claims = Claims(lambda node: node not in by_id)
-        self.running: dict[int, Cancellable] = {}
+        self.running: dict[NodeId, Cancellable] = {}
         self.errors: dict[NodeId, Exception] = {}
         self.ended: RunEnded | None = None
         self.claimer: Claimer | None = None
@@ -259,13 +258,13 @@ class RunLoop:
         self.claims.add_attempt(self.histories.of(node, attempt))
         self.feed(failed)
 
-    def open_span(self, node: PlanNode, attempt: int, at: float) -> Span | None:
+    def open_span(self, node: NodeId, planned: PlanNode, attempt: int, at: float) -> Span | None:
         """Open the span of an attempt; ``None`` where nobody traces."""
         if self.span is None:
             return None
-        name = node.definition.name if node.definition is not None else node.id
+        name = planned.definition.name if planned.definition is not None else node
         return self.span.node(
-            node=node.id, kind=node.kind, name=name, attempt=attempt, at=at, scope=node.scope
+            node=node, kind=planned.kind, name=name, attempt=attempt, at=at, scope=planned.scope
         )
 
     def end_span(self, span: Span, *, error: BaseException | None = None, status: str = "") -> None:
@@ -361,12 +360,12 @@ class RunLoop:
             self._end(command)
 
     def _cancel(self, command: CancelAttempt) -> None:
-        under_way = self.running.get(command.index)
+        under_way = self.running.get(command.node)
         if under_way is not None:
             under_way.cancel()
             return
         for waiting in self._ready:
-            if waiting.index == command.index:
+            if waiting.node == command.node:
                 self._ready.remove(waiting)
                 self._cancelled(waiting)
                 return
@@ -442,7 +441,7 @@ class RunLoop:
             await self._take_turns(slot)
         command = slot.command
         if slot.is_cancelled and command is not None:
-            self.running.pop(command.index, None)
+            self.running.pop(command.node, None)
             self._cancelled(command)
         self._start_spare()
 
@@ -457,10 +456,10 @@ class RunLoop:
             runner = runners[command.index]
             if runner is None:
                 raise InternalError(f"node {command.node!r} was started, but is no work; please report this")
-            running[command.index] = slot
-            await runner(self, command)
-            if running.get(command.index) is slot:  # else its next attempt waits there by now
-                del running[command.index]
+            running[command.node] = slot
+            await runner(self, self.workspace, command)
+            if running.get(command.node) is slot:  # else its next attempt waits there by now
+                del running[command.node]
             taken += 1
             if not taken % NODES_PER_PASS:
                 slot.command = None
@@ -478,13 +477,13 @@ class RunLoop:
     def _later(self, command: StartAttempt) -> None:
         if self._group is not None:
             self._workers += 1
-            backoff = self.running[command.index] = _Backoff(anyio.CancelScope())
+            backoff = self.running[command.node] = _Backoff(anyio.CancelScope())
             self._clean.run(self._group.start_soon, self._back_off, command, backoff)
 
     async def _back_off(self, command: StartAttempt, backoff: _Backoff) -> None:
         with backoff.scope:
             await self.services.clock.sleep_until(command.not_before)
-        self.running.pop(command.index, None)
+        self.running.pop(command.node, None)
         if backoff.is_cancelled:
             self._cancelled(command)
         else:
