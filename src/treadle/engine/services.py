@@ -12,6 +12,7 @@ from treadle import compose
 from treadle.errors import ConfigurationError, InternalError
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Clock, Index, Model, Tracer
+from treadle.scheduler.commands import Command
 
 T = TypeVar("T")
 
@@ -28,6 +29,9 @@ class EngineServices:
         tracer: Where spans go, or ``None``.
         resources: Objects that bodies ask for by their type.
         fresh_copies: Whether everybody who asks for a value gets a copy of their own.
+
+    Attributes:
+        watch_command: Told of every command about to be obeyed, where a test stops runs at them.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class EngineServices:
         self._resources = list(resources)
         self._lock = anyio.Lock()
         self.watch_deadline: Callable[[RunId, QuestionId, float], None] = _no_deadlines
+        self.watch_command: Callable[[Command], None] | None = None
 
     async def model(self, declared: str | Model, graph: str) -> Model:
         """The live model behind a declared one; names are looked up once, in a thread.
