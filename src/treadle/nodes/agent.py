@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Concatenate, Generic, Protocol, overload
 
@@ -16,6 +16,7 @@ from treadle.nodes.agent_loop import MAX_OUTPUT, MAX_TURNS, MIN_OUTPUT, AgentSpe
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
 from treadle.nodes.tool import check_tools, tool_faults
+from treadle.nodes.tool_schema import identifier
 from treadle.plan.parts import Policies, WorkKind
 from treadle.retry import Retry
 
@@ -91,7 +92,7 @@ class Agent(Node[P, R]):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The declared model, the tools by name and definition, and the instructions."""
-        offered = [{"name": tool.name, "definition": tool.definition.digest} for tool in self.tools]
+        offered = [_offered(tool) for tool in self.tools]
         return {
             "model": model_name(self.model),
             **({"tools": offered} if offered else {}),
@@ -106,11 +107,7 @@ class Agent(Node[P, R]):
             found.extend(model_faults(self.model))
         if self.policies.model is not None and self._live_model is None:
             found.extend(model_faults(self.policies.model))
-        names = [tool.name for tool in self.tools]
-        found.extend(
-            f"two of its tools are called {name!r}"
-            for name in sorted({n for n in names if names.count(n) > 1})
-        )
+        found.extend(_ambiguous([tool.name for tool in self.tools]))
         found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in tool_faults(tool))
         return tuple(found)
 
@@ -148,6 +145,28 @@ class Agent(Node[P, R]):
         """
         prompt: Prompt[Any] = await self.evaluate_to(Prompt, ctx, arguments)
         return await converse(ctx, self.spec, prompt.messages)
+
+
+def _ambiguous(names: Sequence[str]) -> Iterator[str]:
+    """Say which tools a model could not tell apart: providers take letters, digits, ``_`` and ``-`` alone."""
+    shown = [identifier(name) for name in names]
+    for one in sorted({one for one in shown if shown.count(one) > 1}):
+        meant = dict.fromkeys(name for name, as_shown in zip(names, shown, strict=True) if as_shown == one)
+        if len(meant) == 1:
+            yield f"two of its tools are called {next(iter(meant))!r}"
+        else:
+            yield f"its tools {' and '.join(map(repr, meant))} are both shown to the model as {one!r}"
+
+
+def _offered(tool: Node[..., Any]) -> dict[str, Any]:
+    """A tool of an agent as the plan has it: name, definition, and the limits that were declared."""
+    policies = tool.policies
+    limits = {"max_calls": policies.max_calls, "max_result": policies.max_result}
+    return {
+        "name": tool.name,
+        "definition": tool.definition.digest,
+        **{name: limit for name, limit in limits.items() if limit is not None},
+    }
 
 
 class _Decorator(Protocol):

@@ -10,6 +10,7 @@ recorded failure, the same live and from the record.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
@@ -49,6 +50,8 @@ from treadle.values import Codec, codec
 MAX_TURNS: Final = 10
 MAX_OUTPUT: Final = 4096
 MIN_OUTPUT: Final = 256
+MAX_RESULT: Final = 100_000
+"""Characters of a tool's result that a model is shown where nobody says another number."""
 
 TOLD: Final = (
     NodeFailed,
@@ -187,6 +190,7 @@ async def converse(ctx: Context, spec: AgentSpec, messages: Sequence[Message]) -
     request = spec.request(messages)
     step = cast("Callable[[ModelRequest], ModelResponse]", spec.call)
     complaint = ""
+    made: Counter[str] = Counter()
     for turn in range(1, spec.max_turns + 1):
         response = await ctx.step(step, request)
         _check_stop(spec, response)
@@ -198,7 +202,7 @@ async def converse(ctx: Context, spec: AgentSpec, messages: Sequence[Message]) -
         elif turn == spec.max_turns:
             break  # nobody would read the results, so the tools are not run
         else:
-            said = await _tool_results(ctx, spec, response.message.tool_calls)
+            said = await _tool_results(ctx, spec, response.message.tool_calls, made)
         request = replace(request, messages=(*request.messages, response.message, said))
     raise AgentStopped(_out_of_turns(spec, complaint), node=spec.name)
 
@@ -218,33 +222,50 @@ def _read(spec: AgentSpec, text: str, earlier_complaint: str) -> tuple[Any, str]
         ) from error
 
 
-async def _tool_results(ctx: Context, spec: AgentSpec, calls: Sequence[ToolCall]) -> Message:
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A tool call that is allowed and whose arguments fit."""
+
+    call: ToolCall
+    tool: Callee
+    arguments: dict[str, Any]
+
+
+async def _tool_results(
+    ctx: Context, spec: AgentSpec, calls: Sequence[ToolCall], made: Counter[str]
+) -> Message:
     """Run the tools a model called, side by side, and give their results in the model's order.
 
-    A failure that the model is not told of is raised when the others have ended: their work is
-    paid for, and recorded.
+    Which calls are run is decided in the model's order, before the first of them starts: so it is the
+    same at every resume, whichever tool was quicker.  A failure that the model is not told of is raised
+    when the others have ended: their work is paid for, and recorded.
     """
     tools = {shown.name: tool for shown, tool in zip(spec.tool_specs, spec.tools, strict=True)}
-    outcomes: list[ToolResult | TreadleError] = [InternalError("a tool call was never made")] * len(calls)
+    looked_at = [_take(tools, call, made) for call in calls]
+    never = InternalError("a tool call was never made")
+    outcomes: list[ToolResult | TreadleError] = [
+        never if isinstance(one, _Taken) else one for one in looked_at
+    ]
 
-    async def run(index: int, call: ToolCall) -> None:
-        outcomes[index] = await _outcome(ctx, tools, call)
+    async def run(index: int, taken: _Taken) -> None:
+        outcomes[index] = await _outcome(ctx, taken)
 
-    if len(calls) == 1:
-        await run(0, calls[0])
-    else:
-        await _side_by_side(run, calls)
+    taken = [(index, one) for index, one in enumerate(looked_at) if isinstance(one, _Taken)]
+    if len(taken) == 1:
+        await run(*taken[0])
+    elif taken:
+        await _side_by_side(run, taken)
     for outcome in outcomes:
         if isinstance(outcome, TreadleError):
             raise outcome
     return Message(role="tool", parts=tuple(part for part in outcomes if isinstance(part, ToolResult)))
 
 
-async def _side_by_side(run: Callable[[int, ToolCall], Any], calls: Sequence[ToolCall]) -> None:
+async def _side_by_side(run: Callable[[int, _Taken], Any], calls: Sequence[tuple[int, _Taken]]) -> None:
     try:
         async with anyio.create_task_group() as group:
-            for index, call in enumerate(calls):
-                group.start_soon(run, index, call)
+            for index, taken in calls:
+                group.start_soon(run, index, taken)
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
 
@@ -255,7 +276,8 @@ def _first(error: BaseException) -> BaseException:
     return _first(inner[0]) if inner and isinstance(error, BaseExceptionGroup) else error
 
 
-async def _outcome(ctx: Context, tools: Mapping[str, Callee], call: ToolCall) -> ToolResult | TreadleError:
+def _take(tools: Mapping[str, Callee], call: ToolCall, made: Counter[str]) -> _Taken | ToolResult:
+    """Let a call through, or tell the model why not: only declared tools, so often, with such arguments."""
     tool = tools.get(call.name)
     if tool is None:
         return _unknown(call, tools)
@@ -263,14 +285,37 @@ async def _outcome(ctx: Context, tools: Mapping[str, Callee], call: ToolCall) ->
         arguments = read_arguments(tool, call.arguments)
     except ValueError as error:
         return _result(call, f"invalid arguments for {call.name}: {complaints(error)}", is_error=True)
+    limit = tool.policies.max_calls
+    if limit is not None and made[call.name] >= limit:
+        return _result(call, _used_up(call.name, limit), is_error=True)
+    made[call.name] += 1
+    return _Taken(call, tool, arguments)
+
+
+def _used_up(name: str, limit: int) -> str:
+    often = "once" if limit == 1 else f"{limit} times"
+    return f"{name} may be called {often} here, and was; this call was not made; go on with what you have"
+
+
+async def _outcome(ctx: Context, taken: _Taken) -> ToolResult | TreadleError:
+    call, tool = taken.call, taken.tool
+    limit = tool.policies.max_result or MAX_RESULT
     try:
-        value = await ctx.step(cast("Callable[..., Any]", tool), **arguments)
+        value = await ctx.step(cast("Callable[..., Any]", tool), **taken.arguments)
     except TOLD as error:
-        return _result(call, f"{call.name} failed: {_told(error)}", is_error=True)
+        return _result(call, _capped(f"{call.name} failed: {_told(error)}", limit), is_error=True)
     except TreadleError as error:
         return error
     text = value if isinstance(value, str) else tool.result.encode(value).decode()
-    return _result(call, text)
+    return _result(call, _capped(text, limit))
+
+
+def _capped(text: str, limit: int) -> str:
+    """The beginning of a text that is too long for a model, and a note that says so."""
+    if len(text) <= limit:
+        return text
+    note = f"[cut: these are the first {limit:,} of {len(text):,} characters; ask for less, or for a part]"
+    return f"{text[:limit]}\n{note}"
 
 
 def _told(error: TreadleError) -> str:

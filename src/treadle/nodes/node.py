@@ -38,6 +38,8 @@ class Changes(TypedDict, total=False):
     max_turns: int
     max_output: int
     min_output: int
+    max_calls: int
+    max_result: int
 
 
 class Node(Generic[P, R]):
@@ -175,8 +177,8 @@ class Node(Generic[P, R]):
         """Give the node with other policies; they are part of the plan.
 
         Args:
-            changes: ``model``, ``retry``, ``timeout``, ``budget``, and for agents ``max_turns``,
-                ``max_output``, ``min_output``.
+            changes: ``retry``, ``timeout``, ``budget``; for agents ``model``, ``max_turns``,
+                ``max_output``, ``min_output``; for what an agent calls ``max_calls``, ``max_result``.
 
         Raises:
             WiringError: An option is unknown, does not suit this kind, or is of another type.
@@ -212,6 +214,8 @@ def changed(policies: Policies, changes: Changes) -> Policies:
         max_turns=changes.get("max_turns", policies.max_turns),
         max_output=changes.get("max_output", policies.max_output),
         min_output=changes.get("min_output", policies.min_output),
+        max_calls=changes.get("max_calls", policies.max_calls),
+        max_result=changes.get("max_result", policies.max_result),
     )
 
 
@@ -223,6 +227,8 @@ def policies_of(
     max_turns: int | None = None,
     max_output: int | None = None,
     min_output: int | None = None,
+    max_calls: int | None = None,
+    max_result: int | None = None,
 ) -> Policies:
     """Make the policies a decorator was given."""
     check_values(
@@ -232,6 +238,8 @@ def policies_of(
             "max_turns": max_turns,
             "max_output": max_output,
             "min_output": min_output,
+            "max_calls": max_calls,
+            "max_result": max_result,
         }
     )
     made = Policies(
@@ -241,6 +249,8 @@ def policies_of(
         max_turns=max_turns,
         max_output=max_output,
         min_output=min_output,
+        max_calls=max_calls,
+        max_result=max_result,
     )
     return DEFAULT if made == DEFAULT else made
 

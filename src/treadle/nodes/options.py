@@ -12,12 +12,18 @@ from treadle.plan.parts import WorkKind
 from treadle.plan.ref import refuse
 from treadle.retry import Retry
 
-FOR_ALL: Final = ("model", "retry", "timeout", "budget", "max_turns", "max_output", "min_output")
+FOR_ALL: Final = (
+    "model", "retry", "timeout", "budget", "max_turns", "max_output", "min_output", "max_calls", "max_result"
+)  # fmt: skip
 """What ``using`` can set."""
 
 _OF_AGENTS: Final = ("model", "max_turns", "max_output", "min_output")
 
-_EXAMPLES: Final = {"max_turns": 8, "max_output": 4096, "min_output": 256}
+_OF_TOOLS: Final = ("max_calls", "max_result")
+
+_EXAMPLES: Final = {
+    "max_turns": 8, "max_output": 4096, "min_output": 256, "max_calls": 3, "max_result": 10_000
+}  # fmt: skip
 
 
 def check_names(what: str, given: Iterable[str], kind: WorkKind | None = None) -> None:
@@ -38,6 +44,11 @@ def check_names(what: str, given: Iterable[str], kind: WorkKind | None = None) -
             refuse(
                 f"{what} asks no model, so {name!r} would change nothing",
                 f"leave it out, or write it on an @agent or a @graph; a {kind} takes retry, timeout, budget",
+            )
+        if name in _OF_TOOLS and kind is None:
+            refuse(
+                f"{what} is called by no model, so {name!r} would change nothing",
+                f"write it on what an agent is given: tools=[find.using({name}={_EXAMPLES[name]})]",
             )
 
 

@@ -99,6 +99,8 @@ def tool(
     retry: Retry | None = None,
     timeout: float | str | None = None,
     budget: Budget | None = None,
+    max_calls: int | None = None,
+    max_result: int | None = None,
 ) -> _Decorator: ...
 
 
@@ -112,6 +114,8 @@ def tool(
     retry: Retry | None = None,
     timeout: float | str | None = None,
     budget: Budget | None = None,
+    max_calls: int | None = None,
+    max_result: int | None = None,
 ) -> Any:
     """Declare a typed async function as a tool: graphs wire it, agents may call it.
 
@@ -124,6 +128,9 @@ def tool(
         retry: What is tried again; under ``"once"`` the errors that mean "it did not happen".
         timeout: Of one attempt, in seconds or as ``"30s"``.
         budget: What one run of the tool may consume.
+        max_calls: How often an agent may call it in one conversation; it is told of the limit then.
+        max_result: Characters of the result that a model is shown (100,000 where nothing is said);
+            the record, and whoever wires the tool, have all of it.
 
     Example::
 
@@ -139,7 +146,9 @@ def tool(
     _one_of("effect", effect, Effect)
     _one_of("in_doubt", in_doubt, InDoubt)
 
-    policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+    policies = policies_of(
+        retry=retry, timeout=timeout, budget=budget, max_calls=max_calls, max_result=max_result
+    )
     if effect == "once":
         policies = replace(policies, effect=effect, in_doubt=in_doubt)
 

@@ -27,7 +27,7 @@ def tool_spec(callee: Callee) -> ToolSpec:
     text = inspect.getdoc(getattr(callee, "function", callee)) or ""
     description, notes = _read_docstring(text)
     return ToolSpec(
-        name=_identifier(callee.name),
+        name=identifier(callee.name),
         description=description,
         parameters=_parameters(callee.parameters, notes),
     )
@@ -99,7 +99,7 @@ def answer_form(codec: Codec[Any]) -> AnswerForm:
     """Decide how an answer of a type is asked for: ``str`` as plain text, all else by a schema."""
     if codec.type is str:
         return AnswerForm(codec=codec, spec=None, is_wrapped=False)
-    name = _identifier(codec.type.__name__) if isinstance(codec.type, type) else _WRAPPED
+    name = identifier(codec.type.__name__) if isinstance(codec.type, type) else _WRAPPED
     schema = codec.schema()
     shared = schema.pop("$defs", {})
     root = _resolved(schema, shared)
@@ -124,7 +124,7 @@ def _resolved(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
     return shared.get(target.rpartition("/")[2], schema) if target else schema
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """A name within what OpenAI takes for tools and schemas: letters, digits, ``_`` and ``-``, at most 64."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
 

@@ -17,10 +17,10 @@ from treadle.retry import Retry
 from treadle.values import Codec, Payload, canonical, digest
 
 WorkKind = Literal["node", "tool", "agent", "human", "retriever"]
-ControlKind = Literal["when", "match", "and", "or", "fallback", "do"]
+ControlKind = Literal["when", "match", "and", "or", "fallback", "do", "race", "each", "loop"]
 NodeKind = Literal[
     "input", "expression", "node", "tool", "agent", "human", "retriever",
-    "when", "match", "and", "or", "fallback", "do",
+    "when", "match", "and", "or", "fallback", "do", "race", "each", "loop",
 ]  # fmt: skip
 
 WORK: Final = frozenset({"node", "tool", "agent", "human", "retriever"})
@@ -28,6 +28,9 @@ WORK: Final = frozenset({"node", "tool", "agent", "human", "retriever"})
 
 CHOICE: Final = frozenset({"when", "match", "and", "or"})
 """Kinds that need their subject first, and one case of several after."""
+
+REPEATED: Final = frozenset({"each", "loop"})
+"""Kinds that hold a sub-plan, which is gone through once for each item or round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ class Policies:
         model: The model of an agent by name, overriding the declared one.
         max_turns: Requests an agent may make before it must have answered.
         max_output, min_output: Output tokens asked for, and the least a tight budget may lower it to.
+        max_calls: How often an agent may call it in one conversation.
+        max_result: Characters of its result that a model is shown.
     """
 
     retry: Retry | None = None
@@ -144,6 +149,8 @@ class Policies:
     max_turns: int | None = None
     max_output: int | None = None
     min_output: int | None = None
+    max_calls: int | None = None
+    max_result: int | None = None
 
 
 DEFAULT: Final = Policies()
@@ -189,6 +196,37 @@ class Callee(Protocol):
         ...
 
 
+class Planned(Protocol):
+    """A plan as its own nodes see it: what the body of ``each`` and ``loop`` is made of."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def nodes(self) -> tuple[PlanNode, ...]: ...
+
+    @property
+    def result(self) -> Binding: ...
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]: ...
+
+    @property
+    def policies(self) -> Policies: ...
+
+    @property
+    def on_failure(self) -> Literal["drain", "cancel"]: ...
+
+    @property
+    def codec(self) -> Codec[Any] | None: ...
+
+    @property
+    def by_id(self) -> Mapping[NodeId, PlanNode]: ...
+
+    @property
+    def memo(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanNode:
     """One node of a plan.
@@ -196,15 +234,18 @@ class PlanNode:
     Attributes:
         scope: Id of the subgraph it stands in, ``""`` for the outermost graph.
         definition: Of work nodes only.
-        arguments: What a work node's body takes, by parameter; the operands of an expression; empty
-            for control words.
+        arguments: What a work node's body takes, by parameter; the operands of an expression; for
+            ``each`` and ``loop`` what their body takes, the list or the start first; else empty.
         operation: Of an expression: ``"read"``, ``"=="``, ``"!="``, ``"<"``, ``"<="``, ``">"``,
             ``">="``, ``"not"``, ``"is_none"``, ``"some"``, ``"narrow"``.
         path: Of a ``"read"``: the attributes and items, outermost first.
         subject: Of ``when``, ``match``, ``and``, ``or``: what is looked at.
         cases: Of control words; for ``when``: true then false.
         on: Of ``fallback``: qualified names of the error classes it takes; empty for all takeable ones.
-        settings: What else the kind declares, as JSON data (tools of an agent, ``to`` of a person).
+        settings: What else the kind declares, as JSON data (tools of an agent, ``to`` of a person,
+            ``at_once`` and ``on_error`` of an ``each``, ``at_most`` of a ``loop``).
+        body: Of ``each`` and ``loop``: the plan of one item or round; its inputs bear the names of the
+            arguments.  A round's result is a pair: the value, and whether ``until`` is reached.
         callee, codec, live: The live objects: the node behind it, the type of its result, the class
             of ``narrow``.  Not part of the document.
         where: ``file:line`` where it was wired, for messages; not part of the digest.
@@ -222,6 +263,7 @@ class PlanNode:
     on: tuple[str, ...] = ()
     policies: Policies = DEFAULT
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    body: Planned | None = None
     where: str = field(default="", compare=False)
     callee: Callee | None = field(default=None, compare=False, repr=False)
     codec: Codec[Any] | None = field(default=None, compare=False, repr=False)
