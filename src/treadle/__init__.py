@@ -34,15 +34,16 @@ if TYPE_CHECKING:
     from treadle.nodes.human import human
     from treadle.nodes.retriever import Retriever
     from treadle.nodes.tool import tool
-    from treadle.plan.flow import do, fallback, is_none, match, narrow, not_, some, when
+    from treadle.plan.flow import do, fallback, is_none, match, narrow, not_, race, some, when
     from treadle.plan.plan import Plan
+    from treadle.plan.repeat import each, loop
     from treadle.retry import Retry, Wait
 
 __all__ = [
     # what a graph is made of
     "agent", "graph", "human", "node", "tool", "Retriever", "Ask", "Prompt", "Context", "Passage",
     # control words
-    "when", "match", "fallback", "do", "not_", "is_none", "some", "narrow",
+    "when", "match", "each", "loop", "fallback", "race", "do", "not_", "is_none", "some", "narrow",
     # policies
     "Budget", "Retry", "Wait",
     # running
@@ -69,8 +70,9 @@ _ROOMS = {
     "nodes.human": ("human",),
     "nodes.retriever": ("Retriever",),
     "nodes.tool": ("tool",),
-    "plan.flow": ("do", "fallback", "is_none", "match", "narrow", "not_", "some", "when"),
+    "plan.flow": ("do", "fallback", "is_none", "match", "narrow", "not_", "race", "some", "when"),
     "plan.plan": ("Plan",),
+    "plan.repeat": ("each", "loop"),
     "retry": ("Retry", "Wait"),
 }
 _HOMES = {name: f"treadle.{room}" for room, names in _ROOMS.items() for name in names}

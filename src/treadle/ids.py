@@ -10,7 +10,12 @@ RunId = NewType("RunId", str)
 """One execution of one graph; sorts by the time it was made."""
 
 NodeId = NewType("NodeId", str)
-"""A node of a plan: ``triage``, ``triage.2``, and ``support/triage`` inside a subgraph."""
+"""A node of a plan: ``triage``, ``triage.2``, and ``support/triage`` inside a subgraph; in a run also
+``each(3)/triage`` inside the fourth item of an ``each``."""
+
+PartId = NewType("PartId", str)
+"""What a run goes through as one plan: ``""`` its own; ``each(3)`` an item of an ``each``, counted from 0;
+``loop(2)`` a round of a ``loop``, counted from 1; ``each(3)/loop(2)`` a round inside an item."""
 
 StepId = NewType("StepId", str)
 """One call inside a node's body: ``find_order#1f0c9a:0``, unique within the node's attempt.
@@ -23,6 +28,28 @@ QuestionId = NewType("QuestionId", str)
 """One question to people, short enough to be read out: ``q-4k7d2m9c``."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+
+
+def part_id(node: NodeId, number: int) -> PartId:
+    """Name an item of an ``each``, or a round of a ``loop``."""
+    return PartId(f"{node}({number})")
+
+
+def owner_of(part: PartId) -> tuple[NodeId, int]:
+    """The ``each`` or ``loop`` that a part belongs to, and which item or round of it it is."""
+    node, _, number = part.rpartition("(")
+    return NodeId(node), int(number[:-1])
+
+
+def split(node: NodeId) -> tuple[PartId, NodeId]:
+    """The part of a run that a node stands in, and what the node is called in its plan."""
+    part, mark, name = node.rpartition(")/")
+    return (PartId(part + ")"), NodeId(name)) if mark else (PartId(""), node)
+
+
+def within(part: PartId, name: NodeId) -> NodeId:
+    """What a node of a part's plan is called in the run."""
+    return NodeId(f"{part}/{name}") if part else name
 
 
 def _base32(number: int, length: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from treadle.plan.parts import Binding, PlanNode, Wire
 from treadle.plan.plan import Plan
 from treadle.plan.ref import Ref, StandIn, ref_of
 from treadle.plan.shapes import title
-from treadle.plan.validate import check_calls, kept, sorted_faults
+from treadle.plan.validate import check_calls, check_races, kept, sorted_faults
 from treadle.plan.where import defined_at
 from treadle.plan.wiring import Frame, Reporter, Wiring
 
@@ -37,13 +37,14 @@ def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") ->
     if wiring.faults:
         raise _error(graph, wiring)
     inputs = {
-        parameter.name: _input(wiring, frame, parameter.name, parameter.codec)
+        parameter.name: input_of(wiring, frame, parameter.name, parameter.codec)
         for parameter in graph.parameters
     }
-    value = frame.run(lambda: _called(graph, inputs))
-    result = frame.run(lambda: _result(frame, graph, value))
+    value = frame.run(lambda: called(graph, inputs))
+    result = frame.run(lambda: result_of(frame, graph, value))
     nodes = kept(wiring, result)
     check_calls(wiring, result, graph)
+    check_races(wiring, result)
     if wiring.faults:
         raise _error(graph, wiring)
     return Plan(
@@ -57,12 +58,18 @@ def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") ->
     )
 
 
-def _input(wiring: Wiring, frame: Frame, name: str, codec: Any) -> StandIn:
+def input_of(wiring: Wiring, frame: Frame, name: str, codec: Any) -> StandIn:
+    """Record an input of a plan, and give the stand-in for it."""
     node = PlanNode(id=wiring.new_id(name), kind="input", codec=codec)
     return StandIn(Ref(frame, wiring.add(node), (), codec.type))
 
 
-def _called(graph: Blueprint, inputs: dict[str, StandIn]) -> object:
+def called(graph: Blueprint, inputs: Mapping[str, StandIn]) -> object:
+    """Call a graph function with stand-ins.
+
+    Raises:
+        WiringError: It used one as if it were a value.
+    """
     call = cast("Callable[..., object]", graph.function)
     try:
         return call(**inputs)
@@ -87,7 +94,8 @@ def _built_from(error: ValidationError, found: StandIn) -> str:
     )
 
 
-def _result(frame: Frame, graph: Blueprint, value: object) -> Binding:
+def result_of(frame: Frame, graph: Blueprint, value: object) -> Binding:
+    """Bind what a graph function returned, and tell where it is not what the graph declares."""
     report = Reporter(frame.wiring, f"graph {graph.name!r}", defined_at(graph.function))
     report.parameter = "result"
     bound = binding.bind(frame, value, graph.result, report)

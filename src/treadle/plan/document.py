@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from decimal import Decimal
-from typing import Any, Final, Protocol, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, cast, get_args
 
 from treadle.budget import Budget
 from treadle.errors import PlanError
@@ -23,6 +23,7 @@ from treadle.plan.parts import (
     Definition,
     Group,
     NodeKind,
+    Planned,
     PlanNode,
     Policies,
     Read,
@@ -39,32 +40,13 @@ VERSION: Final = 1
 """The newest version of the document that this release reads, and the one it writes."""
 
 
-class Planned(Protocol):
-    """What a document is written of."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def nodes(self) -> tuple[PlanNode, ...]: ...
-
-    @property
-    def result(self) -> Binding: ...
-
-    @property
-    def scopes(self) -> tuple[Scope, ...]: ...
-
-    @property
-    def policies(self) -> Policies: ...
-
-    @property
-    def on_failure(self) -> str: ...
-
-
 def to_payload(plan: Planned) -> Payload:
     """Write a plan; the bytes are canonical, so their digest is the plan's."""
-    document = {
-        "treadle_plan": VERSION,
+    return Payload(data=canonical({"treadle_plan": VERSION, **_plan(plan)}))
+
+
+def _plan(plan: Planned) -> dict[str, Any]:
+    return {
         "name": plan.name,
         "nodes": [_node(node) for node in plan.nodes],
         "result": _binding(plan.result),
@@ -72,7 +54,6 @@ def to_payload(plan: Planned) -> Payload:
         **_given("scopes", [_scope(scope) for scope in plan.scopes]),
         **_given("policies", _policies(plan.policies)),
     }
-    return Payload(data=canonical(document))
 
 
 def _given(name: str, value: Any) -> dict[str, Any]:
@@ -93,6 +74,7 @@ def _node(node: PlanNode) -> dict[str, Any]:
         **_given("on", list(node.on)),
         **_given("policies", _policies(node.policies)),
         **_given("settings", dict(node.settings)),
+        **_given("body", None if node.body is None else _plan(node.body)),
     }
 
 
@@ -182,7 +164,7 @@ def from_json(text: str | bytes, make: Callable[..., _P]) -> _P:
 
 
 def _read_plan(document: Mapping[str, Any], make: Callable[..., _P]) -> _P:
-    nodes = tuple(map(_read_node, document["nodes"]))
+    nodes = tuple(_read_node(node, make) for node in document["nodes"])
     seen: set[NodeId] = set()
     for node in nodes:
         missing = [need for need in node.needs if need not in seen]
@@ -210,7 +192,7 @@ def _read_plan(document: Mapping[str, Any], make: Callable[..., _P]) -> _P:
     )
 
 
-def _read_node(data: Mapping[str, Any]) -> PlanNode:
+def _read_node(data: Mapping[str, Any], make: Callable[..., Any]) -> PlanNode:
     definition = data.get("definition")
     if data["kind"] not in get_args(NodeKind):
         raise PlanError(
@@ -231,6 +213,7 @@ def _read_node(data: Mapping[str, Any]) -> PlanNode:
         on=tuple(data.get("on", ())),
         policies=_read_policies(data.get("policies")),
         settings=data.get("settings", {}),
+        body=_read_plan(data["body"], make) if "body" in data else None,
     )
 
 

@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 from treadle.errors import nearest
 from treadle.plan import binding, shapes
 from treadle.plan.fits import fits, labels
-from treadle.plan.parts import Argument, Binding, Case
+from treadle.plan.parts import Argument, Binding, Case, Wire
 from treadle.plan.ref import StandIn, ref_of, refuse
 from treadle.plan.wiring import Frame, current
 from treadle.retry import qualified_name
@@ -205,6 +205,38 @@ def fallback(first: A, *others: B, on: type[BaseException] | Sequence[type[BaseE
         declared=shapes.union(declared for _, declared in found),
     )
     return cast("A | B", chosen)
+
+
+def race(first: A, *others: B) -> A | B:
+    """Start all and take the first that succeeds; the others are cancelled, and charged for what they took.
+
+    It fails when all have failed.  A tool with ``effect="once"`` that only a race needs is refused: nobody
+    could say what a loser has done.
+
+    Example::
+
+        return race(quick(ticket), careful(ticket))
+
+    Raises:
+        WiringError: Called outside of a graph.
+    """
+    frame = _frame("race", "elsewhere start tasks and cancel the losers")
+    if not others:
+        frame.fault("race has one runner; give it a second argument, or leave it out")
+    found = [binding.infer(frame, one, frame.fault) for one in (first, *others)]
+    chosen = frame.control(
+        "race",
+        cases=tuple(Case(binding=_runner(frame, bound)) for bound, _ in found),
+        declared=shapes.union(declared for _, declared in found),
+    )
+    return cast("A | B", chosen)
+
+
+def _runner(frame: Frame, bound: Binding) -> Wire:
+    """One runner of a race is one node: a group of several has arrived when all of it has."""
+    if isinstance(bound, Wire):
+        return bound
+    return ref_of(frame.control("do", cases=(Case(binding=bound),), declared=Any)).wire
 
 
 def do(*refs: *tuple[*Ts, T]) -> T:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from treadle.ids import NodeId
+from treadle.ids import NodeId, PartId, owner_of, split
 from treadle.plan import document
-from treadle.plan.parts import DEFAULT, Binding, PlanNode, Policies, Scope
+from treadle.plan.parts import DEFAULT, Binding, Planned, PlanNode, Policies, Scope
 from treadle.values import Codec, Payload
 
 if TYPE_CHECKING:
@@ -39,15 +40,38 @@ class Plan:
     codec: Codec[Any] | None = field(default=None, compare=False, repr=False)
     memo: dict[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
-    @functools.cached_property
+    @property
     def by_id(self) -> dict[NodeId, PlanNode]:
         """The nodes by their ids."""
-        return {node.id: node for node in self.nodes}
+        found: dict[NodeId, PlanNode] | None = self.memo.get("by_id")
+        if found is None:
+            found = self.memo["by_id"] = {node.id: node for node in self.nodes}
+        return found
 
     @functools.cached_property
     def payload(self) -> Payload:
         """The document as it is stored in a history."""
         return document.to_payload(self)
+
+    def find(self, node: NodeId) -> PlanNode | None:
+        """The node of a run that has this id: of the plan itself, or of an item or a round in it."""
+        found = self.by_id.get(node)
+        part, name = split(node)
+        if found is not None or not part:
+            return found
+        body = self.body_of(part)
+        return None if body is None else body.by_id.get(name)
+
+    def body_of(self, part: PartId) -> Planned | None:
+        """The plan of an item or a round; this one for the run's own part, ``None`` for an unknown one."""
+        if not part:
+            return self
+        around = self.find(owner_of(part)[0])
+        return None if around is None else around.body
+
+    def all_nodes(self) -> Iterator[PlanNode]:
+        """Every node, those of the bodies of ``each`` and ``loop`` after the node that holds them."""
+        return _all_nodes(self)
 
     @property
     def digest(self) -> str:
@@ -68,7 +92,10 @@ class Plan:
         return document.from_json(text, cls)
 
     def to_networkx(self) -> networkx.DiGraph[str]:
-        """Give the plan as a networkx graph: an edge from each node to those that may need it."""
+        """Give the plan as a networkx graph: an edge from each node to those that may need it.
+
+        The body of an ``each`` or a ``loop`` stays inside its node.
+        """
         import networkx  # noqa: PLC0415 - 700 ms of CPU that only those pay who ask for it
 
         graph: networkx.DiGraph[str] = networkx.DiGraph(name=self.name)
@@ -76,3 +103,10 @@ class Plan:
             graph.add_node(node.id, kind=node.kind, scope=node.scope)
             graph.add_edges_from((need, node.id) for need in node.needs)
         return graph
+
+
+def _all_nodes(plan: Planned) -> Iterator[PlanNode]:
+    for node in plan.nodes:
+        yield node
+        if node.body is not None:
+            yield from _all_nodes(node.body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from treadle.ids import NodeId
 from treadle.plan.declared import Blueprint
@@ -14,14 +14,7 @@ from treadle.plan.wiring import Wiring
 
 def needed(wiring: Wiring, result: Binding) -> set[NodeId]:
     """Give every node that demand can reach from the result."""
-    found: set[NodeId] = set()
-    waiting = list(wires(result))
-    while waiting:
-        node_id = waiting.pop()
-        if node_id not in found:
-            found.add(node_id)
-            waiting.extend(wiring.nodes[node_id].needs)
-    return found
+    return _reached(wiring.nodes, wires(result), through_races=True)
 
 
 def kept(wiring: Wiring, result: Binding) -> tuple[PlanNode, ...]:
@@ -68,6 +61,44 @@ def certain(nodes: Mapping[NodeId, PlanNode], result: Binding) -> set[NodeId]:
         waiting.extend(wires(node.subject))
         if node.kind == "do":
             waiting.extend(need for case in node.cases for need in wires(case.binding))
+    return found
+
+
+def check_races(wiring: Wiring, result: Binding) -> None:
+    """Tell of effects that happen once and that only a race needs: a loser may be cut off at any point."""
+    beyond = _reached(wiring.nodes, wires(result), through_races=False)
+    races = (node for node in wiring.nodes.values() if node.kind == "race")
+    raced = _reached(wiring.nodes, [need for race in races for need in race.needs], through_races=True)
+    for node_id in raced - beyond:
+        node = wiring.nodes[node_id]
+        for one in (node, *bodies(node)):
+            if one.policies.effect == "once":
+                wiring.fault(
+                    f"node {one.id!r}",
+                    one.where,
+                    "it is declared effect='once' and only a race needs it: if it loses, nobody can say "
+                    "whether it has acted; take it out of the race, and act on what the race gives",
+                )
+
+
+def bodies(node: PlanNode) -> Iterator[PlanNode]:
+    """Every node inside the body of an ``each`` or a ``loop``, in bodies inside it too."""
+    for inner in node.body.nodes if node.body is not None else ():
+        yield inner
+        yield from bodies(inner)
+
+
+def _reached(
+    nodes: Mapping[NodeId, PlanNode], start: Iterable[NodeId], *, through_races: bool
+) -> set[NodeId]:
+    found: set[NodeId] = set()
+    waiting = list(start)
+    while waiting:
+        node_id = waiting.pop()
+        if node_id not in found:
+            found.add(node_id)
+            node = nodes[node_id]
+            waiting.extend(node.needs if through_races or node.kind != "race" else ())
     return found
 
 

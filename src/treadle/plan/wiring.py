@@ -26,6 +26,7 @@ from treadle.plan.parts import (
     Case,
     Constant,
     NodeKind,
+    Planned,
     PlanNode,
     Policies,
     Read,
@@ -36,6 +37,8 @@ from treadle.plan.ref import Ref, StandIn, ref_of, refuse, spell
 from treadle.plan.where import where
 
 _CURRENT: ContextVar[Frame | None] = ContextVar("treadle_wiring", default=None)
+
+NOTHING_SET: Final[Mapping[str, Any]] = {}
 
 _OPERATION_NAMES: Final = {
     "==": "equal",
@@ -196,10 +199,13 @@ class Frame:
         self,
         kind: NodeKind,
         *,
-        cases: tuple[Case, ...],
         declared: Any,
+        cases: tuple[Case, ...] = (),
         subject: Binding | None = None,
         on: tuple[str, ...] = (),
+        arguments: tuple[Argument, ...] = (),
+        settings: Mapping[str, Any] = NOTHING_SET,
+        body: Planned | None = None,
     ) -> StandIn:
         """Record a control word and give the stand-in for its result."""
         wire = self.wiring.add(
@@ -210,6 +216,9 @@ class Frame:
                 subject=subject,
                 cases=cases,
                 on=on,
+                arguments=arguments,
+                settings=settings,
+                body=body,
                 where=where(),
             )
         )
@@ -245,13 +254,7 @@ class Frame:
     def enter(self, graph: Blueprint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Wire a graph inside this one; its nodes stand in a scope of their own."""
         place = where()
-        frame: Frame | None = self
-        while frame is not None:
-            if frame.graph.function is graph.function:
-                refuse(
-                    f"graph {graph.name!r} contains itself", "a plan has no cycles: repeat work inside a node"
-                )
-            frame = frame.outer
+        self.refuse_itself(graph)
         scope = self.wiring.new_id(self.prefix + graph.name)
         self.wiring.scopes.append(
             Scope(id=scope, graph=graph.name, parent=self.id, policies=graph.policies, where=place)
@@ -272,6 +275,21 @@ class Frame:
         report.parameter = "result"
         binding.check(inner, result, graph.result, report)
         return binding.move(result, inner, self, declared=graph.result.type)
+
+    def refuse_itself(self, graph: Blueprint) -> None:
+        """Make sure that a graph is not inside itself.
+
+        Raises:
+            WiringError: It is.
+        """
+        frame: Frame | None = self
+        while frame is not None:
+            if frame.graph.function is graph.function:
+                refuse(
+                    f"graph {graph.name!r} contains itself",
+                    "a plan has no cycles: write loop(...) to repeat",
+                )
+            frame = frame.outer
 
     def run(self, body: Callable[[], Any]) -> Any:
         """Call a graph function with this frame as the one that records."""
