@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from treadle.providers.serving import Reply
     from treadle.testing.clock import JumpingClock
-    from treadle.testing.everywhere import CrashReport, crash_everywhere
+    from treadle.testing.crash_report import Crash, CrashReport
+    from treadle.testing.everywhere import crash_everywhere
     from treadle.testing.loopback import ModelServer, ServerProcess, openapi_check, server_process
     from treadle.testing.scripted import ScriptedModel, call
 
@@ -27,6 +28,7 @@ __all__ = [
     "server_process",
     "openapi_check",
     "crash_everywhere",
+    "Crash",
     "CrashReport",
 ]
 
@@ -40,7 +42,8 @@ _HOMES: Final = {
     "server_process": "treadle.testing.loopback",
     "openapi_check": "treadle.testing.loopback",
     "crash_everywhere": "treadle.testing.everywhere",
-    "CrashReport": "treadle.testing.everywhere",
+    "Crash": "treadle.testing.crash_report",
+    "CrashReport": "treadle.testing.crash_report",
 }
 
 

@@ -41,7 +41,7 @@ class CrashingStore:
     Attributes:
         appends: How many there were so far.
         newest: The events of the newest of them; none where it was a request.
-        is_dead: Whether ``strike`` has raised; then nothing is recorded any more.
+        is_dead: Whether ``strike`` has raised, or ``kill`` was called; then nothing is recorded any more.
     """
 
     def __init__(self, inner: Store, strike: Strike, *, is_lazy: bool = False) -> None:
@@ -62,6 +62,10 @@ class CrashingStore:
         """As the store inside."""
         return self.inner.is_shared
 
+    def kill(self) -> None:
+        """Take the process for dead from here on."""
+        self.is_dead = True
+
     def check_alive(self) -> None:
         """Raise ``Crashed`` once the process is taken for dead."""
         if self.is_dead:
@@ -75,7 +79,7 @@ class CrashingStore:
         try:
             self._strike(self.appends, when, log)
         except BaseException:
-            self.is_dead = True
+            self.kill()
             raise
 
     async def open(self) -> None:
