@@ -189,7 +189,7 @@ def payload() -> Payload:
     return JSON.pack(1)
 
 
-def completed(at: float, started: float, *, name: str = "triage", claimed: bool = False) -> NodeCompleted:
+def completed(at: float, started: float, *, name: str = "triage", claimed: int = 0) -> NodeCompleted:
     return NodeCompleted(
         at=at, node=NodeId(name), attempt=1, started_at=started, result=payload(), claimed=claimed
     )
@@ -218,7 +218,7 @@ def test_seconds_are_counted_from_attempts_parallel_ones_once() -> None:
 
 
 def test_claimed_results_took_no_time() -> None:
-    assert busy([completed(9.0, 3.0, claimed=True)]) == {}
+    assert busy([completed(9.0, 3.0, claimed=1)]) == {}
 
 
 def test_waiting_for_money_and_between_requests_is_not_counted() -> None:

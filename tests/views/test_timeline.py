@@ -105,7 +105,7 @@ def test_claimed_work_says_so_and_took_no_time(
         input_digest="i",
         result=JSON.pack(1),
     )
-    done = NodeCompleted(at=202.0, node=node, attempt=2, started_at=200.0, result=JSON.pack(1), claimed=True)
+    done = NodeCompleted(at=202.0, node=node, attempt=2, started_at=200.0, result=JSON.pack(1), claimed=9)
     root = timeline(recorded([completed[0].event, claim, done]))
     look = named(root, "look")
     assert (look.status, look.seconds, look.note) == ("claimed", None, "from attempt 1")

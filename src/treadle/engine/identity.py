@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from treadle.engine.records import Claims, Identity, StepRecord
+from treadle.engine.claims import Claims
+from treadle.engine.records import Identity, StepRecord
 from treadle.engine.requests import definition_digest
-from treadle.errors import InternalError
-from treadle.events import Event, NodeCompleted, RunResumed, RunStarted, StepStarted
+from treadle.errors import FormatMismatch, InternalError
+from treadle.events import Event, NodeCompleted
 from treadle.ids import NodeId, StepId
-from treadle.plan.parts import WORK, Argument, Binding, Constant, PlanNode, Wire
-from treadle.plan.plan import Plan
-from treadle.scheduler.program import compile_plan
-from treadle.scheduler.replay import replay
+from treadle.plan.parts import Argument, Binding, Constant, Planned, PlanNode, Wire
 from treadle.values import Payload, canonical, digest
 
 NODE: Final = StepId("")
@@ -46,7 +44,7 @@ class Inputs:
     """
 
     def __init__(
-        self, plan: Plan, chosen: Callable[[NodeId], int], results: Mapping[NodeId, Payload]
+        self, plan: Planned, chosen: Callable[[NodeId], int], results: Mapping[NodeId, Payload]
     ) -> None:
         self._plan = plan
         self._chosen = chosen
@@ -66,7 +64,7 @@ class Inputs:
             return None
         try:
             return self.identity(node)
-        except LookupError:  # an input is not done, or a choice not made
+        except (LookupError, FormatMismatch):  # an input is not done or erased, or a choice not made
             return None
 
     def _value(self, binding: Binding) -> Any:
@@ -148,87 +146,8 @@ _SURELY: Final[Mapping[str, Callable[[Sequence[Any]], bool]]] = {
 """Where an operator gives on JSON data what it gives on the values: decimals, dates and times are text."""
 
 
-Owners = Mapping[NodeId, Identity]
-"""What the nodes that made calls under one plan were."""
-
-
-def offer_results(claims: Claims, events: Sequence[Event]) -> list[Owners]:
-    """Offer the results that a history holds, whatever plans it went through, by identity.
-
-    A result that was claimed under a later plan is offered once, under its newest path.
-
-    Returns:
-        For each plan, in order, what the nodes were whose bodies made calls.
-    """
-    owners: list[Owners] = []
-    for number, epoch in enumerate(_epochs(events)):
-        plan, inputs = _inputs(epoch)
-        for record in _records(epoch, plan, inputs):
-            if record.order and number:
-                claims.take(record.identity, record.node, NODE)
-            claims.add([record])
-        callers = dict.fromkeys(event.node for event in epoch if isinstance(event, StepStarted))
-        known = {node: inputs.known(plan.by_id[node]) for node in callers}
-        owners.append({node: identity for node, identity in known.items() if identity is not None})
-    return owners
-
-
-def _epochs(events: Sequence[Event]) -> Iterator[list[Event]]:
-    """Cut a history where it went on under another plan; ``RunStarted`` leads each piece."""
-    piece: list[Event] = []
-    for event in events:
-        if isinstance(event, RunResumed) and event.plan is not None:
-            yield piece
-            piece = [events[0]]
-        piece.append(event)
-    yield piece
-
-
-def _inputs(epoch: Sequence[Event]) -> tuple[Plan, Inputs]:
-    """The plan that a piece of a history went by, and what its nodes were given."""
-    started, document = epoch[0], _document(epoch)
-    if not isinstance(started, RunStarted):
-        raise InternalError("a history does not begin with RunStarted; please report this")
-    plan = Plan.from_json(document.data)
-    program = compile_plan(plan)
-    scheduler, _ = replay(epoch, lambda _: program)
-    results: dict[NodeId, Payload] = {NodeId(name): payload for name, payload in started.inputs.items()}
-    results.update((event.node, event.result) for event in epoch if isinstance(event, NodeCompleted))
-    return plan, Inputs(plan, lambda node: scheduler.chosen[program.index[node]], results)
-
-
-def _records(epoch: Sequence[Event], plan: Plan, inputs: Inputs) -> Iterator[StepRecord]:
-    for event in epoch:
-        if not isinstance(event, NodeCompleted):
-            continue
-        node = plan.by_id[event.node]
-        if node.kind in WORK:
-            yield StepRecord(
-                node=event.node,
-                attempt=event.attempt,
-                step=NODE,
-                callee=node.id,
-                kind=node.kind,
-                identity=inputs.identity(node),
-                started_at=event.started_at,
-                result=event.result,
-                order=int(event.claimed),
-            )
-
-
-def _document(epoch: Sequence[Event]) -> Payload:
-    """The plan document that a piece of a history went by."""
-    started = epoch[0]
-    second = epoch[1] if len(epoch) > 1 else None
-    if isinstance(second, RunResumed) and second.plan is not None:
-        return second.plan
-    if not isinstance(started, RunStarted):
-        raise InternalError("a history does not begin with RunStarted; please report this")
-    return started.plan
-
-
 class Claimer:
-    """Answers the attempts of a run under an edited plan from its records.
+    """Answers the attempts of a run under an edited plan from its records.  Implements ``Site``.
 
     Args:
         plan: The plan the run has now.
@@ -239,7 +158,7 @@ class Claimer:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Planned,
         chosen: Callable[[NodeId], int],
         inputs: Mapping[str, Payload],
         claims: Claims,
@@ -249,28 +168,55 @@ class Claimer:
         self._results: dict[NodeId, Payload] = {NodeId(name): payload for name, payload in inputs.items()}
         self._inputs = Inputs(plan, chosen, self._results)
         self._known: dict[NodeId, Identity] = {}
-        claims.has_moved = self._has_moved
+        claims.site = self
+
+    @functools.cached_property
+    def _by_definition(self) -> Mapping[str, Sequence[NodeId]]:
+        found: dict[str, list[NodeId]] = {}
+        for node in self._plan.nodes:
+            if node.definition is not None:
+                found.setdefault(definition_digest(node.definition), []).append(node.id)
+        return found
 
     def see(self, event: Event) -> None:
         """Note what a node came to under this plan."""
         if isinstance(event, NodeCompleted):
             self._results[event.node] = event.result
 
-    def claim(self, node: NodeId) -> Payload | None:
-        """Give the recorded result of a node that is about to start, or ``None``."""
-        identity = self._inputs.identity(self._plan.by_id[node])
-        record = self._claims.take(identity, node, NODE)
-        return None if record is None else record.result
+    def claim(self, node: NodeId) -> StepRecord | None:
+        """Take the record of a node that is about to start, where there is one.
 
-    def _has_moved(self, record: StepRecord) -> bool:
-        """Whether the node that has a record's name now is sure to be another than the one it had."""
-        then = record.identity if record.step == NODE else record.owner
-        if then is None:
-            return False
-        now = self._known.get(record.node)
-        if now is None:
-            now = self._inputs.known(self._plan.by_id[record.node])
-            if now is None:
-                return False
-            self._known[record.node] = now
-        return now != then
+        Raises:
+            AmbiguousHistory: Which call a ``once`` record or a person's answer belongs to is not certain.
+        """
+        identity = self.identity(node)
+        if identity is None:
+            raise InternalError(f"node {node!r} starts before its inputs are known; please report this")
+        record = self._claims.find(identity, node, NODE)
+        return None if record is None or record.result is None else self._claims.taken(record)
+
+    def _node(self, node: NodeId) -> PlanNode | None:
+        return self._plan.by_id.get(node)
+
+    # -- Site ------------------------------------------------------------------------------------------
+
+    def definition(self, node: NodeId) -> str | None:
+        """The digest of the definition of a work node; ``None`` where the plan has no such node."""
+        planned = self._node(node)
+        if planned is None or planned.definition is None:
+            return None
+        return definition_digest(planned.definition)
+
+    def identity(self, node: NodeId) -> Identity | None:
+        """The identity of a node, as soon as all that it is given is known."""
+        found = self._known.get(node)
+        planned = self._node(node)
+        if found is None and planned is not None:
+            found = self._inputs.known(planned)
+            if found is not None:
+                self._known[node] = found
+        return found
+
+    def pending(self, definition: str) -> Sequence[NodeId]:
+        """The nodes of a definition that have no result yet."""
+        return [node for node in self._by_definition.get(definition, ()) if node not in self._results]

@@ -1,14 +1,12 @@
-"""What a run's history says was called, found again by identity.
+"""What a run's history says was called: by nodes, and by the steps of bodies.
 
-A record is a finished call: of a node, or of a step inside one.  Its identity is the callee's
-definition and the digest of its inputs.  Among equal records a call claims first the one of its own
-path, then the oldest unclaimed one whose path the plan no longer has; so a name that shifts under an
-edit picks up nobody else's answer.
+A record is a call with its outcome.  Its identity is the callee's definition and the digest of its
+arguments, which are the same for a call made as a node and as a step; ``claims.py`` finds it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -21,6 +19,7 @@ from treadle.events import (
     StepCompleted,
     StepFailed,
     StepStarted,
+    StepTried,
 )
 from treadle.ids import NodeId, StepId
 from treadle.retry import qualified_name
@@ -28,6 +27,10 @@ from treadle.values import Payload
 
 AttemptKey = tuple[NodeId, int]
 
+FINDER: Final = "finder"
+"""The kind of a step that finds out whether the call around it, in doubt, happened."""
+
+_IN_DOUBT: Final = qualified_name(errors.InDoubt)
 _REFUSED: Final = qualified_name(errors.ResultRefused)
 _NOT_THE_BODY: Final = frozenset(
     map(
@@ -45,16 +48,23 @@ class Identity(NamedTuple):
     inputs: str
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class StepRecord:
-    """One call of a body, as far as the history knows it.
+    """One call, of a node (``step`` is empty) or of a body, as far as the history knows it.
 
     Attributes:
         result, failure: How it ended; neither where that was never recorded.
         in_doubt: Whether its effect may have happened without anybody knowing how it ended.
+        tries: How many tries at it have failed; ``not_before`` when the next one begins, while it is
+            between two, and nothing is under way.
+        ended_by: The innermost calls inside it whose failures ended the newest try.
+        ended_at: When that try ended.
+        finding: What a function found out about it since it was begun; ``findings`` how often one has.
         again: The opening of the last question about it that was answered with "run again".
         owner: Under an earlier plan: the identity that its node had there, where it is known.
         order: Grows with the history: outcomes reach a resumed body in this order.
+        plan: Which plan of the run it was made under, counted from 1; 0 for the present one.
+        seq: Under an earlier plan: the place in the history of the event that says how it ended.
     """
 
     node: NodeId
@@ -69,14 +79,44 @@ class StepRecord:
     result: Payload | None = None
     failure: Failure | None = None
     in_doubt: bool = False
+    tries: int = 0
+    not_before: float | None = None
+    ended_by: tuple[StepId, ...] = ()
+    ended_at: float = 0.0
+    finding: StepCompleted | StepFailed | None = None
+    findings: int = 0
     again: int = 0
     owner: Identity | None = None
     order: int = 0
+    plan: int = 0
+    seq: int = 0
+
+    @property
+    def path(self) -> str:
+        """What it is called: its node, or its node and the step."""
+        return f"{self.node}/{self.step}" if self.step else self.node
+
+    @property
+    def place(self) -> Identity | None:
+        """What its node was, where that is known."""
+        return self.owner if self.step else self.identity
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is a ``once`` call that may have acted: nobody knows how it ended."""
+        return self.once and self.not_before is None and not self.has_ended
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether it must never be taken for another call, nor be made again unasked."""
+        return self.once or self.kind == "human"
 
     @property
     def has_ended(self) -> bool:
         """Whether an outcome is known for certain."""
-        return (self.result is not None or self.failure is not None) and not self.in_doubt
+        if self.in_doubt or self.not_before is not None:
+            return False
+        return self.result is not None or self.failure is not None
 
     @property
     def is_done(self) -> bool:
@@ -112,7 +152,9 @@ class AttemptRecords:
         asked afresh: other words may avoid the error; ``once`` calls and people's answers stay.
         """
         for record in self.steps.values():
-            if record.has_ended and (record.is_done or not self._runs_again(record)):
+            if record.kind == FINDER or not record.has_ended:
+                continue
+            if record.is_done or not self._runs_again(record):
                 yield record
 
     def _runs_again(self, record: StepRecord) -> bool:
@@ -125,7 +167,7 @@ def by_body(steps: Iterable[StepRecord]) -> dict[str, list[StepRecord]]:
     """Group ended calls by the body that made them (``""`` for the node's own), in history order."""
     groups: dict[str, list[StepRecord]] = {}
     for record in sorted(steps, key=lambda record: record.order):
-        if record.step and record.has_ended:
+        if record.step and record.has_ended and record.kind != FINDER:
             groups.setdefault(record.step.rpartition("/")[0], []).append(record)
     return groups
 
@@ -135,19 +177,40 @@ def _ends(step: StepId, ended_by: StepId) -> bool:
     return not step or ended_by == step or ended_by.startswith(f"{step}/")
 
 
+def is_inside(step: StepId, call: StepId) -> bool:
+    """Whether a step was made by the body of a call, or below it; all are inside the node's own, ``""``."""
+    return step.startswith(f"{call}/") if call else bool(step)
+
+
+def around(step: StepId) -> StepId:
+    """The call whose body made a step; ``""`` where it is the node's own."""
+    return StepId(step.rpartition("/")[0])
+
+
+def was_cut_off(failure: Failure) -> bool:
+    """Whether a call in doubt was stopped from outside, and did not fail by itself."""
+    return failure.types[:1] == (_IN_DOUBT,)
+
+
 class Histories:
     """The step records of a run by attempt: read off its events when it is taken up, and kept up.
 
     Attributes:
         noted: Values a body noted under a name of its own, such as the time it first saw.
         kinds: For the definitions seen so far the kind of callee; it may come from an earlier plan.
+
+    Args:
+        plan: As in ``StepRecord``.
     """
 
-    def __init__(self, events: Iterable[Event] = (), *, kinds: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, events: Iterable[Event] = (), *, kinds: dict[str, str] | None = None, plan: int = 0
+    ) -> None:
         self.attempts: dict[AttemptKey, AttemptRecords] = {}
         self.noted: dict[tuple[NodeId, int, StepId], Payload] = {}
         self.kinds = {} if kinds is None else kinds
         self._order = 0
+        self._plan = plan
         for event in events:
             self.see(event)
 
@@ -161,15 +224,31 @@ class Histories:
             self._started(event)
         elif isinstance(event, StepCompleted | StepFailed):
             self._ended(event)
+        elif isinstance(event, StepTried):
+            self._tried(event)
         elif isinstance(event, StepClaimed):
             self._claimed(event)
         elif isinstance(event, AttemptFailed):
             first = () if event.ended_by is None else (event.ended_by,)
             self.of(event.node, event.attempt).fail(event.failure, (*first, *event.also_ended_by))
 
+    def left_inside(self, node: NodeId, attempt: int, step: StepId) -> AttemptRecords | None:
+        """Take out what was called inside a call that is about to be made again: it may claim of that."""
+        steps = self.of(node, attempt).steps
+        call = steps.get(step)
+        if call is None:
+            return None
+        inside = AttemptRecords({name: record for name, record in steps.items() if is_inside(name, step)})
+        for name in inside.steps:
+            del steps[name]
+        if call.failure is not None:
+            inside.fail(call.failure, call.ended_by or (step,))
+        return inside
+
     def _started(self, event: StepStarted) -> None:
         self.kinds[event.definition] = event.callee_kind
         steps = self.of(event.node, event.attempt).steps
+        before = steps.get(event.step)
         steps[event.step] = StepRecord(
             node=event.node,
             attempt=event.attempt,
@@ -178,10 +257,19 @@ class Histories:
             kind=event.callee_kind,
             identity=Identity(event.definition, event.input_digest),
             started_at=event.at,
+            plan=self._plan,
             once=event.once,
             idempotency_key=event.idempotency_key,
             again=event.again,
+            tries=0 if before is None or event.again > before.again else before.tries,
+            findings=0 if before is None else before.findings,
         )
+
+    def _tried(self, event: StepTried) -> None:
+        record = self.of(event.node, event.attempt).steps.get(event.step)
+        if record is not None:
+            record.failure, record.ended_by, record.in_doubt = event.failure, event.ended_by, False
+            record.tries, record.not_before = event.tries, event.not_before
 
     def _ended(self, event: StepCompleted | StepFailed) -> None:
         record = self.of(event.node, event.attempt).steps.get(event.step)
@@ -190,11 +278,21 @@ class Histories:
                 self.noted[(event.node, event.attempt, event.step)] = event.result
             return
         self._order += 1
-        record.order = self._order
+        record.order, record.ended_at, record.not_before = self._order, event.at, None
+        if record.kind == FINDER:
+            self._found(event)
         if isinstance(event, StepCompleted):
             record.result, record.failure, record.in_doubt = event.result, None, False
-        else:
-            record.failure, record.in_doubt = event.failure, event.in_doubt
+            return
+        record.failure, record.in_doubt, record.ended_by = event.failure, event.in_doubt, event.ended_by
+        record.tries += event.in_doubt and not was_cut_off(event.failure)
+
+    def _found(self, event: StepCompleted | StepFailed) -> None:
+        about = self.of(event.node, event.attempt).steps.get(around(event.step))
+        if about is not None:
+            about.findings += 1
+            if isinstance(event, StepCompleted) or event.failure.takeable:
+                about.finding = event
 
     def _claimed(self, event: StepClaimed) -> None:
         self._order += 1
@@ -206,72 +304,9 @@ class Histories:
             kind=self.kinds.get(event.definition, "node"),
             identity=Identity(event.definition, event.input_digest),
             started_at=event.at,
+            plan=self._plan,
             once=event.once,
             result=event.result,
             failure=event.failure,
             order=self._order,
         )
-
-
-class Claims:
-    """Records that nobody has claimed yet.
-
-    Args:
-        is_gone: Tells whether the plan no longer has the node of a path.
-
-    Attributes:
-        has_moved: Tells whether the node of a record's name is another one now, which can never
-            claim it: under an edited plan names shift.
-    """
-
-    def __init__(self, is_gone: Callable[[NodeId], bool]) -> None:
-        self._is_gone = is_gone
-        self.has_moved: Callable[[StepRecord], bool] | None = None
-        self._pool: dict[Identity, list[StepRecord]] = {}
-        self._doubts: dict[Identity, list[StepRecord]] = {}
-
-    def add_attempt(self, attempt: AttemptRecords) -> None:
-        """Put in what a later attempt may claim of one that has failed or was cut short."""
-        self.add(attempt.claimable())
-        for record in attempt.steps.values():
-            if record.once and not record.has_ended:
-                self._doubts.setdefault(record.identity, []).append(record)
-
-    def doubt(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
-        """The same call made by an earlier attempt that never learned how it ended; given once."""
-        return self._choose(self._doubts.get(identity), node, step)
-
-    def began_again(self, event: StepStarted) -> None:
-        """Take out the doubt that a call recorded later took over: it acts under the same key."""
-        doubts = self._doubts.get(Identity(event.definition, event.input_digest), [])
-        doubts[:] = [record for record in doubts if record.idempotency_key != event.idempotency_key]
-
-    def add(self, records: Iterable[StepRecord]) -> None:
-        """Put records in, the oldest first."""
-        for record in records:
-            self._pool.setdefault(record.identity, []).append(record)
-
-    def forget(self, event: StepClaimed) -> None:
-        """Take a record out that was claimed before."""
-        source = (event.from_node, event.from_attempt, event.from_step)
-        equal = self._pool.get(Identity(event.definition, event.input_digest), [])
-        found = next((r for r in equal if (r.node, r.attempt, r.step) == source), None)
-        if found is not None:
-            equal.remove(found)
-
-    def take(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
-        """Claim a record for a call, or give ``None``; a record is claimed once."""
-        return self._choose(self._pool.get(identity), node, step)
-
-    def _choose(self, equal: list[StepRecord] | None, node: NodeId, step: StepId) -> StepRecord | None:
-        if not equal:
-            return None
-        chosen = next((r for r in equal if r.node == node and r.step == step), None)
-        if chosen is None:
-            chosen = next((r for r in equal if self._is_free(r)), None)
-        if chosen is not None:
-            equal.remove(chosen)
-        return chosen
-
-    def _is_free(self, record: StepRecord) -> bool:
-        return self._is_gone(record.node) or (self.has_moved is not None and self.has_moved(record))

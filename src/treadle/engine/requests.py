@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from treadle.errors import WiringError, nearest
 from treadle.messages import Message, ModelRequest, OutputSpec, ToolSpec
 from treadle.plan.parts import Callee, Definition
-from treadle.values import Payload, codec, digest
+from treadle.values import Payload, canonical, codec, digest
 
 _MESSAGES: Final = codec(tuple[Message, ...])
 _TOOLS: Final = codec(tuple[ToolSpec, ...])
@@ -59,6 +59,14 @@ def pack_arguments(callee: Callee, arguments: Mapping[str, Any]) -> Payload:
         for parameter in callee.parameters
     ]
     return Payload(data=b"{%s}" % b",".join(pieces))
+
+
+def input_digest(arguments: Payload) -> str:
+    """The digest of what a call is given: the same whether it is a node of a plan or a step of a body.
+
+    It is that of the arguments as plain JSON data, with the defaults, in one fixed order of keys.
+    """
+    return digest(canonical(arguments.json()))
 
 
 class Conversations:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from treadle.engine.claims import path_of
 from treadle.engine.compiled import Compiled
-from treadle.engine.identity import Claimer, Owners, offer_results
+from treadle.engine.identity import Claimer
 from treadle.engine.live import Services
 from treadle.engine.loop import RunLoop
 from treadle.engine.purse import Purse, lost, requests_made
 from treadle.engine.questions import Questions
-from treadle.engine.records import AttemptKey, Claims, Histories
+from treadle.engine.recollect import recollect
 from treadle.errors import FormatMismatch, HistoryMismatch
 from treadle.events import (
-    AttemptCancelled,
-    AttemptFailed,
     Event,
     NodeCompleted,
     Recorded,
@@ -28,6 +28,8 @@ from treadle.events import (
 from treadle.interfaces import RunLog, RunSpan
 from treadle.scheduler.replay import replay
 from treadle.values import Payload
+
+NOTHING_TOLD: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,18 @@ class Past:
             return event.plan
         return self.started.plan
 
+    def told(self, plan: str) -> Mapping[str, str]:
+        """What a person said under the plan the run has now that has not had its effect yet.
+
+        Args:
+            plan: The digest of the plan that it is for.
+        """
+        event = self.events[self.epoch]
+        if not isinstance(event, RunResumed) or self.plan.digest != plan:
+            return NOTHING_TOLD
+        made = {call for later in self.events[self.epoch :] for call in _made(later)}
+        return {call: record for call, record in event.claims.items() if call not in made}
+
     @property
     def ended(self) -> RunEnded | None:
         """How the run ended, where nobody took it up after."""
@@ -66,6 +80,18 @@ class Past:
             if isinstance(event, RunResumed):
                 return None
         return None
+
+
+def _made(event: Event) -> tuple[str, ...]:
+    """The call that an event says was claimed or begun."""
+    if isinstance(event, StepStarted | StepClaimed):
+        return (path_of(event.node, event.step),)
+    return (event.node,) if isinstance(event, NodeCompleted) else ()
+
+
+def is_another(compiled: Compiled, before: Past, told: Mapping[str, str] = NOTHING_TOLD) -> bool:
+    """Whether a run goes on under another plan, or has to find its records again as if it did."""
+    return bool(told) or compiled.plan.digest != before.plan.digest
 
 
 def past(recorded: Sequence[Recorded]) -> Past:
@@ -84,11 +110,16 @@ def rebuild(
     *,
     owner: str,
     span: RunSpan | None = None,
+    told: Mapping[str, str] = NOTHING_TOLD,
 ) -> tuple[RunLoop, RunResumed]:
     """Make a run's loop from its history, and the event with which it goes on.
 
     Holds that the last owner left open are charged in full.  Under another plan than recorded the
-    scheduler starts afresh, and what was finished is claimed by identity.
+    scheduler starts afresh, and what was finished is claimed by identity; so it does where a person says
+    what calls of the plan take.
+
+    Args:
+        told: For calls that cannot be told apart the path of the record that each takes, or ``FRESH``.
 
     Raises:
         HistoryMismatch: The graph takes other inputs now than the run was started with.
@@ -97,7 +128,8 @@ def rebuild(
     _check_inputs(compiled, started)
     now = services.clock.now()
     settled = lost(before.events, at=now)
-    is_edited = compiled.plan.digest != before.plan.digest
+    is_edited = is_another(compiled, before, told)
+    told = {**before.told(compiled.plan.digest), **told}
     epoch: Sequence[Event] = () if is_edited else before.events[before.epoch :]
     scheduler = None
     if not is_edited:
@@ -121,16 +153,15 @@ def rebuild(
         span=span,
     )
     _recall(loop, epoch)
-    owners: Sequence[Owners] = ()
+    loop.claims.told = told
+    loop.histories = recollect(before.events, loop.claims, is_edited=is_edited)
     if is_edited or before.epoch:
-        owners = offer_results(loop.claims, before.events)
         index, decides = compiled.program.index, loop.scheduler
         loop.claimer = Claimer(
             compiled.plan, lambda node: decides.chosen[index[node]], started.inputs, loop.claims
         )
         for event in epoch:
             loop.claimer.see(event)
-    loop.histories = recollect(before.events, loop.claims, owners, is_edited=is_edited)
     if settled:
         log.append(*settled)
     return loop, RunResumed(
@@ -138,6 +169,7 @@ def rebuild(
         owner=owner,
         fence=log.fence,
         plan=compiled.plan.payload if is_edited else None,
+        claims=told if is_edited else {},
         retry_failed=before.ended is not None,
     )
 
@@ -166,37 +198,3 @@ def _recall(loop: RunLoop, epoch: Sequence[Event]) -> None:
     for event in epoch:
         if isinstance(event, NodeCompleted):
             loop.workspace.recall(index[event.node], event.result)
-
-
-def recollect(
-    events: Iterable[Event], claims: Claims, owners: Iterable[Owners] = (), *, is_edited: bool
-) -> Histories:
-    """Give the calls made under the present plan, and offer what is over and nobody has claimed since.
-
-    The history is walked as the run itself lived it: an attempt is offered when it is over, and all
-    attempts under a plan once another plan came.
-    """
-    histories, over, plans = Histories(), set[AttemptKey](), iter(owners)
-    for event in events:
-        if isinstance(event, RunResumed) and event.plan is not None:
-            histories = _leave(histories, over, claims, next(plans))
-        histories.see(event)
-        if isinstance(event, AttemptFailed | AttemptCancelled):
-            over.add((event.node, event.attempt))
-            claims.add_attempt(histories.of(event.node, event.attempt))
-        elif isinstance(event, StepClaimed):
-            claims.forget(event)
-        elif isinstance(event, StepStarted) and event.once:
-            claims.began_again(event)
-    return _leave(histories, over, claims, next(plans)) if is_edited else histories
-
-
-def _leave(histories: Histories, over: set[AttemptKey], claims: Claims, owners: Owners) -> Histories:
-    """Offer what a plan that is left had under way, and begin afresh."""
-    for key, attempt in histories.attempts.items():
-        for record in attempt.steps.values():
-            record.owner = owners.get(record.node)
-        if key not in over:
-            claims.add_attempt(attempt)
-    over.clear()
-    return Histories(kinds=histories.kinds)

@@ -1,0 +1,391 @@
+"""Which recorded call answers which call of a run: the one identity rule for nodes and for steps.
+
+A record is a finished call, or a ``once`` call in doubt.  Its identity is the callee's definition and
+the digest of its arguments, whether it was made as a node of the plan or as a step of a body.  Among
+equal records a call takes, in this order:
+
+1. what a person said it takes (``told``);
+2. the one of its own place: the same name, or the same step of what was the same node;
+3. the oldest whose place the plan no longer has.
+
+What lies inside of a record that is kept is kept with it, and answers nobody else.  For records that
+are dear, ``once`` calls and answers of people, the third rule must leave one way only; where it does
+not, nothing is chosen, and the doubt is reported.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from treadle.engine.records import AttemptRecords, Identity, StepRecord
+from treadle.errors import AmbiguousHistory
+from treadle.events import StepClaimed, StepStarted
+from treadle.ids import NodeId, StepId
+
+NODE: Final = StepId("")
+"""The step of a call that is a node itself."""
+
+FRESH: Final = ""
+"""What a call is told to take where it is to be made anew."""
+
+
+class Ambiguity(NamedTuple):
+    """A call of the plan that more than one thing could be true of.
+
+    Attributes:
+        call: The node, or the node and the step inside it.
+        records: The recorded calls that could be it, each as ``told`` names it.
+        others: Other nodes of the plan that these records could be as well.
+        why: In words.
+    """
+
+    call: str
+    records: tuple[str, ...]
+    others: tuple[str, ...]
+    why: str
+
+
+class Site(Protocol):
+    """The edited plan whose calls claim."""
+
+    def definition(self, node: NodeId) -> str | None:
+        """The digest of the definition of one of its work nodes; ``None`` where it has no such node."""
+        ...
+
+    def identity(self, node: NodeId) -> Identity | None:
+        """The identity of one of its nodes, as soon as all that it is given is known."""
+        ...
+
+    def pending(self, definition: str) -> Sequence[NodeId]:
+        """Its nodes of a definition that have no result yet."""
+        ...
+
+
+def in_words(ambiguities: Iterable[Ambiguity]) -> str:
+    """What cannot be told apart, and how to say it."""
+    found = list(ambiguities)
+    told = {one.call: (one.records[0] if one.records else None) for one in found}
+    lines = [
+        f"{one.call!r} could be recorded call {' or '.join(map(repr, one.records))}: {one.why}"
+        for one in found
+    ]
+    words = " ".join(f"--claim {call}={record}" for call, record in told.items())
+    return (
+        "the graph was edited, and which recorded effect or answer belongs to which call is not certain: "
+        f"{'; '.join(lines)}. Say what each call takes, or that it is made anew: engine.resume(run_id, "
+        f"claims={told!r}), with None for anew; `treadle resume RUN FILE {words}`, or --fresh {found[0].call}"
+    )
+
+
+def refuse(ambiguity: Ambiguity) -> None:
+    """Report a call that cannot be told apart.
+
+    Raises:
+        AmbiguousHistory: Always.
+    """
+    raise AmbiguousHistory(in_words([ambiguity]), ambiguities=[ambiguity])
+
+
+def path_of(node: NodeId, step: StepId) -> str:
+    """What a call is called: its node, or its node and the step."""
+    return f"{node}/{step}" if step else node
+
+
+_Place = tuple[int, NodeId, str]
+"""The plan (counted from 1; 0 the present one), node and step of a record."""
+
+
+class Claims:
+    """Records that nobody has claimed yet.
+
+    Args:
+        is_gone: Tells whether the plan no longer has the node of a path.
+
+    Attributes:
+        site: The edited plan that claims; ``None`` where the plan was never edited.
+        told: What a person said: for the path of a call that of the record it takes, or ``FRESH``.
+        report: Told of each call that cannot be told apart; by default it raises.
+    """
+
+    def __init__(self, is_gone: Callable[[NodeId], bool]) -> None:
+        self._is_gone = is_gone
+        self.site: Site | None = None
+        self.told: Mapping[str, str] = {}
+        self.report: Callable[[Ambiguity], None] = refuse
+        self._pool: dict[Identity, list[StepRecord]] = {}
+        self._at: defaultdict[_Place, list[StepRecord]] = defaultdict(list)
+        self._below: defaultdict[_Place, dict[str, None]] = defaultdict(dict)
+        self._by_seq: dict[int, StepRecord] = {}
+        self._plans = 0
+
+    # -- what is on offer ------------------------------------------------------------------------------
+
+    def add_attempt(self, attempt: AttemptRecords) -> None:
+        """Put in what a later attempt may claim of one that has failed or was cut short."""
+        self.add(attempt.claimable())
+        self.add(record for record in attempt.steps.values() if record.is_open)
+
+    def add(self, records: Iterable[StepRecord]) -> None:
+        """Put records in, the oldest first."""
+        for record in records:
+            self._pool.setdefault(record.identity, []).append(record)
+            self._at[_place(record)].append(record)
+            self._plans = max(self._plans, record.plan)
+            plan, node, step = _place(record)
+            while step:
+                around = step.rpartition("/")[0]
+                self._below[plan, node, around][step] = None
+                step = around
+
+    def unclaimed(self) -> Iterator[StepRecord]:
+        """All that is on offer."""
+        for equal in self._pool.values():
+            yield from equal
+
+    def began_again(self, event: StepStarted) -> None:
+        """Take out the doubt that a call recorded later took over: it acts under the same key."""
+        equal = self._pool.get(Identity(event.definition, event.input_digest), [])
+        for record in [one for one in equal if one.is_open and one.idempotency_key == event.idempotency_key]:
+            self._remove(record)
+
+    def forget(self, event: StepClaimed) -> None:
+        """Take a record out that was claimed before."""
+        source = (event.from_node, event.from_attempt, event.from_step)
+        equal = self._pool.get(Identity(event.definition, event.input_digest), [])
+        found = next((r for r in equal if (r.node, r.attempt, r.step) == source), None)
+        if found is not None:
+            self._consume(found)
+
+    def forget_seq(self, seq: int) -> None:
+        """Take a record out that a node has claimed, by the event that made it."""
+        if seq not in self._by_seq:
+            self._by_seq = {record.seq: record for record in self.unclaimed()}
+        found = self._by_seq.get(seq)
+        if found is not None:
+            self._consume(found)
+
+    # -- claiming --------------------------------------------------------------------------------------
+
+    def take(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
+        """Claim a record for a call, or give ``None``; a record is claimed once.
+
+        Raises:
+            AmbiguousHistory: Which call a dear record belongs to cannot be told.
+        """
+        record = self.find(identity, node, step)
+        return None if record is None or record.is_open else self.taken(record)
+
+    def taken(self, record: StepRecord) -> StepRecord:
+        """Take out a record that was found, with all that lies inside of it."""
+        self._consume(record)
+        return record
+
+    def doubt(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
+        """The same call made by an earlier attempt that never learned how it ended; given once."""
+        record = self.find(identity, node, step)
+        if record is None or not record.is_open:
+            return None
+        self._remove(record)  # what it had finished inside is for its next try
+        return record
+
+    def find(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
+        """Give the record that a call takes, without taking it.
+
+        Raises:
+            AmbiguousHistory: As ``take``.
+        """
+        equal = self._pool.get(identity, [])
+        own = self._own(equal, node, step)
+        if own is not None and not own.plan:
+            return own
+        call = path_of(node, step)
+        if call in self.told:
+            if self.told[call] == FRESH:
+                return None
+            named = self.named(self.told[call], identity)
+            if named is not None:
+                return named
+        if own is not None:
+            return own
+        left = [record for record in equal if not self._is_promised(record)]
+        moved = self._carried(left, node, step) or self._moved(left, identity, node, step)
+        if moved is None and not step:
+            self._check_replaced(node)
+        return moved
+
+    def _is_promised(self, record: StepRecord) -> bool:
+        """Whether a person said that another call takes it."""
+        return any(label in (record.path, f"{record.path}@{record.seq}") for label in self.told.values())
+
+    def _check_replaced(self, node: NodeId) -> None:
+        """Report an effect that was done in this very place with other inputs, and that nobody claims."""
+        if self.site is None:
+            return
+        definition = self.site.definition(node)
+        places = [(plan, node, NODE) for plan in range(1, self._plans + 1)]
+        for record in [one for place in places for one in self._at.get(place, ()) if one.once]:
+            if not self._is_kept(record) and not self._is_promised(record):
+                changed = "inputs" if record.identity.definition == definition else "definition"
+                why = f"it was done here already, and its {changed} changed since"
+                self._refuse([record], (), node, NODE, why)
+                return
+
+    def named(self, label: str, identity: Identity | None = None) -> StepRecord | None:
+        """Give the record of an earlier plan that a person named by its path: an equal one first, else the
+        newest.  ``path@seq`` names the one that the event of this place recorded."""
+        found = [r for r in self.unclaimed() if r.plan and label in (r.path, f"{r.path}@{r.seq}")]
+        equal = [record for record in found if record.identity == identity]
+        return max(equal or found, key=lambda record: record.seq, default=None)
+
+    def label(self, record: StepRecord) -> str:
+        """What ``named`` finds a record by."""
+        twins = [one for one in self.unclaimed() if one.path == record.path]
+        return record.path if len(twins) == 1 else f"{record.path}@{record.seq}"
+
+    def _own(self, equal: Sequence[StepRecord], node: NodeId, step: StepId) -> StepRecord | None:
+        for record in equal:
+            if record.node == node and record.step == step and self._is_still(record, node):
+                return record
+        return None
+
+    def _is_still(self, record: StepRecord, node: NodeId) -> bool:
+        """Whether the node that a step was made in is what it was."""
+        if not record.step or not record.plan or self.site is None:
+            return True
+        return record.owner is not None and record.owner == self.site.identity(node)
+
+    def _carried(self, equal: Sequence[StepRecord], node: NodeId, step: StepId) -> StepRecord | None:
+        """The same step of the same node under its earlier name."""
+        if self.site is None or not step:
+            return None
+        mine = self.site.identity(node)
+        found = [r for r in equal if r.step == step and mine and r.owner == mine and self._is_free(r)]
+        if len({record.node for record in found}) > 1 and found[0].is_dear:
+            self._refuse(found, (), node, step, "several nodes of earlier plans had this very step")
+            return None
+        return found[0] if found else None
+
+    def _moved(
+        self, equal: Sequence[StepRecord], identity: Identity, node: NodeId, step: StepId
+    ) -> StepRecord | None:
+        """The oldest record whose place is gone; a dear one only where no other reading is possible."""
+        free = [record for record in equal if self._is_free(record)]
+        if self.site is None or not any(record.is_dear for record in equal):
+            return free[0] if free else None
+        unsure = [record for record in equal if record not in free and self._is_unsure(record)]
+        found = [*free, *unsure]
+        rivals = self._rivals(equal, identity, node) if found else ()
+        if len(found) > 1 or rivals or unsure:
+            self._refuse(found, rivals, node, step, _why(found, rivals, unsure))
+            return None
+        return free[0] if free else None
+
+    def _refuse(
+        self, found: Sequence[StepRecord], rivals: Sequence[NodeId], node: NodeId, step: StepId, why: str
+    ) -> None:
+        labels = tuple(map(self.label, found))
+        self.report(Ambiguity(path_of(node, step), labels, tuple(rivals), why))
+
+    def _rivals(self, equal: Sequence[StepRecord], identity: Identity, node: NodeId) -> tuple[NodeId, ...]:
+        """Other nodes of the plan that make the same call, and have no record of their own place."""
+        site = self.site
+        if site is None:
+            return ()
+        served = {record.node for record in equal if not record.step}
+        told = {name for name, label in self.told.items() if label == FRESH}
+        return tuple(
+            other
+            for other in site.pending(identity.definition)
+            if other != node
+            and other not in served
+            and other not in told
+            and site.identity(other) == identity
+        )
+
+    # -- whose place is gone ---------------------------------------------------------------------------
+
+    def _is_free(self, record: StepRecord) -> bool:
+        """Whether nothing of the plan stands any more where a record was made."""
+        if not record.plan:
+            return False
+        if any(self._may_be_kept(around) for around in self._around(record)):
+            return False
+        return self._is_gone(record.node) or self._has_changed(record.node, record.place)
+
+    def _has_changed(self, node: NodeId, then: Identity | None) -> bool:
+        """Whether the node of a name is sure to be another than the one it was."""
+        if self.site is None or then is None:
+            return False
+        if self.site.definition(node) != then.definition:
+            return True
+        now = self.site.identity(node)
+        return now is not None and now != then
+
+    def _is_unsure(self, record: StepRecord) -> bool:
+        """Whether a record, whose place may or may not be what it was, could be claimed there yet."""
+        if not record.plan or self.site is None:
+            return False
+        keepers = [around for around in self._around(record) if self._may_be_kept(around)]
+        if keepers:
+            return not any(self._is_kept(around) for around in keepers)
+        return bool(record.step) or self.site.identity(record.node) is None
+
+    def _around(self, record: StepRecord) -> Iterator[StepRecord]:
+        """The finished calls on offer that a record lies inside of."""
+        plan, node, step = _place(record)
+        while step:
+            step = step.rpartition("/")[0]
+            yield from (one for one in self._at.get((plan, node, step), ()) if not one.is_open)
+
+    def _is_kept(self, record: StepRecord) -> bool:
+        """Whether a node of the plan is sure to claim it."""
+        site = self.site
+        if site is None or record.step:
+            return False
+        return any(
+            site.identity(node) == record.identity for node in site.pending(record.identity.definition)
+        )
+
+    def _may_be_kept(self, record: StepRecord) -> bool:
+        """Whether a node of the plan may claim a finished call as a whole, with all that is inside."""
+        site = self.site
+        if site is None:
+            return False
+        return any(
+            site.identity(node) in (None, record.identity)
+            for node in site.pending(record.identity.definition)
+        )
+
+    # -- taking out ------------------------------------------------------------------------------------
+
+    def _consume(self, record: StepRecord) -> None:
+        """Take a record out, and all that was called inside of it."""
+        self._remove(record)
+        stack = [_place(record)]
+        while stack:
+            place = stack.pop()
+            for step in self._below.pop(place, ()):
+                inside = (place[0], place[1], step)
+                for one in list(self._at.get(inside, ())):
+                    self._remove(one)
+                stack.append(inside)
+
+    def _remove(self, record: StepRecord) -> None:
+        self._pool[record.identity].remove(record)
+        self._at[_place(record)].remove(record)
+
+
+def _place(record: StepRecord) -> _Place:
+    return record.plan, record.node, record.step
+
+
+def _why(found: Sequence[StepRecord], rivals: Sequence[NodeId], unsure: Sequence[StepRecord]) -> str:
+    if len(found) > 1:
+        return f"{len(found)} equal calls were recorded, and none of them under this name"
+    if rivals:
+        names = ", ".join(map(repr, rivals))
+        return f"one call was recorded, and {names} {'is' if len(rivals) == 1 else 'are'} equal to it too"
+    node = unsure[0].node
+    return f"it was recorded in {node!r}, which is still in the plan and may claim it yet"
