@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 import enum
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, Protocol, cast
 
 import typing_extensions
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from treadle.errors import ResultRefused
 from treadle.plan import shapes
 from treadle.plan.arguments import Report
 from treadle.plan.fits import fits
-from treadle.plan.parts import Binding, Constant, Group, Read, Wire
+from treadle.plan.parts import Argument, Binding, Constant, Group, Parameter, Read, Wire
 from treadle.plan.ref import Recorder, Ref, StandIn, ref_of, refuse
 from treadle.values import Codec, Payload, codec
 
@@ -124,6 +124,17 @@ def _split(declared: Any) -> tuple[Any, ...]:
         for member in shapes.alternatives(declared)
         for label in (typing.get_args(member) if typing.get_origin(member) is Literal else (None,))
     )
+
+
+def defaults(parameters: Iterable[Parameter]) -> Iterator[Argument]:
+    """Give what a body is called with where nothing is said, but for marks that cannot be written down."""
+    for parameter in parameters:
+        if parameter.required:
+            continue
+        try:
+            yield Argument(parameter.name, Constant(_pack(parameter.default, parameter.codec)))
+        except (ResultRefused, PydanticUserError):
+            continue
 
 
 def key(bound: Binding) -> object:

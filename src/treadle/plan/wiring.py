@@ -55,6 +55,7 @@ class Prepared:
 
     __slots__ = (
         "callee",
+        "defaults",
         "definition",
         "faults",
         "kind",
@@ -79,6 +80,7 @@ class Prepared:
         self.settings = node.settings
         self.result = node.result
         self.definition = None if self.faults else node.definition
+        self.defaults = () if self.faults else tuple(binding.defaults(node.parameters))
 
 
 class Reporter:
@@ -179,6 +181,8 @@ class Frame:
         for parameter, value in bound(known.parameters, args, kwargs, report):
             report.parameter = parameter.name
             arguments.append(Argument(parameter.name, binding.bind(self, value, parameter.codec, report)))
+        given = {argument.name for argument in arguments} if known.defaults else ()
+        arguments += [default for default in known.defaults if default.name not in given]
         wire = wiring.add(
             PlanNode(
                 id=node_id,
