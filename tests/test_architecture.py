@@ -48,6 +48,7 @@ MAY_IMPORT = {
     # The doors: what users and programs come in by.
     "root": EVERYTHING,
     "models": EVERYTHING,
+    "tools": EVERYTHING,
     "testing": EVERYTHING,
     "cli": EVERYTHING,
     "web": EVERYTHING,
@@ -67,6 +68,8 @@ PACKAGES = {
     "genai_prices": ("providers/prices.py",),
     "opentelemetry": ("tracing/",),
     "tenacity": ("retry.py",),
+    "mcp": ("mcp/",),
+    "mcp_types": ("mcp/",),
     "networkx": ("plan/",),
     "jsonschema": ("forms.py",),
     "typer": ("cli/",),

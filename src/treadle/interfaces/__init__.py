@@ -10,6 +10,7 @@ from treadle.interfaces.bodies import Ask, Context
 from treadle.interfaces.outside import Clock, Index, Model, Passage
 from treadle.interfaces.spans import ModelSpan, RunSpan, Span, Tracer
 from treadle.interfaces.storage import Fault, LedgerLine, Question, Request, RunLog, RunSummary, Store
+from treadle.interfaces.tools import ListedTool, Report, ToolServer, ToolSession
 
 __all__ = [
     "Ask",
@@ -17,16 +18,20 @@ __all__ = [
     "Context",
     "Fault",
     "Index",
+    "ListedTool",
     "LedgerLine",
     "Model",
     "ModelSpan",
     "Passage",
     "Question",
+    "Report",
     "Request",
     "RunLog",
     "RunSpan",
     "RunSummary",
     "Span",
     "Store",
+    "ToolServer",
+    "ToolSession",
     "Tracer",
 ]

@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 from treadle import durations
 from treadle.ids import RunId
 from treadle.interfaces.outside import Index
+from treadle.interfaces.tools import ToolServer, ToolSession
 from treadle.values import Codec, codec
 
 P = ParamSpec("P")
@@ -126,4 +127,12 @@ class Context(Protocol):
 
     async def index(self, index: str | Index) -> Index:
         """Open an index: a path is opened once for each engine, an object given back as it is."""
+        ...
+
+    async def session(self, server: ToolServer) -> ToolSession:
+        """Give the run's session with a program that offers tools: opened once for a run, closed with it.
+
+        Raises:
+            ToolUnavailable: It cannot be reached.
+        """
         ...

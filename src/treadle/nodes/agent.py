@@ -15,7 +15,7 @@ from treadle.messages import Message, system, user
 from treadle.nodes.agent_loop import MAX_OUTPUT, MAX_TURNS, MIN_OUTPUT, AgentSpec, converse
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
-from treadle.nodes.tool import check_tools, tool_faults
+from treadle.nodes.tool import Toolbox, check_tools, tool_faults
 from treadle.nodes.tool_schema import identifier
 from treadle.plan.parts import Policies, WorkKind
 from treadle.retry import Retry
@@ -55,7 +55,6 @@ class Agent(Node[P, R]):
 
     Attributes:
         model: The model as declared: a name or an object.
-        tools: The nodes that the model may call.
         instructions: Said to the model before every prompt.
     """
 
@@ -66,12 +65,12 @@ class Agent(Node[P, R]):
         name: str,
         *,
         model: str | Model,
-        tools: tuple[Node[..., Any], ...],
+        tools: tuple[Node[..., Any] | Toolbox, ...],
         instructions: str,
     ) -> None:
         super().__init__(function, Signature(function, Prompt), policies, name)
         self.model = model
-        self.tools = tools
+        self._tools = tools
         self.instructions = instructions
         self._spec: tuple[Policies, AgentSpec] | None = None
 
@@ -84,6 +83,16 @@ class Agent(Node[P, R]):
     def kind(self) -> WorkKind:
         """Which of the five kinds it is."""
         return "agent"
+
+    @property
+    def tools(self) -> tuple[Node[..., Any], ...]:
+        """The nodes that the model may call.
+
+        Raises:
+            ConfigurationError: Another program was to list them, and cannot.
+        """
+        boxes = [[one] if isinstance(one, Node) else one.offered() for one in self._tools]
+        return tuple(tool for box in boxes for tool in box)
 
     @property
     def _declared_model(self) -> str:
@@ -186,7 +195,7 @@ def agent(function: Callable[P, Coroutine[Any, Any, Prompt[R]]], /) -> Agent[P, 
 def agent(
     *,
     model: str | Model = "auto",
-    tools: Sequence[Node[..., Any]] = (),
+    tools: Sequence[Node[..., Any] | Toolbox] = (),
     instructions: str = "",
     name: str | None = None,
     budget: Budget | None = None,
@@ -203,7 +212,7 @@ def agent(
     /,
     *,
     model: str | Model = "auto",
-    tools: Sequence[Node[..., Any]] = (),
+    tools: Sequence[Node[..., Any] | Toolbox] = (),
     instructions: str = "",
     name: str | None = None,
     budget: Budget | None = None,
@@ -220,7 +229,7 @@ def agent(
     Args:
         function: The body; it gives a ``Prompt[T]``.
         model: ``"auto"``, ``"auto:small"``, ``"openai:NAME"`` and so on, or an object.
-        tools: What the model may call: tools, other nodes, other agents.
+        tools: What the model may call: tools, other nodes, other agents, tools of MCP servers.
         instructions: Said to the model before every prompt.
         name: Another name than the function's; part of the identity of its results.
         budget: What one run of the agent may consume.

@@ -28,6 +28,7 @@ from treadle.errors import (
     ProviderError,
     ReadFailed,
     ResultRefused,
+    ToolError,
     TreadleError,
     nearest,
 )
@@ -61,6 +62,7 @@ TOLD: Final = (
     AgentStopped,
     BudgetExceeded,
     ProviderError,
+    ToolError,
 )
 """Failures of a tool that the model is told about, so that it can try another way.
 
@@ -344,6 +346,9 @@ def read_arguments(tool: Callee, text: str) -> dict[str, Any]:
                 values[name] = known[name].codec.decode(to_json(value))
         except ValidationError as error:
             faults.append(f"{name!r}: {complaints(error)}")
+    complaint: Callable[[Mapping[str, Any]], str] | None = getattr(tool, "complaint", None)
+    if complaint is not None and not faults:
+        faults = [found] if (found := complaint(values)) else []
     if faults:
         raise ValueError("; ".join(faults))
     return values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -22,8 +22,12 @@ def tool_spec(callee: Callee) -> ToolSpec:
     """Describe a node as a tool, from its signature and its docstring.
 
     The docstring's ``Args`` (in Google's, NumPy's or Sphinx' form) describe the parameters, the rest
-    of it, without ``Returns`` and ``Raises``, the tool.
+    of it, without ``Returns`` and ``Raises``, the tool.  A callee that says itself how it is ``shown``
+    is shown like that.
     """
+    shown = getattr(callee, "shown", None)
+    if isinstance(shown, ToolSpec):
+        return replace(shown, name=identifier(shown.name))
     text = inspect.getdoc(getattr(callee, "function", callee)) or ""
     description, notes = _read_docstring(text)
     return ToolSpec(
