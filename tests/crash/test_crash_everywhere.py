@@ -70,7 +70,7 @@ def priced(item: str) -> Sums:
 
 @pytest.fixture
 def new_store(anyio_backend: tuple[str, dict[str, Any]], tmp_path: Path) -> Callable[[], Store]:
-    """On SQLite with asyncio, in memory on the others: `test_graphs.py` turns it round."""
+    """On SQLite with asyncio, in memory on the others."""
     numbers = itertools.count()
     if anyio_backend != ("asyncio", {}):
         return MemoryStore
@@ -276,9 +276,7 @@ async def test_an_effect_that_is_not_declared_is_found_before_a_command_and_afte
         calls, bank.calls = bank.calls, 0
         return calls
 
-    with pytest.raises(
-        AssertionError, match=r"before append 2 \(node_completed\): it did 2, undis"
-    ):
+    with pytest.raises(AssertionError, match=r"before append 2 \(node_completed\): it did 2, undis"):
         await crash_everywhere(sent, "a card", store=new_store, resources=[bank], effects=letters)
 
 

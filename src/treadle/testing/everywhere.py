@@ -174,6 +174,7 @@ async def crash_everywhere(
     resources: Iterable[object] = (),
     clock: Clock | None = None,
     fails: bool = False,
+    at_most: int | None = None,
     **kwargs: Any,
 ) -> CrashReport[R]:
     """Crash a run of a graph at every append and every command, and demand what an undisturbed run gives.
@@ -199,6 +200,7 @@ async def crash_everywhere(
         store: Makes a new, empty store, in memory by default.
         resources, clock: As for ``Engine``.
         fails: Whether the run is to fail; then a crash must not change how.
+        at_most: How many crashes of each kind, spread over the run; every one by default.
 
     Returns:
         What was done; print it for a table.
@@ -228,8 +230,9 @@ async def crash_everywhere(
     trial.effects()
     wanted = await trial.outcome(counted.inner, await trial.work(counted, counting))
     crashes: list[Crash] = []
-    for how in WAYS:
-        for at in range(1, _MOST):
+    for number, how in enumerate(WAYS):
+        last = counted.appends if how.endswith("append") else counting.commands
+        for at in _places(last, at_most, skip=number):
             crash = await _crash(trial, wanted, store(), how, at)
             if crash is None:
                 break
@@ -238,6 +241,13 @@ async def crash_everywhere(
     return CrashReport(
         graph=graph.name, value=value, appends=counted.appends, commands=counting.commands, crashes=crashes
     )
+
+
+def _places(last: int, at_most: int | None, *, skip: int) -> Iterable[int]:
+    """Where to crash: everywhere, or at so many places, which are others for each kind of crash."""
+    if at_most is None:
+        return range(1, _MOST)
+    return sorted({1 + (last * place // at_most + skip) % last for place in range(at_most)})
 
 
 async def _crash(trial: _Trial[Any], wanted: Outcome, inner: Store, how: How, at: int) -> Crash | None:

@@ -1,0 +1,20 @@
+"""Graphs to crash: with agents, people and tools that act once, of every shape there is.
+
+Each module holds one ``CASE``.  They are crashed inside a process (``test_graphs.py``), killed at
+every write (``test_kill_at_every_write.py``), and cut off from power (``test_power_cut.py``).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from graphs import claim, journey, newsroom, payroll, welcome
+from graphs.case import Case
+
+CASES: Final[dict[str, Case]] = {
+    "claim": claim.CASE,
+    "journey": journey.CASE,
+    "newsroom": newsroom.CASE,
+    "payroll": payroll.CASE,
+    "welcome": welcome.CASE,
+}
