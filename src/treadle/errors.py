@@ -6,6 +6,7 @@
       WiringError (TypeError)          a stand-in was used as if it were a value
       PlanError (ValueError)           the plan is wrong; all faults at once, before anything runs
       ConfigurationError (ValueError)  a name, URL or setting does not lead to anything
+        EngineClosed                   the engine is not open, or is closing
       RunError                         the run cannot go on; has run_id
         NodeFailed                     a node's own code raised; the cause is chained
         ReadFailed (LookupError)       a read such as ``docs[0]`` or a ``match`` found nothing
@@ -16,6 +17,7 @@
         RunWaiting                     the run waits for a person; nothing is lost
         HistoryMismatch                what was recorded and what the code does now differ
         InDoubt                        an effect began and nobody recorded how it ended
+        WorkerLost                     the process that works on the run died again and again
         AgentStopped                   an agent ran out of turns, or never gave a valid answer
       QuestionError (ValueError)       an answer was refused
       ProviderError                    provider, status, retryable, retry_after
@@ -57,6 +59,10 @@ class PlanError(TreadleError, ValueError):
 
 class ConfigurationError(TreadleError, ValueError):
     """A name, URL or setting does not lead to anything that exists."""
+
+
+class EngineClosed(ConfigurationError):
+    """The engine is not open, or starts nothing more because it is closing; another one can go on."""
 
 
 class RunError(TreadleError):
@@ -175,6 +181,28 @@ class InDoubt(RunError):
         super().__init__(message, run_id=run_id, node=node)
         self.step = step
         self.idempotency_key = idempotency_key
+
+
+class WorkerLost(RunError):
+    """The process that works on the run died again and again, and nothing was finished in between.
+
+    The run is not taken up by itself any more; resuming it is an order to try it afresh.
+
+    Attributes:
+        deaths: How many died in a row.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        deaths: int,
+        run_id: str | None = None,
+        node: str | None = None,
+        attempt: int | None = None,
+    ) -> None:
+        super().__init__(message, run_id=run_id, node=node, attempt=attempt)
+        self.deaths = deaths
 
 
 class AgentStopped(RunError):

@@ -104,6 +104,7 @@ class RunResumed:
         plan: The plan from here on, where it is another one than before; then the scheduler starts
             afresh, and finished work is claimed from the records by identity.
         retry_failed: Whether what had failed gets fresh attempts.
+        recovered: Whether the process before died over it, rather than letting it go in good order.
     """
 
     kind: ClassVar[str] = "run_resumed"
@@ -112,6 +113,7 @@ class RunResumed:
     fence: int
     plan: Payload | None = None
     retry_failed: bool = False
+    recovered: bool = False
 
 
 @fact

@@ -9,45 +9,45 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, ParamSpec, Self, TypeVar, overload
-from weakref import WeakValueDictionary
 
 import anyio
 from anyio.abc import TaskGroup
 
 from treadle import compose
 from treadle.budget import Budget
+from treadle.engine.beginning import open_span, require_same, started_event
 from treadle.engine.clock import SystemClock
 from treadle.engine.compiled import compile_runners
-from treadle.engine.failures import ended_error, ended_with
+from treadle.engine.draining import GRACE, UnderWay, drain_when_told, grace_of
 from treadle.engine.handle import RunHandle
 from treadle.engine.listing import Listing
 from treadle.engine.loop import RunLoop
-from treadle.engine.moments import moment
 from treadle.engine.outside import Outside
+from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
 from treadle.engine.questions import THE_RUN, event_of, in_order, request_to_answer
-from treadle.engine.registry import Registry, take_options
+from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
+from treadle.engine.registry import Registry, check_budgets, take_options
 from treadle.engine.services import EngineServices
 from treadle.engine.taking_up import Past, past, rebuild
-from treadle.engine.tracked import FINAL, Status, Tracked
+from treadle.engine.telling import Handles, tell
+from treadle.engine.tracked import FINAL, Tracked
 from treadle.errors import (
-    ConfigurationError,
+    EngineClosed,
     OwnedElsewhere,
-    RunError,
     RunExists,
     StoreError,
     StoreUnavailable,
     TreadleError,
 )
-from treadle.events import Event, RunEnded, RunStarted
+from treadle.events import Event, RunStarted
 from treadle.ids import QuestionId, RunId, new_run_id
-from treadle.interfaces import Clock, Question, Request, RunLog, RunSpan, RunSummary, Store
+from treadle.interfaces import Clock, Question, Request, RunLog, RunSummary, Store
 from treadle.nodes.graph import Graph
-from treadle.values import Payload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,6 +62,8 @@ class Engine:
         resources: Objects that bodies get by their type: ``ctx.resource(Pool)``.
         tenant: Whose runs it starts where ``start`` says nothing.
         budgets: The budget of each tenant, by name.
+        recoveries: How often in a row a run is taken up after the process that worked on it died,
+            while nothing is finished in between; then it ends as failed, with ``WorkerLost``.
         clock: Another time than the machine's, for tests.
         fresh_copies: Give every consumer a copy of its own, so that a test shows who changes a result.
 
@@ -80,12 +82,14 @@ class Engine:
         resources: Iterable[object] = (),
         tenant: str | None = None,
         budgets: Mapping[str, Budget] | None = None,
+        recoveries: int = RECOVERIES,
         clock: Clock | None = None,
         fresh_copies: bool = False,
     ) -> None:
         self.store = compose.open_store(store) if isinstance(store, str) else store
         self._tenant = tenant or ""
-        self._purse = Purse(budgets)
+        self._purse = Purse(check_budgets(budgets))
+        self._recoveries = check_recoveries(recoveries)
         self.services = EngineServices(
             clock or SystemClock(), compose.open_tracer(), resources, fresh_copies=fresh_copies
         )
@@ -93,8 +97,10 @@ class Engine:
         self._outside = Outside(self, self.services.clock)
         self.services.watch_deadline = self._outside.watch_deadline
         self.loops: dict[RunId, RunLoop] = {}
-        self._opening: dict[RunId, anyio.Event] = {}
-        self._tracked: WeakValueDictionary[RunId, Tracked] = WeakValueDictionary()
+        self._beginning = OneAtATime()
+        self._handles = Handles(self)
+        self._under_way = UnderWay()
+        self._is_draining = False
         self._group: TaskGroup | None = None
         self._stack = AsyncExitStack()
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
@@ -113,7 +119,10 @@ class Engine:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        """Stop where every run stands, and close the store; unfinished runs can be resumed."""
+        """Stop where every run stands, and close the store; unfinished runs can be resumed.
+
+        Attempts under way are cancelled: ``drain`` first, where they should finish.
+        """
         group, self._group = self._group, None
         if group is not None:
             group.cancel_scope.cancel()
@@ -123,6 +132,48 @@ class Engine:
             with anyio.CancelScope(shield=True):
                 await self.services.aclose()
                 await self.store.aclose()
+
+    async def drain(self, within: float | str = GRACE) -> list[RunId]:
+        """Start nothing more, let running attempts finish, and let go of every run where it stands.
+
+        Attempts that take longer are cancelled, and made again when the run is resumed.  Cancelling the
+        caller cancels them at once.
+
+        Args:
+            within: Seconds, or text such as ``"30s"``; 0 waits for none.
+
+        Returns:
+            The runs that were stopped on their way: neither over nor waiting for people.
+        """
+        seconds = grace_of(within)
+        self._is_draining = True
+        for loop in list(self.loops.values()):
+            loop.drain()
+        await self._under_way.end(seconds)
+        return self._under_way.left
+
+    async def serve(self, *, grace: float | str = GRACE) -> int:
+        """Work until the process is told to stop (SIGTERM or SIGINT), then ``drain``; a second signal
+        ends the grace at once.
+
+        Args:
+            grace: How long running attempts may take to finish: seconds, or text such as ``"30s"``.
+
+        Returns:
+            The number of the signal: shells expect ``sys.exit(128 + number)``.
+
+        Raises:
+            ConfigurationError: This is not the main thread, which alone can handle signals.
+        """
+        self._require_open()
+        return await drain_when_told(self.drain, grace_of(grace))
+
+    def _require_open(self) -> TaskGroup:
+        if self._group is None:
+            raise EngineClosed("the engine is not open; write: async with Engine(...) as engine")
+        if self._is_draining:
+            raise EngineClosed("the engine is closing and starts nothing more; go on in another process")
+        return self._group
 
     # -- starting ----------------------------------------------------------------------------------
 
@@ -209,54 +260,36 @@ class Engine:
         Raises:
             PlanError, ValueError: The graph is wrong, or an input or option; nothing was started.
             RunExists: The id is taken by a run with another graph or other inputs.
+            EngineClosed: The engine is not open, or is closing.
             StoreError: It could not be recorded.
         """
+        self._require_open()
         options = take_options(graph, kwargs)
         self._graphs.add(graph)
         run_id = RunId(options.get("run_id") or new_run_id())
-        started, span = self._started(graph, run_id, graph.bind(args, kwargs), options)
-        async with self._alone(run_id):
+        inputs, now = graph.bind(args, kwargs), self.services.clock.now()
+        span = open_span(self.services.tracer, graph, run_id, now)
+        started = started_event(graph, run_id, inputs, options, at=now, tenant=self._tenant, span=span)
+        async with self._beginning.alone(run_id):
             try:
                 log = await self.store.create(started)
             except RunExists:
                 return await self._same_run(graph, started)
-            compiled = compile_runners(graph.plan, traced=span is not None, timed=self._purse.times(started))
-            accounts = self._purse.open(run_id, graph.plan, budget=started.budget, tenant=started.tenant)
-            loop = RunLoop(self.services, compiled, started, log, accounts, span=span)
-            return self._go(loop, graph, started, is_recorded=True)
-
-    def _started(
-        self, graph: Graph[..., Any], run_id: RunId, inputs: dict[str, Payload], options: dict[str, Any]
-    ) -> tuple[RunStarted, RunSpan | None]:
-        plan, now = graph.plan, self.services.clock.now()
-        span = self._open_span(graph, run_id, now)
-        started = RunStarted(
-            at=now,
-            run_id=run_id,
-            graph=graph.name,
-            plan=plan.payload,
-            inputs=inputs,
-            seed=run_id,
-            budget=options.get("budget") or plan.policies.budget,
-            tenant=options.get("tenant") or self._tenant,
-            labels=dict(options.get("labels") or {}),
-            deadline=moment(options.get("deadline")),
-            traceparent="" if span is None else span.traceparent,
-        )
-        return started, span
+            async with released_on_error(log):
+                compiled = compile_runners(
+                    graph.plan, traced=span is not None, timed=self._purse.times(started)
+                )
+                accounts = self._purse.open(run_id, graph.plan, budget=started.budget, tenant=started.tenant)
+                loop = RunLoop(self.services, compiled, started, log, accounts, span=span)
+                return self._go(loop, graph, started, is_recorded=True)
 
     async def _same_run(self, graph: Graph[..., Any], started: RunStarted) -> RunHandle[Any]:
         recorded = await self.store.read(started.run_id)
-        before = past(recorded).started
-        if before.graph != started.graph or before.inputs != started.inputs:
-            raise RunExists(
-                f"run {started.run_id!r} exists already, with graph {before.graph!r} and other inputs; "
-                "choose another run_id, or resume that run"
-            )
+        require_same(past(recorded).started, started)
         try:
             return await self._resume(started.run_id, retry_failed=False)
         except OwnedElsewhere:  # it goes on there; the handle follows it
-            return self._handle(started.run_id, graph, "running")
+            return self._handles.make(started.run_id, graph, "running")[0]
 
     # -- resuming ----------------------------------------------------------------------------------
 
@@ -269,59 +302,47 @@ class Engine:
             UnknownRun: There is no such run.
             OwnedElsewhere: Another process works on it.
             ConfigurationError: Its graph was not given to this engine.
+            EngineClosed: This engine is not open, or is closing.
             HistoryMismatch: What was recorded and what the code does now differ.
         """
         key = RunId(run_id)
-        async with self._alone(key):
+        async with self._beginning.alone(key):
             return await self._resume(key, retry_failed=True)
 
     async def _resume(self, run_id: RunId, *, retry_failed: bool) -> RunHandle[Any]:
         loop = self.loops.get(run_id)
         if loop is not None:
-            return self._handle(run_id, self._graphs.find(loop.graph), "running")
+            return self._handles.make(run_id, self._graphs.find(loop.graph), "running")[0]
+        self._require_open()
         log = await self.store.own(run_id)
-        try:
+        async with released_on_error(log):
             before = past(await self.store.read(run_id))
             graph = self._graphs.find(before.started.graph)
             if before.ended is not None and not (retry_failed and before.ended.status == "failed"):
                 await log.release()
-                return self._ended(run_id, graph, before.ended)
-            return self._take_up(log, before, graph, await self.store.requests(run_id))
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await log.release()
-            raise
+                return self._handles.make_ended(run_id, graph, before.ended)
+            return await self._take_up(log, before, graph, await self.store.requests(run_id))
 
-    @asynccontextmanager
-    async def _alone(self, run_id: RunId) -> AsyncGenerator[None]:
-        """One task at a time starts a run, or takes it up; the next one finds it under way."""
-        while run_id in self._opening:
-            await self._opening[run_id].wait()
-        self._opening[run_id] = anyio.Event()
-        try:
-            yield
-        finally:
-            self._opening.pop(run_id).set()
-
-    def _take_up(
+    async def _take_up(
         self, log: RunLog, before: Past, graph: Graph[..., Any], requests: Sequence[Request]
     ) -> RunHandle[Any]:
         """Go on with a run, and with what was asked of it meanwhile, in the order of time."""
         started = before.started
-        span = self._open_span(graph, started.run_id, self.services.clock.now(), started.traceparent)
+        now, traceparent = self.services.clock.now(), started.traceparent
+        span = open_span(self.services.tracer, graph, started.run_id, now, traceparent)
         compiled = compile_runners(graph.plan, traced=span is not None, timed=self._purse.times(started))
+        if dies_again(log, before, self._recoveries):
+            compiled = giving_up(compiled, before.started.run_id, self._recoveries + 1)
         loop, resumed = rebuild(
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span
         )
-        asked = [event_of(request) for request in requests]
-        overdue = loop.questions.overdue(resumed.at, started.deadline)
-        return self._go(loop, graph, resumed, then=in_order(asked, overdue))
-
-    def _ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
-        handle = self._handle(run_id, graph, ended.status)
-        value, error = ended_with(run_id, ended, graph.result)
-        self._tracked[run_id].become(ended.status, value=value, error=error)
-        return handle
+        then = in_order(
+            [event_of(request) for request in requests],
+            loop.questions.overdue(resumed.at, started.deadline),
+        )
+        resumed, is_recorded = await recovered(log, before, resumed)
+        then = [*unheeded(before, resumed), *then]
+        return self._go(loop, graph, resumed, is_recorded=is_recorded, then=then)
 
     # -- people and cancellation ---------------------------------------------------------------------
 
@@ -366,11 +387,7 @@ class Engine:
 
     def at_rest(self) -> dict[RunId, Tracked]:
         """The unfinished runs that somebody holds a handle of, and that are not under way here."""
-        return {
-            run_id: tracked
-            for run_id, tracked in self._tracked.items()
-            if run_id not in self.loops and tracked.status not in FINAL and not tracked.is_lost
-        }
+        return self._handles.at_rest(self.loops)
 
     async def bring_back(self, run_id: RunId) -> None:
         """Take a run at rest up, with what was asked of it; leave it to whoever works on it already.
@@ -379,18 +396,16 @@ class Engine:
             TreadleError: It cannot go on; its handles are told, unless the store is out of reach.
         """
         try:
-            async with self._alone(run_id):
+            async with self._beginning.alone(run_id):
                 summary = await self.store.run(run_id)
                 if not summary.owner and summary.status not in FINAL and summary.graph in self._graphs:
                     await self._resume(run_id, retry_failed=False)
-        except OwnedElsewhere:
+        except (OwnedElsewhere, EngineClosed):
             return
         except StoreUnavailable:
             raise
         except TreadleError as error:
-            tracked = self._tracked.get(run_id)
-            if tracked is not None:
-                tracked.become(tracked.status, error=error, is_lost=True)
+            self._handles.lose(run_id, error)
             raise
 
     async def learn(self, tracked: Tracked, summary: RunSummary) -> None:
@@ -399,7 +414,7 @@ class Engine:
         if summary.status in FINAL:
             ended = past(await self.store.read(run_id)).ended
             if ended is not None and tracked.changes == before:
-                self._ended(run_id, self._graphs.find(tracked.graph), ended)
+                self._handles.make_ended(run_id, self._graphs.find(tracked.graph), ended)
             return
         questions = await self.store.questions(run_id=run_id)
         if tracked.changes == before:
@@ -416,23 +431,32 @@ class Engine:
         is_recorded: bool = False,
         then: Sequence[Event] = (),
     ) -> RunHandle[Any]:
-        if self._group is None:
-            raise ConfigurationError("the engine is not open; write: async with Engine(...) as engine")
-        handle = self._handle(loop.run_id, graph, "running")
-        tracked = self._tracked[loop.run_id]
+        group = self._require_open()
+        handle, tracked = self._handles.make(loop.run_id, graph, "running")
         tracked.become("running")
         self.loops[loop.run_id] = loop
         if loop.started.deadline is not None:
             self._outside.watch_deadline(loop.run_id, THE_RUN, loop.started.deadline)
         drive = functools.partial(self._drive, loop, tracked, first, is_recorded=is_recorded, then=then)
-        self._group.start_soon(drive)
+        group.start_soon(drive)
         return handle
 
     async def _drive(
         self, loop: RunLoop, tracked: Tracked, first: Event, *, is_recorded: bool, then: Sequence[Event]
     ) -> None:
-        """Work on a run until it ends or waits, and tell its handles."""
-        error: BaseException | None = None
+        """Work on a run until it ends or waits, and take up what came at the last moment."""
+        with self._under_way.working(loop.run_id):
+            await self._work(loop, tracked, first, is_recorded=is_recorded, then=then)
+        if loop.is_parked and not tracked.is_lost and not self._is_draining:
+            await self._outside.take_quietly(loop.run_id)
+        elif loop.ended is None and not loop.is_parked:
+            self._under_way.left.append(loop.run_id)
+
+    async def _work(
+        self, loop: RunLoop, tracked: Tracked, first: Event, *, is_recorded: bool, then: Sequence[Event]
+    ) -> None:
+        """Do the work itself, let the run go, and tell its handles."""
+        error: TreadleError | None = None
         try:
             await loop.run(first, is_recorded=is_recorded, then=then)
             await loop.log.flush()
@@ -446,22 +470,7 @@ class Engine:
                 except StoreError as failed:
                     error = error or failed
             self.loops.pop(loop.run_id, None)
-            self._tell(loop, tracked, error)
-        if error is None and loop.ended is None:
-            await self._outside.take_quietly(loop.run_id)
-
-    def _tell(self, loop: RunLoop, tracked: Tracked, error: BaseException | None) -> None:
-        ended = loop.ended
-        loop.close_span(ended)
-        if error is not None or (ended is None and not loop.is_parked):
-            lost = error or RunError(f"the engine closed while run {loop.run_id!r} was under way; resume it")
-            tracked.become(tracked.status, error=lost, is_lost=True)
-        elif ended is None:
-            tracked.become("waiting", questions=tuple(loop.questions.open))
-        else:
-            cause = None if ended.failure is None else loop.errors.get(ended.failure.node)
-            value = loop.workspace.result() if ended.status == "completed" else None
-            tracked.become(ended.status, value=value, error=ended_error(loop.run_id, ended, cause))
+            tell(loop, tracked, error)
 
     # -- small things ----------------------------------------------------------------------------------
 
@@ -470,25 +479,3 @@ class Engine:
         loop = self.loops.get(run_id)
         if loop is not None:
             await loop.log.flush()
-
-    def _open_span(
-        self, graph: Graph[..., Any], run_id: RunId, at: float, traceparent: str = ""
-    ) -> RunSpan | None:
-        tracer = self.services.tracer
-        if tracer is None:
-            return None
-        scopes = {scope.id: (scope.graph, scope.parent) for scope in graph.plan.scopes}
-        return tracer.run(
-            run_id=run_id,
-            graph=graph.name,
-            digest=graph.plan.digest,
-            at=at,
-            scopes=scopes,
-            traceparent=traceparent,
-        )
-
-    def _handle(self, run_id: RunId, graph: Graph[..., Any], status: Status) -> RunHandle[Any]:
-        tracked = self._tracked.get(run_id)
-        if tracked is None:
-            tracked = self._tracked[run_id] = Tracked(run_id, graph.name, status)
-        return RunHandle(self, tracked)

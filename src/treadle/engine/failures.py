@@ -20,6 +20,7 @@ from treadle.values import Codec
 
 _NEVER_TAKEN: Final = (
     errors.InDoubt,
+    errors.WorkerLost,
     errors.HistoryMismatch,
     errors.InternalError,
     errors.RunCancelled,
@@ -36,6 +37,7 @@ _NEVER_RETRIED: Final = (
     errors.AgentStopped,
 )
 _KEPT: Final = (
+    "deaths",
     "provider", "status", "retryable", "account", "measure", "limit", "held", "spent", "needed", "step",
     "idempotency_key",
 )  # fmt: skip
@@ -274,6 +276,16 @@ def _in_doubt(failure: Failure, run_id: str) -> errors.TreadleError:
     )
 
 
+def _worker_lost(failure: Failure, run_id: str) -> errors.TreadleError:
+    return errors.WorkerLost(
+        failure.message,
+        deaths=int(failure.details.get("deaths") or 0),
+        run_id=run_id,
+        node=failure.node,
+        attempt=failure.attempt,
+    )
+
+
 _RUN_ERRORS: Final = (
     errors.ReadFailed, errors.ResultRefused, errors.NodeTimeout, errors.RunCancelled, errors.HistoryMismatch,
     errors.AgentStopped,
@@ -287,4 +299,5 @@ _BUILDERS: Final[dict[str, Callable[[Failure, str], Any]]] = {
     **{qualified_name(cls): _provider_error(cls) for cls in _PROVIDER_ERRORS},
     qualified_name(errors.BudgetExceeded): _budget_exceeded,
     qualified_name(errors.InDoubt): _in_doubt,
+    qualified_name(errors.WorkerLost): _worker_lost,
 }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Generic, Protocol, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Final, Generic, Protocol, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -14,6 +15,9 @@ from treadle.ids import RunId
 from treadle.interfaces import Store
 
 R = TypeVar("R", covariant=True)
+
+STOPPED_WITHIN: Final = 1.0
+"""Seconds that somebody who leaves a run he is attached to waits for it to be gone."""
 
 
 class Home(Protocol):
@@ -81,8 +85,10 @@ class RunHandle(Generic[R]):
         """Ids of the questions the run waits for, while it waits."""
         return self._tracked.questions
 
-    async def events(self, after: int = 0) -> AsyncIterator[Recorded]:
+    async def events(self, after: int = 0) -> AsyncGenerator[Recorded]:
         """Give the run's events as they are recorded, from one on, until it ends.
+
+        Who stops listening leaves nothing behind, and the run goes on; see ``attached``.
 
         Args:
             after: The ``seq`` of the last event that is known already.
@@ -101,6 +107,37 @@ class RunHandle(Generic[R]):
             if is_lost and tracked.error is not None:
                 raise tracked.error
             await self._wait_for_more(after)
+
+    @asynccontextmanager
+    async def attached(self, after: int = 0) -> AsyncGenerator[AsyncIterator[Recorded]]:
+        """Give the run's events to somebody for whom alone it runs: who leaves cancels it.
+
+        Left before the run has ended (by an exception, a cancellation, a ``break``), the block returns
+        once nothing of the run is left, or after a second, where bodies do not let go.
+
+        Args:
+            after: The ``seq`` of the last event that is known already.
+
+        Example::
+
+            async with handle.attached() as events:     # the browser has gone: so has the run
+                async for recorded in events:
+                    await response.send(recorded.event)
+        """
+        try:
+            async with aclosing(self.events(after)) as events:
+                yield events
+        finally:
+            with anyio.move_on_after(STOPPED_WITHIN, shield=True):
+                await self._leave()
+
+    async def _leave(self) -> None:
+        """Cancel the run, unless it is over, and return once nothing of it is left here."""
+        tracked = self._tracked
+        if tracked.status not in FINAL and not tracked.is_lost:
+            await self.cancel(by="attached", reason="whoever it ran for has gone")
+        while tracked.status not in FINAL and not tracked.is_lost:
+            await tracked.wait_change()
 
     async def _wait_for_more(self, after: int) -> None:
         """Return when the run has another event, or this process has lost it."""

@@ -217,6 +217,13 @@ class RunLoop:
                 attempt.calls.wake()
         self._start_spare()
 
+    def drain(self) -> None:
+        """Start nothing more: ``run`` returns once the attempts under way have ended."""
+        self._ready.clear()
+        self._ready = deque(maxlen=0)  # takes nothing in: what it is given starts when the run is resumed
+        for waiting in [one for one in self.running.values() if isinstance(one, _Backoff)]:
+            waiting.scope.cancel()
+
     # -- Live --------------------------------------------------------------------------------------------
 
     def feed(self, event: Event) -> None:

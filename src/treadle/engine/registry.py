@@ -113,6 +113,32 @@ def check_options(options: Mapping[str, object]) -> None:
             )
 
 
+def check_budgets(budgets: Mapping[str, Budget] | None) -> Mapping[str, Budget] | None:
+    """Make sure that an engine is given a budget for each tenant, by name.
+
+    Raises:
+        ConfigurationError: It is no mapping, a name is no text, or a budget is a number, say.
+    """
+    given = cast("object", budgets)
+    if given is None:
+        return None
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"budgets={given!r} says not whose they are; write budgets={{'acme': Budget(usd=\"25\")}}"
+        )
+    for tenant, budget in cast("Mapping[object, object]", given).items():
+        if not isinstance(tenant, str):
+            raise ConfigurationError(
+                f"budgets={{{tenant!r}: ...}}: the name of a tenant is text, not {tenant!r}"
+            )
+        if not isinstance(budget, Budget):
+            wanted = budget_for(budget).removeprefix("budget=")
+            raise ConfigurationError(
+                f"budgets={{{tenant!r}: {budget!r}}} gives no Budget; write budgets={{{tenant!r}: {wanted}}}"
+            )
+    return budgets
+
+
 def _check_budget(budget: object) -> None:
     """Make sure that a budget is one; ``None`` is none.
 

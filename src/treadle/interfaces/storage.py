@@ -125,6 +125,11 @@ class RunLog(Protocol):
         ...
 
     @property
+    def was_abandoned(self) -> bool:
+        """Whether the owner before died without letting the run go."""
+        ...
+
+    @property
     def is_durable(self) -> bool:
         """Whether what is flushed outlives the process."""
         ...

@@ -48,6 +48,7 @@ class Take(Call):
         self._lock(number, owner)
         execute(batch.connection, "take_run", (this_process(), number))
         self.log = self._new_log(number, fence=fence + 1, seq=events, head=head)
+        self.log.was_abandoned = bool(owner)  # and its lock was free
 
     def fail(self, error: Exception) -> None:
         """Unlock what was locked in vain."""

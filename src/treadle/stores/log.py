@@ -86,6 +86,7 @@ class WriterLog:
         released: Whether the ownership was given up.
         is_clean: Whether that is the only reason why nothing can be appended.
         slack: Who waits for the queue to get shorter than how much.
+        was_abandoned: Whether the owner before died without letting the run go.
     """
 
     __slots__ = (
@@ -103,6 +104,7 @@ class WriterLog:
         "seq",
         "settled",
         "slack",
+        "was_abandoned",
     )
 
     def __init__(
@@ -130,6 +132,7 @@ class WriterLog:
         self.released = False
         self.is_clean = False
         self.slack: dict[Waiter, int] = {}
+        self.was_abandoned = False
 
     @property
     def is_durable(self) -> bool:

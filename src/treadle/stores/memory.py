@@ -37,6 +37,11 @@ class MemoryLog:
         return self._history.started.run_id
 
     @property
+    def was_abandoned(self) -> bool:
+        """Never: it dies with its owner."""
+        return False
+
+    @property
     def is_durable(self) -> bool:
         """Never: what is flushed goes with the process all the same."""
         return False

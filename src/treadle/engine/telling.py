@@ -1,0 +1,77 @@
+"""What the handles of a run are told: by the work on it here, or of what another process did."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+from weakref import WeakValueDictionary
+
+from treadle.engine.failures import ended_error, ended_with
+from treadle.engine.handle import Home, RunHandle
+from treadle.engine.loop import RunLoop
+from treadle.engine.tracked import FINAL, Status, Tracked
+from treadle.errors import RunError, TreadleError
+from treadle.events import RunEnded
+from treadle.ids import RunId
+from treadle.nodes.graph import Graph
+
+
+class Handles:
+    """The handles that somebody holds, by run; what is known of a run goes with the last of them.
+
+    Args:
+        home: The engine.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._tracked: WeakValueDictionary[RunId, Tracked] = WeakValueDictionary()
+
+    def make(self, run_id: RunId, graph: Graph[..., Any], status: Status) -> tuple[RunHandle[Any], Tracked]:
+        """Make a handle; the status is that of a run which nobody holds one of yet."""
+        tracked = self._tracked.get(run_id)
+        if tracked is None:
+            tracked = self._tracked[run_id] = Tracked(run_id, graph.name, status)
+        return RunHandle(self._home, tracked), tracked
+
+    def make_ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
+        """Make a handle of a run that is over, and tell those there are."""
+        handle, tracked = self.make(run_id, graph, ended.status)
+        value, error = ended_with(run_id, ended, graph.result)
+        tracked.become(ended.status, value=value, error=error)
+        return handle
+
+    def lose(self, run_id: RunId, error: TreadleError) -> None:
+        """Say that the run cannot go on here, and why."""
+        tracked = self._tracked.get(run_id)
+        if tracked is not None:
+            tracked.become(tracked.status, error=error, is_lost=True)
+
+    def at_rest(self, under_way: Container[RunId]) -> dict[RunId, Tracked]:
+        """The unfinished runs that somebody holds a handle of, and that are not under way here."""
+        return {
+            run_id: tracked
+            for run_id, tracked in self._tracked.items()
+            if run_id not in under_way and tracked.status not in FINAL and not tracked.is_lost
+        }
+
+
+def tell(loop: RunLoop, tracked: Tracked, error: TreadleError | None) -> None:
+    """Say how a run ended here, that it waits for people, or why this process lost it.
+
+    Args:
+        error: What stopped the work on it, where something did.
+    """
+    ended = loop.ended
+    loop.close_span(ended)
+    if error is not None or (ended is None and not loop.is_parked):
+        lost = error or RunError(
+            f"the engine closed while run {loop.run_id!r} was under way; resume it", run_id=loop.run_id
+        )
+        tracked.become(tracked.status, error=lost, is_lost=True)
+    elif ended is None:
+        tracked.become("waiting", questions=tuple(loop.questions.open))
+    else:
+        cause = None if ended.failure is None else loop.errors.get(ended.failure.node)
+        value = loop.workspace.result() if ended.status == "completed" else None
+        tracked.become(ended.status, value=value, error=ended_error(loop.run_id, ended, cause))
