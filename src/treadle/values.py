@@ -286,8 +286,9 @@ def _unwritable(value: object, declared: Any, reason: str) -> str:
     wanted = _name(declared)
     shown = "None" if value is None else f"{short(value)} ({type(value).__name__})"
     told = f"{shown} cannot be stored as {wanted}, the declared type"
-    origin = type(None) if declared is None else typing.get_origin(declared) or declared
-    if isinstance(origin, type) and not isinstance(value, origin):
+    bare = typing.get_args(declared)[0] if typing.get_origin(declared) is typing.Annotated else declared
+    origin = type(None) if bare is None else typing.get_origin(bare) or bare
+    if isinstance(origin, type) and origin is not Any and not isinstance(value, origin):
         other = f"{wanted} | None" if value is None else type(value).__name__
         return f"{told}: give a value of that type, or declare {other}"
     return f"{told}: {' '.join(_NOISE.sub('', reason).split())}"
