@@ -86,8 +86,9 @@ class RunHandle(Generic[R]):
         return self._tracked.questions
 
     async def events(self, after: int = 0) -> AsyncGenerator[Recorded]:
-        """Give the run's events as they are recorded, from one on, until it ends.
+        """Give the run's events once they are safely recorded, from one on, until it ends.
 
+        Where another process works on the run, they are given as soon as it has committed them.
         Who stops listening leaves nothing behind, and the run goes on; see ``attached``.
 
         Args:
@@ -99,7 +100,10 @@ class RunHandle(Generic[R]):
         store, tracked = self._engine.store, self._tracked
         while True:
             is_lost = tracked.is_lost
-            for recorded in await store.read(self.id, after=after):
+            listed = await store.read(self.id, after=after)
+            if listed:
+                await self._engine.flush(self.id)
+            for recorded in listed:
                 after = recorded.seq
                 yield recorded
                 if isinstance(recorded.event, RunEnded):
