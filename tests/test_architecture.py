@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "treadle"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 FLOOR = {"errors", "ids", "durations", "forms"}
-WORDS = {"values", "budget", "retry", "messages", "events"}
+WORDS = {"values", "budget", "retry", "messages", "failure", "events"}
 SOCKETS = FLOOR | WORDS | {"interfaces"}
 OUTSIDE = {"providers", "stores", "retrieval", "tracing", "mcp"}
 DECLARED = SOCKETS | {"plan"}
@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "budget": FLOOR,
     "retry": FLOOR,
     "messages": FLOOR | {"budget"},
-    "events": FLOOR | {"values", "budget"},
+    "failure": FLOOR,
+    "events": FLOOR | {"values", "budget", "failure"},
     "interfaces": FLOOR | WORDS,
     "plan": SOCKETS,
     "nodes": DECLARED,

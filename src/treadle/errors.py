@@ -9,6 +9,7 @@
         EngineClosed                   the engine is not open, or is closing
       RunError                         the run cannot go on; has run_id
         NodeFailed                     a node's own code raised; the cause is chained
+          DidNotHappen                 raised by code that knows that a call in doubt did nothing
         ReadFailed (LookupError)       a read such as ``docs[0]`` or a ``match`` found nothing
         ResultRefused (TypeError)      a result does not come back equal from its JSON
         BudgetExceeded                 the worst case of a call does not fit what is left
@@ -96,6 +97,14 @@ class NodeFailed(RunError):
     """
 
     failure: object = None
+
+
+class DidNotHappen(NodeFailed):
+    """A call that must not be repeated did nothing.
+
+    Raised by the body of such a call, or by the function that finds out about it
+    (``@tool(effect="once", in_doubt=...)``): then the call is not in doubt, and may be made again.
+    """
 
 
 class ReadFailed(RunError, LookupError):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
 from typing_extensions import dataclass_transform
 
 from treadle.budget import NOTHING, Amounts, Budget, Usage
+from treadle.failure import Failure as Failure  # noqa: PLC0414 - events are read from here, whole
 from treadle.ids import NodeId, QuestionId, RunId, StepId
 from treadle.values import Payload
 
@@ -36,38 +37,6 @@ else:
     # the engine makes one event and one command for each node.
     def fact(cls):
         return dataclass(slots=True, kw_only=True)(cls)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why something failed, in a form that outlives the process and its exception object.
-
-    Attributes:
-        types: Qualified names of the error's class and those above it, most special first.
-        message: What the error said; its first line is short enough for a table.
-        node, attempt: Where it began.
-        where: ``file:line`` of the user's code that raised, or ``""``.
-        retryable: Whether the same thing may succeed when tried again.
-        takeable: Whether ``fallback``, ``race`` and ``each`` may take it (never for an effect in
-            doubt, a history mismatch, a cancellation or an internal error).
-        retry_after: Seconds the other side asked to wait.
-        details: The error's own attributes that are plain data, such as ``status``.
-    """
-
-    types: tuple[str, ...]
-    message: str
-    node: NodeId = NodeId("")
-    attempt: int = 0
-    where: str = ""
-    retryable: bool = True
-    takeable: bool = True
-    retry_after: float | None = None
-    details: Mapping[str, str | int | float | bool | None] = field(default_factory=dict[str, Any])
-
-    @property
-    def type(self) -> str:
-        """The plain name of the error's class."""
-        return self.types[0].rpartition(".")[2] if self.types else "Error"
 
 
 @fact
@@ -200,13 +169,17 @@ class StepStarted:
     Attributes:
         step: Its path within the attempt; ``""`` for a node whose body is itself the call.
         callee: Name of the tool, node, agent or model called.
-        callee_kind: ``"node"``, ``"tool"``, ``"agent"``, ``"human"``, ``"retriever"`` or ``"model"``.
+        callee_kind: ``"node"``, ``"tool"``, ``"agent"``, ``"human"``, ``"retriever"``, ``"model"``, or
+            ``"finder"`` for a function that finds out whether the call around it, in doubt, happened.
         definition: Digest of the callee's definition; with ``input_digest`` its identity.
         arguments: What it was called with; for a model the request.
         once: Whether the call must never be silently repeated.
         idempotency_key: The key under which it acts; the same at every attempt to make the call.
         again: Where the call was in doubt and a person had it run again: the opening of the question
             whose answer said so, which holds for this one time; 0 otherwise.
+        because: Why a call is made again: ``"tried"`` after a try that did nothing, ``"found"`` after a
+            function found out that it did not happen, ``"answer"`` because a person said so, or
+            ``"policy"`` because it may be repeated under its key; ``""`` the first time.
         resolved: What ``auto``, routes and limits came to, such as the model's real name.
     """
 
@@ -223,6 +196,7 @@ class StepStarted:
     once: bool = False
     idempotency_key: str = ""
     again: int = 0
+    because: Literal["", "tried", "found", "answer", "policy"] = ""
     resolved: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -240,11 +214,34 @@ class StepCompleted:
 
 
 @fact
+class StepTried:
+    """A try at a recorded call failed and did nothing; the call goes on, with another try.
+
+    Attributes:
+        tries: How many tries at the call have failed so far.
+        not_before: When the next one begins: a crash neither resets the count nor starts the wait over.
+        ended_by: The innermost calls inside it whose failures ended the try, which are made again; none
+            where a body raised by itself.
+    """
+
+    kind: ClassVar[str] = "step_tried"
+    at: float
+    node: NodeId
+    attempt: int
+    step: StepId
+    tries: int
+    failure: Failure
+    not_before: float
+    ended_by: tuple[StepId, ...] = ()
+
+
+@fact
 class StepFailed:
     """A recorded call ended in an error.
 
     Attributes:
         in_doubt: Whether the effect may have happened.
+        ended_by: The innermost calls inside it whose failures ended it; none where a body raised by itself.
     """
 
     kind: ClassVar[str] = "step_failed"
@@ -255,6 +252,7 @@ class StepFailed:
     started_at: float
     failure: Failure
     in_doubt: bool = False
+    ended_by: tuple[StepId, ...] = ()
 
 
 @fact
@@ -456,6 +454,7 @@ Event = (
     | Decided
     | StepStarted
     | StepCompleted
+    | StepTried
     | StepFailed
     | StepClaimed
     | MoneyHeld

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+
+import anyio
 
 from treadle.engine.money import Account
 from treadle.events import (
@@ -70,6 +73,21 @@ class Activity:
             self._waiting_calls -= inner.is_waiting
             self._update()
 
+    @contextmanager
+    def told(self, changed: Callable[[bool], None]) -> Generator[None]:
+        """Tell somebody else too when it begins or ends to wait, such as to stop a timeout."""
+        before = self._changed
+
+        def both(waits: bool) -> None:
+            before(waits)
+            changed(waits)
+
+        self._changed = both
+        try:
+            yield
+        finally:
+            self._changed = before
+
     def _count(self, waits: bool) -> None:
         self._waiting_calls += 1 if waits else -1
         self._update()
@@ -79,6 +97,29 @@ class Activity:
         if waits != self.is_waiting:
             self.is_waiting = waits
             self._changed(waits)
+
+
+class Stopwatch:
+    """A cancel scope whose time stands still while there is only waiting.
+
+    Args:
+        seconds: After so many at work it cancels; ``inf`` never.
+    """
+
+    __slots__ = ("_left", "scope")
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self.scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
+
+    def pause(self, waits: bool) -> None:
+        """Stop the time, or let it go on."""
+        now = anyio.current_time()
+        if waits:
+            self._left = self.scope.deadline - now
+            self.scope.deadline = math.inf
+        else:
+            self.scope.deadline = now + max(0.0, self._left)
 
 
 @contextmanager

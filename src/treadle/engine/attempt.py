@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import anyio
 
+from treadle.engine import doubts
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
 from treadle.engine.failures import failure_of, foreign_cancellation
@@ -248,15 +249,34 @@ class Attempt:
         return late
 
     async def _fail(self, error: Exception | None) -> None:
-        """Fail, unless an effect is left in doubt: then a person is asked, or nobody takes the failure."""
-        doubts = self.calls.in_doubt()
-        if doubts and (error is None or failure_of(error, node=self.node, attempt=self.number).takeable):
-            if await self.calls.ask_about_doubts():
+        """Fail; but first settle what effects are left in doubt, or ask about them: else nobody takes it."""
+        if self.calls.in_doubt() and (error is None or self._takeable(error)):
+            if await self._is_cancelled_while_settling():
+                self._cancelled()
+                return
+            done = self.calls.result
+            if done is not None:
+                self.workspace.values[self.task.index] = self.task.callee.result.unpack(done)
+                self._completed(done)
+                return
+            left = self.calls.in_doubt()
+            if left and await self.calls.ask_about_doubts():
                 self._parked()
                 return
-            doubt = self.calls.doubt(doubts[0])
-            doubt.__cause__, error = error, doubt
+            if left:
+                doubt = doubts.doubt(self.calls, left[0])
+                doubt.__cause__, error = error, doubt
         self._failed(error)
+
+    def _takeable(self, error: Exception) -> bool:
+        return failure_of(error, node=self.node, attempt=self.number).takeable
+
+    async def _is_cancelled_while_settling(self) -> bool:
+        """Settle what needs nobody, out of the time of the attempt, which is over."""
+        self.reason, self.scope = "", anyio.CancelScope()
+        with self.scope:
+            await self.calls.settle_doubts()
+        return self.scope.cancelled_caught
 
     def _failed(self, error: Exception | None) -> None:
         if error is None:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -14,8 +14,15 @@ from treadle.engine.activity import Activity
 from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.money import Account
-from treadle.engine.records import AttemptRecords, Identity, StepRecord
-from treadle.engine.requests import Conversations, as_callee, bind, definition_digest, pack_arguments
+from treadle.engine.records import FINDER, AttemptRecords, Identity, StepRecord
+from treadle.engine.requests import (
+    Conversations,
+    as_callee,
+    bind,
+    definition_digest,
+    input_digest,
+    pack_arguments,
+)
 from treadle.engine.turns import Turns
 from treadle.errors import HistoryMismatch, TreadleError
 from treadle.events import Progress, StepClaimed, StepCompleted, StepStarted
@@ -31,6 +38,10 @@ R = TypeVar("R")
 
 CALLS_PER_PASS: Final = 64
 """After so many calls a body lets other tasks of the process run, and can be cancelled."""
+
+
+Because = Literal["", "tried", "found", "answer", "policy"]
+"""Why a call is made again, as in ``StepStarted``."""
 
 
 class Maker(Protocol):
@@ -72,12 +83,14 @@ class Call:
         inner: The body of the callee, where it has begun.
         kept_key: The idempotency key under which an earlier attempt began it, or ``""``.
         again: The opening of the question about it that was last answered with "run again".
-        repeats: How often it was made again by itself while in doubt.
+        error: What it raised when it was last made in this process.
+        is_finder: Whether it finds out about the call around it, which is in doubt.
+        is_late: Whether its attempt is over, and only its doubt is to be settled yet.
     """
 
     __slots__ = (
-        "again", "arguments", "asks", "body", "callee", "identity", "inner", "kept_key", "record", "repeats",
-        "step",
+        "again", "arguments", "asks", "body", "callee", "error", "identity", "inner", "is_finder", "is_late",
+        "kept_key", "record", "step",
     )  # fmt: skip
 
     def __init__(
@@ -93,7 +106,9 @@ class Call:
         self.inner: Body | None = None
         self.kept_key = ""
         self.again = 0
-        self.repeats = 0
+        self.error: Exception | None = None
+        self.is_finder = False
+        self.is_late = False
 
     @property
     def key(self) -> str:
@@ -269,8 +284,9 @@ class Body:
         definition = definition_digest(callee.definition)
         payload = self._written(callee, definition, arguments)
         name = callee.name.replace("/", "~")
-        step = self.numbered(f"{name}#{payload.digest[:10]}")
-        call = Call(self, callee, arguments, step, Identity(definition, payload.digest))
+        inputs = payload.digest if callee.definition.kind == "model" else input_digest(payload)
+        step = self.numbered(f"{name}#{inputs[:10]}")
+        call = Call(self, callee, arguments, step, Identity(definition, inputs))
         self.maker.made += 1
         if not self.maker.made % CALLS_PER_PASS:
             await self.maker.live.let_others_run()
@@ -350,8 +366,8 @@ class Body:
         )
         return found
 
-    def record_start(self, call: Call, payload: Payload | None) -> None:
-        """Record that a call is about to be made."""
+    def record_start(self, call: Call, payload: Payload | None, *, because: Because = "") -> None:
+        """Record that a call is about to be made, or made again for a reason."""
         maker, callee = self.maker, call.callee
         once = callee.policies.effect == "once"
         maker.live.record(
@@ -361,12 +377,13 @@ class Body:
                 attempt=maker.number,
                 step=call.step,
                 callee=callee.name,
-                callee_kind=callee.definition.kind,
+                callee_kind=FINDER if call.is_finder else callee.definition.kind,
                 definition=call.identity.definition,
                 input_digest=call.identity.inputs,
                 arguments=payload,
                 once=once,
                 idempotency_key=call.key if once else "",
                 again=call.again,
+                because=because,
             )
         )

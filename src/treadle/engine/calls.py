@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import checkpoint
 
-from treadle.engine import people
-from treadle.engine.activity import Activity
-from treadle.engine.body import Body, Call
+from treadle.engine import doubts, people
+from treadle.engine.activity import Activity, Stopwatch
+from treadle.engine.body import Because, Body, Call
 from treadle.engine.desk import Desk, activity_of
 from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account, soft_model
 from treadle.engine.paid import PROVIDER_RETRY, Counted, call_model
 from treadle.engine.paid import Call as ModelStep
-from treadle.engine.records import AttemptRecords, Identity, StepRecord, by_body
-from treadle.engine.requests import Conversations, definition_digest, pack_arguments
-from treadle.errors import InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
-from treadle.events import Event, Failure, StepCompleted, StepFailed
+from treadle.engine.records import Identity, StepRecord, by_body, is_inside
+from treadle.engine.requests import Conversations, definition_digest, input_digest, pack_arguments
+from treadle.errors import DidNotHappen, InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
+from treadle.events import Event, Failure, StepCompleted, StepFailed, StepTried
 from treadle.ids import NodeId, QuestionId, StepId
 from treadle.interfaces import Span
 from treadle.messages import ModelRequest, ModelResponse
@@ -96,7 +96,7 @@ class Calls:
     async def perform_once(self, body: Body, callee: Callee, arguments: Mapping[str, Any]) -> Any:
         """Run a node whose body is itself a call that is never silently repeated."""
         payload = pack_arguments(callee, arguments)
-        identity = Identity(definition_digest(callee.definition), payload.digest)
+        identity = Identity(definition_digest(callee.definition), input_digest(payload))
         return await body.begin(Call(body, callee, arguments, NODE, identity), payload)
 
     def ended_by(self, error: BaseException) -> tuple[StepId, ...]:
@@ -135,9 +135,9 @@ class Calls:
                 call.inner = self._inner(call, activity)
                 if call.callee.policies.effect == "once":
                     self._begun[call.step] = call
-                if call.record is not None and call.record.once:
-                    return await self._settle_doubt(call, None)
-                return await self._run(call)
+                if call.record is not None and call.record.is_open:
+                    return await doubts.settle(self, call)
+                return await self.run(call)
         finally:
             body.calls.discard(call)
             self.wake()
@@ -158,22 +158,29 @@ class Calls:
             is_once=body.is_once or policies.effect == "once",
         )
 
-    async def _run(self, call: Call) -> Any:
+    async def run(self, call: Call) -> Any:
         """Run a call for real, and record its outcome."""
-        once = call.callee.policies.effect == "once"
         started_at = self.live.now()
-        if once:
-            await self.live.log.flush()
+        await self._begin_safely(call)
         try:
             value, settled = await self._value(call)
         except Exception as error:
             return await self._fails(call, started_at, error)
         except BaseException:
-            if once:
-                self._record_doubt(call, started_at, _cut_off(self.node, self.number))
+            if call.callee.policies.effect == "once" and self._is_acting(call):
+                self._record_doubt(call, started_at, doubts.cut_off(self.node, self.number))
             _end(call, self.live, status="cancelled")
             raise
-        return self._returns(call, started_at, value, settled)
+        return self.returns(call, started_at, value, settled)
+
+    async def _begin_safely(self, call: Call) -> None:
+        """Let nothing act whose intent is not safely recorded."""
+        if call.callee.policies.effect == "once":
+            await self.live.log.flush()
+
+    def _is_acting(self, call: Call) -> bool:
+        record = self.records.steps.get(call.step)
+        return record is None or record.is_open
 
     async def _value(self, call: Call) -> tuple[Any, list[Event]]:
         if isinstance(call.callee, ModelCall):
@@ -182,13 +189,13 @@ class Calls:
             return response, desk.kept
         return await self._with_retries(call), []
 
-    def _returns(self, call: Call, started_at: float, value: Any, settled: list[Event]) -> Any:
+    def returns(self, call: Call, started_at: float, value: Any, settled: Sequence[Event] = ()) -> Any:
         """Record what a body returned; where the value is refused the call has failed, but is done."""
         try:
             result = call.callee.result.pack(value)
         except Exception as error:  # a user's validator may raise anything
             self.live.record(*settled)
-            raise self._record_failure(call, started_at, _refused(call, error)) from error
+            raise self.record_failure(call, started_at, _refused(call, error)) from error
         _end(call, self.live)
         self._record_result(call, started_at, result, settled)
         return value
@@ -199,60 +206,83 @@ class Calls:
             _end(call, self.live, error=error)
             raise error
         if call.callee.policies.effect != "once" or self._did_not_happen(call, error):
-            raise self._record_failure(call, started_at, error) from error
+            raise self.record_failure(call, started_at, error) from error
         failure = failure_of(error, node=self.node, attempt=self.number)
-        self._record_doubt(call, started_at, failure)
+        self._record_doubt(call, started_at, failure, self.ended_by(error))
         _end(call, self.live, error=error)
         if not failure.takeable:
             raise error
-        return await self._settle_doubt(call, error)
+        call.error = error
+        return await doubts.settle(self, call)
 
     async def _with_retries(self, call: Call) -> Any:
+        """Make a call until it gives something, or has been tried often enough.
+
+        How often it was tried and when it is next stands in the history, as it does for a node.
+        """
         retry = call.callee.policies.retry if call.step != NODE else None
-        tries = 1
         while True:
+            record = self.records.steps.get(call.step)
+            if record is not None and record.not_before is not None:
+                await self._back_off(call, record.not_before)
             try:
                 return await self._within_timeout(call)
             except Exception as error:
-                wait = self._wait_before_again(call, retry, tries, error)
-                if wait is None:
+                if not self._is_tried_again(call, retry, error):
                     raise
-                failed = error
-            with activity_of(call).waiting():
-                await self.live.services.clock.sleep_until(self.live.now() + wait)
-            self._begin_afresh(call, failed)
-            tries += 1
 
-    def _begin_afresh(self, call: Call, error: Exception | None) -> None:
-        """Let the next try of a call claim what the last one finished, and make again what ended it."""
-        if call.inner is None:
-            return
-        prefix = f"{call.step}/" if call.step else ""
-        inside = {s: r for s, r in self.records.steps.items() if s and s.startswith(prefix)}
-        tried = AttemptRecords(inside)
-        if error is not None:
-            failure = failure_of(error, node=self.node, attempt=self.number)
-            tried.fail(failure, self.ended_by(error) or (call.step,))
-            kept = {record.step for record in tried.claimable()}
-            for step in [s for s, r in inside.items() if r.has_ended and s not in kept]:
-                del self.records.steps[step]
+    async def _back_off(self, call: Call, not_before: float) -> None:
+        with activity_of(call).waiting():
+            await self.live.services.clock.sleep_until(not_before)
+        await self.begin_again(call, "tried")
+
+    async def begin_again(self, call: Call, because: Because) -> None:
+        """Begin a call anew: it claims what its last try had finished inside, and makes again what failed."""
+        inside = self.live.histories.left_inside(self.node, self.number, call.step)
+        if inside is not None:
+            self.live.claims.add_attempt(inside)
         self.past = {
             path: records
             for path, records in self.past.items()
-            if path != call.step and not (path and path.startswith(prefix))
+            if path != call.step and not is_inside(StepId(path), call.step)
         }
-        call.inner = self._inner(call, call.inner.activity)
+        call.body.record_start(call, pack_arguments(call.callee, call.arguments), because=because)
+        if call.inner is not None:
+            call.inner = self._inner(call, call.inner.activity)
+        await self._begin_safely(call)
 
-    def _wait_before_again(
-        self, call: Call, retry: Retry | None, tries: int, error: Exception
-    ) -> float | None:
+    def _is_tried_again(self, call: Call, retry: Retry | None, error: Exception) -> bool:
+        """Record that a try failed where another one follows."""
+        record = self.records.steps.get(call.step)
+        if retry is None or record is None:
+            return False
+        tries = record.tries + 1
+        wait = self._wait_before_again(call, retry, tries, error)
+        if wait is None:
+            return False
+        now = self.live.now()
+        self.live.record(
+            StepTried(
+                at=now,
+                node=self.node,
+                attempt=self.number,
+                step=call.step,
+                tries=tries,
+                failure=failure_of(error, node=self.node, attempt=self.number),
+                not_before=now + wait,
+                ended_by=self.ended_by(error),
+            )
+        )
+        return True
+
+    def _wait_before_again(self, call: Call, retry: Retry, tries: int, error: Exception) -> float | None:
         """Seconds to wait before a call is tried again; ``None`` where it is not."""
-        if retry is None or tries >= retry.attempts:
+        if tries >= retry.attempts:
             return None
         failure = failure_of(error, node=self.node, attempt=self.number)
         if not failure.takeable or not retry.matches(failure.types, retryable=failure.retryable):
             return None
-        if call.callee.policies.effect == "once" and not retry.on:
+        if call.callee.policies.effect == "once" and not self._did_not_happen(call, error):
             return None
         return retry.delay(tries, seed=f"{self.live.seed}:{self.node}:{call.step}")
 
@@ -265,10 +295,11 @@ class Calls:
             value = await self._perform(callee, inner, call)
             inner.check_all_claimed()
             return value
-        value = None
-        with anyio.move_on_after(timeout) as late:
+        value, clock = None, Stopwatch(timeout)
+        with clock.scope, inner.activity.told(clock.pause):
             value = await self._perform(callee, inner, call)
-        if late.cancelled_caught or (late.cancel_called and callee.policies.effect != "once"):
+        is_late = clock.scope.cancel_called and callee.policies.effect != "once"
+        if clock.scope.cancelled_caught or is_late:
             raise NodeTimeout(
                 f"{callee.name!r}, called in node {self.node!r}, took longer than its {timeout:g} s",
                 run_id=self.live.run_id,
@@ -312,7 +343,9 @@ class Calls:
 
     # -- what is recorded ----------------------------------------------------------------------------
 
-    def _record_result(self, call: Call, started_at: float, result: Payload, settled: list[Event]) -> None:
+    def _record_result(
+        self, call: Call, started_at: float, result: Payload, settled: Sequence[Event]
+    ) -> None:
         self.live.record(
             *settled,
             StepCompleted(
@@ -325,19 +358,24 @@ class Calls:
             ),
         )
 
-    def _record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
+    def record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
+        """Record that a call failed, and did nothing; give the error to raise."""
         failure = failure_of(error, node=self.node, attempt=self.number)
-        inside = self.ended_by(error) or (call.step,)
+        inside = self.ended_by(error)
         _end(call, self.live, error=error)
-        self._record_failed(call, started_at, failure, in_doubt=False)
+        self._record_failed(call, started_at, failure, inside, in_doubt=False)
         shown = error_of(failure, run_id=self.live.run_id, cause=error)
-        self._raised.append((shown, inside))
+        self._raised.append((shown, inside or (call.step,)))
         return shown
 
-    def _record_doubt(self, call: Call, started_at: float, failure: Failure) -> None:
-        self._record_failed(call, started_at, failure, in_doubt=True)
+    def _record_doubt(
+        self, call: Call, started_at: float, failure: Failure, inside: tuple[StepId, ...] = ()
+    ) -> None:
+        self._record_failed(call, started_at, failure, inside, in_doubt=True)
 
-    def _record_failed(self, call: Call, started_at: float, failure: Failure, *, in_doubt: bool) -> None:
+    def _record_failed(
+        self, call: Call, started_at: float, failure: Failure, inside: tuple[StepId, ...], *, in_doubt: bool
+    ) -> None:
         self.live.record(
             StepFailed(
                 at=self.live.now(),
@@ -347,11 +385,14 @@ class Calls:
                 started_at=started_at,
                 failure=failure,
                 in_doubt=in_doubt,
+                ended_by=inside,
             )
         )
 
     def _did_not_happen(self, call: Call, error: Exception) -> bool:
-        """Whether an error is declared to mean that a ``once`` call did nothing."""
+        """Whether an error is declared to mean that a ``once`` call did nothing, or says so itself."""
+        if isinstance(error, DidNotHappen):
+            return True
         retry = call.callee.policies.retry
         if retry is None or not retry.on:
             return False
@@ -360,60 +401,28 @@ class Calls:
 
     # -- in doubt ------------------------------------------------------------------------------------
 
-    async def _settle_doubt(self, call: Call, error: Exception | None) -> Any:
-        """Go on with a call that began and whose outcome nobody recorded, as its policy says."""
-        policy = call.callee.policies.in_doubt
-        if policy == "retry":
-            return await self._repeat(call, error)
-        if policy == "fail":
-            raise self.doubt(call) from error
-        answer = await people.ask_about_doubt(self, call)
-        if answer.outcome == "run_again":
-            self._begin_afresh(call, error)
-            call.body.record_start(call, pack_arguments(call.callee, call.arguments))
-            return await self._run(call)
-        started_at = self.live.now()
-        if answer.outcome == "did_not_happen":
-            error = people.DidNotHappen(f"{call.callee.name!r} did not happen: a person said so")
-            raise self._record_failure(call, started_at, error)
-        value = call.callee.result.adapter.validate_python(answer.result)
-        return self._returns(call, started_at, value, [])
-
-    async def _repeat(self, call: Call, error: Exception | None) -> Any:
-        """Make a call in doubt again under the same key, as often as its ``Retry`` says (3 without)."""
-        retry = call.callee.policies.retry or Retry()
-        call.repeats += 1
-        if error is not None:
-            if call.repeats >= retry.attempts:
-                raise self.doubt(call) from error
-            wait = retry.delay(call.repeats, seed=f"{self.live.seed}:{self.node}:{call.step}")
-            with activity_of(call).waiting():
-                await self.live.services.clock.sleep_until(self.live.now() + wait)
-        self._begin_afresh(call, error)
-        return await self._run(call)
-
     def in_doubt(self) -> list[Call]:
         """The calls of this attempt whose effect is in doubt, as things stand."""
         steps = self.records.steps
-        return [call for step, call in self._begun.items() if step in steps and not steps[step].has_ended]
+        return [call for step, call in self._begun.items() if step in steps and steps[step].is_open]
+
+    @property
+    def result(self) -> Payload | None:
+        """What a node gave whose body is itself the call, where that is recorded."""
+        record = self.records.steps.get(NODE)
+        return record.result if record is not None and record.has_ended else None
+
+    async def settle_doubts(self) -> None:
+        """Settle the calls in doubt for which that needs nobody, now that the attempt is over."""
+        await doubts.settle_without_people(self, self.in_doubt())
 
     async def ask_about_doubts(self) -> bool:
         """Ask about the calls in doubt; tell whether a person is being asked about each of them."""
         for call in self.in_doubt():
-            if call.callee.policies.in_doubt != "ask" or not await people.open_doubt(self, call):
+            is_askable = call.callee.policies.in_doubt == "ask" or doubts.finder_of(call.callee) is not None
+            if not is_askable or not await people.open_doubt(self, call):
                 return False
         return True
-
-    def doubt(self, call: Call) -> InDoubt:
-        """The error that says so."""
-        return InDoubt(
-            f"{call.callee.name!r}, called in node {self.node!r}, began and nobody recorded how it ended; "
-            f"find out under its idempotency key {call.key}, or declare @tool(in_doubt='ask')",
-            step=call.step,
-            idempotency_key=call.key,
-            run_id=self.live.run_id,
-            node=self.node,
-        )
 
     # -- people --------------------------------------------------------------------------------------
 
@@ -459,17 +468,6 @@ def _refused(call: Call, error: Exception) -> ResultRefused:
             f"{name!r} has acted, so do not call it again; what it returned is refused: {why}"
         )
     return error if isinstance(error, ResultRefused) else ResultRefused(f"{name!r} cannot be checked: {why}")
-
-
-def _cut_off(node: NodeId, number: int) -> Failure:
-    return Failure(
-        types=("treadle.errors.InDoubt",),
-        message="the call was cut off before it returned",
-        node=node,
-        attempt=number,
-        retryable=False,
-        takeable=False,
-    )
 
 
 def _end(call: Call, live: Live, *, error: BaseException | None = None, status: str = "") -> None:

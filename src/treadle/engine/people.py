@@ -14,13 +14,13 @@ from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords
 from treadle.errors import NodeTimeout, PlanError
-from treadle.events import QuestionAsked
+from treadle.events import QuestionAsked, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId, question_id
 from treadle.values import JSON, Codec, Payload, canonical, codec, digest
 
 
-class DidNotHappen(Exception):
-    """A call that was in doubt did not happen."""
+class SaidNotToHappen(Exception):
+    """A call that was in doubt did not happen, as a person has said."""
 
 
 class Question(Protocol):
@@ -140,11 +140,17 @@ async def ask_about_doubt(calls: Asker, call: Call) -> DoubtAnswer:
 
 
 def _cause(calls: Asker, call: Call) -> str:
-    """What is known of how a call in doubt ended; nothing where the process died."""
+    """What is known of how a call in doubt ended, and why a function could not find out more."""
     record = calls.records.steps.get(call.step)
-    if record is None or record.failure is None:
+    if record is None:
         return ""
-    return f"it ended with {record.failure.type}: {record.failure.message}"
+    ended = record.failure
+    known = [] if ended is None else [f"it ended with {ended.type}: {ended.message}"]
+    if isinstance(record.finding, StepFailed):
+        looked = record.finding.failure
+        finder = call.callee.policies.in_doubt
+        known.append(f"{finder!r} could not find out: {looked.type}: {looked.message}")
+    return "; ".join(known)
 
 
 async def open_doubt(calls: Asker, call: Call) -> bool:

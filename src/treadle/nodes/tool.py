@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Concatenate, Final, Literal, Protocol, cast, overload
+from typing import Any, Concatenate, Final, Literal, Protocol, cast, get_args, overload
 
 from treadle.budget import Budget
 from treadle.interfaces import Context
+from treadle.nodes.finder import Finder
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
 from treadle.plan.parts import WorkKind
@@ -16,11 +17,19 @@ from treadle.plan.ref import refuse
 from treadle.retry import Retry
 
 Effect = Literal["repeatable", "once"]
-InDoubt = Literal["ask", "retry", "fail"]
+Settlement = Literal["ask", "retry", "fail"]
+InDoubt = Settlement | Callable[..., Any]
+"""What settles a call in doubt; a function takes what the tool takes, and gives what the tool gives."""
 
 
 class Tool(Node[P, R]):
-    """A node whose body is code and whose signature and docstring are shown to models."""
+    """A node whose body is code and whose signature and docstring are shown to models.
+
+    Attributes:
+        finder: Finds out whether a call in doubt happened; ``None`` where a policy or a person settles it.
+    """
+
+    finder: Finder | None = None
 
     @property
     def function(self) -> Callable[..., Coroutine[Any, Any, R]]:
@@ -44,8 +53,10 @@ class Tool(Node[P, R]):
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Those of the signature, and a missing docstring."""
-        return super().faults if self.description else (*super().faults, _UNDESCRIBED)
+        """Those of the signature, a missing docstring, and a finder of another signature."""
+        looks = () if self.finder is None else self.finder.faults(self._signature)
+        words = () if self.description else (_UNDESCRIBED,)
+        return (*super().faults, *looks, *words)
 
 
 _UNDESCRIBED: Final = "a tool needs a docstring: it is what a model reads to choose it"
@@ -123,7 +134,11 @@ def tool(
         function: The body; its docstring is what a model reads.
         effect: ``"once"`` for what must never be silently repeated: the intent is recorded before
             the body runs, and where it began and did not return the effect is in doubt.
-        in_doubt: What settles that: ``"ask"`` a person, ``"retry"`` it, or ``"fail"``.
+        in_doubt: What settles that: ``"ask"`` a person, ``"retry"`` it, ``"fail"``, or a function that
+            finds out.  It is given what the tool was given, after ``ctx: Context`` if it takes one, whose
+            ``idempotency_key`` is that of the call in doubt; it gives what the tool would have given,
+            or raises ``DidNotHappen``; where it fails, a person is asked.  It may be an ``async def``, a
+            ``def`` (run in a thread), or a node with a retry and a timeout of its own.
         name: Another name than the function's; part of the identity of its results.
         retry: What is tried again; under ``"once"`` the errors that mean "it did not happen".
         timeout: Of one attempt, in seconds or as ``"30s"``.
@@ -144,19 +159,31 @@ def tool(
         ValueError: An unknown effect or settlement.
     """
     _one_of("effect", effect, Effect)
-    _one_of("in_doubt", in_doubt, InDoubt)
-
+    finder = Finder(in_doubt) if callable(in_doubt) else None
+    settlement = _settlement(in_doubt, finder)
     policies = policies_of(
         retry=retry, timeout=timeout, budget=budget, max_calls=max_calls, max_result=max_result
     )
     if effect == "once":
-        policies = replace(policies, effect=effect, in_doubt=in_doubt)
+        policies = replace(policies, effect=effect, in_doubt=settlement)
 
     def declare(body: Callable[..., Any]) -> Tool[..., Any]:
         check_async(body, "tool")
-        return Tool(body, Signature(body), policies, name_of(body, name))
+        made: Tool[..., Any] = Tool(body, Signature(body), policies, name_of(body, name))
+        made.finder = finder if effect == "once" else None
+        return made
 
     return declare if function is None else declare(function)
+
+
+def _settlement(in_doubt: InDoubt, finder: Finder | None) -> str:
+    """What the plan says: the policy, or the name of the function that finds out."""
+    if finder is None:
+        _one_of("in_doubt", cast("str", in_doubt), Settlement)
+        return cast("str", in_doubt)
+    if finder.name in get_args(Settlement):
+        raise ValueError(f"@tool(in_doubt={finder.name}): call the function something else than a policy")
+    return finder.name
 
 
 def _one_of(option: str, value: str, known: Any) -> None:

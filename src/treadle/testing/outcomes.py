@@ -157,8 +157,9 @@ def _calls(events: Iterable[Event]) -> Counter[tuple[NodeId, str, str]]:
 
 
 def _intents(events: Iterable[Event]) -> int:
-    """How often an effect began."""
-    return sum(isinstance(event, StepStarted) and event.once for event in events)
+    """How often an effect began that was not known, or declared, to be harmless to begin again."""
+    starts = [event for event in events if isinstance(event, StepStarted) and event.once]
+    return sum(event.because in ("", "answer") for event in starts)
 
 
 def _misspent(wanted: Sequence[Event], before: Sequence[Event], found: Outcome) -> Iterator[str]:

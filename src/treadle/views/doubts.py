@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.events import NodeCompleted, Recorded, RunEnded, StepCompleted, StepFailed, StepStarted
+from treadle.events import (
+    NodeCompleted,
+    Recorded,
+    RunEnded,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+    StepTried,
+)
 from treadle.ids import NodeId, StepId
 
 
@@ -16,7 +24,9 @@ def doubts(history: Sequence[Recorded]) -> tuple[str, ...]:
         is_over = isinstance(event, RunEnded)
         if isinstance(event, StepStarted) and event.once:
             found[event.node, event.step] = event.callee
-        elif isinstance(event, StepCompleted) or (isinstance(event, StepFailed) and not event.in_doubt):
+        elif isinstance(event, StepCompleted | StepTried) or (
+            isinstance(event, StepFailed) and not event.in_doubt
+        ):
             found.pop((event.node, event.step), None)
         elif isinstance(event, NodeCompleted):
             found.pop((event.node, StepId("")), None)

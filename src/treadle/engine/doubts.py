@@ -1,0 +1,219 @@
+"""Effects in doubt: calls that began, and whose body nobody saw return; what settles them.
+
+A call in doubt is settled by its policy alone: a person says what happened, a function finds out, it is
+made again under its idempotency key, or it stays in doubt and fails with ``InDoubt``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from treadle.engine import people
+from treadle.engine.activity import Activity
+from treadle.engine.body import Because, Call
+from treadle.engine.desk import activity_of
+from treadle.engine.failures import error_of
+from treadle.engine.records import Identity, StepRecord, was_cut_off
+from treadle.engine.requests import definition_digest, input_digest, pack_arguments
+from treadle.errors import DidNotHappen, InDoubt, InternalError, ProviderError, RunError, TreadleError
+from treadle.events import Failure, StepCompleted
+from treadle.ids import NodeId, StepId
+from treadle.nodes.tool import Tool
+from treadle.plan.parts import Callee
+from treadle.retry import Retry, qualified_name
+
+_NOT_DONE: Final = qualified_name(DidNotHappen)
+
+
+class Maker(people.Asker, Protocol):
+    """The attempt a call in doubt belongs to."""
+
+    async def make(self, call: Call) -> Any:
+        """Run a call that has no recorded outcome, and record how it ends."""
+        ...
+
+    async def run(self, call: Call) -> Any:
+        """Run a call for real, and record its outcome."""
+        ...
+
+    async def begin_again(self, call: Call, because: Because) -> None:
+        """Record that a call is about to be made again, and let it claim what it had finished inside."""
+        ...
+
+    def returns(self, call: Call, started_at: float, value: Any) -> Any:
+        """Record what a call gave."""
+        ...
+
+    def record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
+        """Record that a call failed and did nothing; give the error to raise."""
+        ...
+
+
+async def settle(maker: Maker, call: Call) -> Any:
+    """Go on with a call that may have acted, as its policy says.
+
+    Raises:
+        InDoubt: It stays in doubt.
+        TreadleError: It is known now that it did not happen, and why it failed.
+    """
+    record = maker.records.steps.get(call.step)
+    if record is None:
+        raise InternalError(f"call {call.step!r} is in doubt, but was never begun; please report this")
+    policy, finder = call.callee.policies.in_doubt, finder_of(call.callee)
+    if finder is not None:
+        return await _find_out(maker, call, record, finder)
+    if policy == "retry":
+        return await _repeat(maker, call, record)
+    if policy == "fail":
+        raise doubt(maker, call) from call.error
+    return await _ask(maker, call)
+
+
+def finder_of(callee: Callee) -> Callee | None:
+    """The function that finds out what happened, where the callee has one."""
+    return callee.finder if isinstance(callee, Tool) else None
+
+
+def doubt(maker: Maker, call: Call) -> InDoubt:
+    """The error that says so."""
+    return InDoubt(
+        f"{call.callee.name!r}, called in node {maker.node!r}, began and nobody recorded how it ended; "
+        f"find out under its idempotency key {call.key}, or declare @tool(in_doubt='ask')",
+        step=call.step,
+        idempotency_key=call.key,
+        run_id=maker.live.run_id,
+        node=maker.node,
+    )
+
+
+def cut_off(node: NodeId, number: int) -> Failure:
+    """How a call is recorded that was stopped from outside while it acted."""
+    return Failure(
+        types=(qualified_name(InDoubt),),
+        message="the call was cut off before it returned",
+        node=node,
+        attempt=number,
+        retryable=False,
+        takeable=False,
+    )
+
+
+# -- a person says so ------------------------------------------------------------------------------------
+
+
+async def _ask(maker: Maker, call: Call) -> Any:
+    if call.is_late:
+        raise doubt(maker, call) from call.error
+    answer = await people.ask_about_doubt(maker, call)
+    if answer.outcome == "run_again":
+        return await _make_again(maker, call, "answer")
+    started_at = maker.live.now()
+    if answer.outcome == "did_not_happen":
+        error = people.SaidNotToHappen(f"{call.callee.name!r} did not happen: a person said so")
+        raise maker.record_failure(call, started_at, error)
+    return maker.returns(call, started_at, call.callee.result.adapter.validate_python(answer.result))
+
+
+# -- it is made again ------------------------------------------------------------------------------------
+
+
+async def _repeat(maker: Maker, call: Call, record: StepRecord) -> Any:
+    """Make a call again under its key, as often as its ``Retry`` says (3 without), a crash not counted."""
+    error = error_in(maker, record)
+    if error is not None and not await _wait_for_try(
+        maker, call, record, call.callee.policies.retry or Retry()
+    ):
+        raise doubt(maker, call) from (call.error or error)
+    return await _make_again(maker, call, "policy")
+
+
+async def _wait_for_try(maker: Maker, call: Call, record: StepRecord, retry: Retry) -> bool:
+    """Wait for the time of the next try, counted from the end of the last; ``False`` where there is none."""
+    if record.tries >= retry.attempts:
+        return False
+    wait = retry.delay(record.tries, seed=f"{maker.live.seed}:{maker.node}:{call.step}")
+    with activity_of(call).waiting():
+        await maker.live.services.clock.sleep_until(record.ended_at + wait)
+    return True
+
+
+async def _make_again(maker: Maker, call: Call, because: Because) -> Any:
+    await maker.begin_again(call, because)
+    return await maker.run(call)
+
+
+def error_in(maker: Maker, record: StepRecord) -> TreadleError | None:
+    """What a call in doubt raised; ``None`` where it died with its process or was cut off."""
+    if record.failure is None or was_cut_off(record.failure):
+        return None
+    return error_of(record.failure, run_id=maker.live.run_id)
+
+
+# -- a function finds out --------------------------------------------------------------------------------
+
+
+async def _find_out(maker: Maker, call: Call, record: StepRecord, finder: Callee) -> Any:
+    """Let a function say what happened; where it cannot, a person is asked.
+
+    What is known not to have happened goes on as if that had been known at once: cut off by a crash it
+    is made, after an error it is tried again as often as its ``Retry`` says, and else fails with it.
+    """
+    if record.finding is None:
+        await _look(maker, call, record, finder)
+    found = record.finding
+    if isinstance(found, StepCompleted):
+        return maker.returns(call, found.started_at, call.callee.result.unpack(found.result))
+    if found is None or found.ended_by or found.failure.types[:1] != (_NOT_DONE,):
+        return await _ask(maker, call)
+    error = error_in(maker, record)
+    retry = call.callee.policies.retry or Retry(attempts=1)
+    if not call.is_late and (error is None or await _wait_for_try(maker, call, record, retry)):
+        return await _make_again(maker, call, "found")
+    raise maker.record_failure(call, record.started_at, call.error or error or _not_made(call))
+
+
+async def _look(maker: Maker, call: Call, record: StepRecord, finder: Callee) -> None:
+    """Call the function as a step of its own; what it says is recorded, and noted on the call's record."""
+    if call.inner is None:
+        raise InternalError(f"call {call.step!r} is looked into before it has a body; please report this")
+    prefix = f"{call.step}/" if call.step else ""
+    step = StepId(f"{prefix}doubt:{record.findings + 1}")
+    payload = pack_arguments(finder, call.arguments)
+    identity = Identity(definition_digest(finder.definition), input_digest(payload))
+    looking = Call(call.inner, finder, call.arguments, step, identity)
+    looking.is_finder, looking.kept_key = True, call.key
+    looking.record = maker.records.steps.get(step)
+    if looking.record is None:
+        call.inner.record_start(looking, payload)
+    try:
+        await maker.make(looking)
+    except TreadleError:
+        if record.finding is None:  # a mistake in the program, or a fault of the store
+            raise
+
+
+def _not_made(call: Call) -> DidNotHappen:
+    return DidNotHappen(f"{call.callee.name!r} was cut off, and did not happen")
+
+
+# -- when the attempt is over ----------------------------------------------------------------------------
+
+
+async def settle_without_people(maker: Maker, calls: list[Call]) -> None:
+    """Settle calls that an attempt left in doubt when it ended, where that needs nobody.
+
+    The attempt's own failure counts after: what happened is claimed by whoever makes the call next.
+    """
+    for call in calls:
+        if call.callee.policies.in_doubt in ("ask", "fail") and finder_of(call.callee) is None:
+            continue
+        call.record, call.is_late = maker.records.steps[call.step], True
+        call.body.activity = Activity(_nobody)
+        try:
+            await maker.make(call)
+        except (RunError, ProviderError):
+            continue  # it is recorded, or the call is in doubt still
+
+
+def _nobody(waits: bool) -> None:
+    """Nobody counts the seconds of an attempt that is over."""

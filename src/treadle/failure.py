@@ -1,0 +1,41 @@
+"""``Failure``: why something failed, as it stands in histories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from treadle.ids import NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why something failed, in a form that outlives the process and its exception object.
+
+    Attributes:
+        types: Qualified names of the error's class and those above it, most special first.
+        message: What the error said; its first line is short enough for a table.
+        node, attempt: Where it began.
+        where: ``file:line`` of the user's code that raised, or ``""``.
+        retryable: Whether the same thing may succeed when tried again.
+        takeable: Whether ``fallback``, ``race`` and ``each`` may take it (never for an effect in
+            doubt, a history mismatch, a cancellation or an internal error).
+        retry_after: Seconds the other side asked to wait.
+        details: The error's own attributes that are plain data, such as ``status``.
+    """
+
+    types: tuple[str, ...]
+    message: str
+    node: NodeId = NodeId("")
+    attempt: int = 0
+    where: str = ""
+    retryable: bool = True
+    takeable: bool = True
+    retry_after: float | None = None
+    details: Mapping[str, str | int | float | bool | None] = field(default_factory=dict[str, Any])
+
+    @property
+    def type(self) -> str:
+        """The plain name of the error's class."""
+        return self.types[0].rpartition(".")[2] if self.types else "Error"
