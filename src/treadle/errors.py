@@ -17,12 +17,17 @@
         RunCancelled                   somebody cancelled the run
         RunWaiting                     the run waits for a person; nothing is lost
         HistoryMismatch                what was recorded and what the code does now differ
+          AmbiguousHistory             which recorded effect or answer belongs to which call is not certain
         InDoubt                        an effect began and nobody recorded how it ended
         WorkerLost                     the process that works on the run died again and again
         AgentStopped                   an agent ran out of turns, or never gave a valid answer
+        LoopLimit                      a loop's last round was not good enough either
+        AllFailed                      every runner of a race failed
       QuestionError (ValueError)       an answer was refused
       ProviderError                    provider, status, retryable, retry_after
         RateLimited  ProviderUnavailable  RequestRejected  MalformedResponse
+      ToolError                        server, tool: a tool of another program gave no result
+        ToolFailed  ToolUnavailable  ToolLost
       StoreError                       StoreUnavailable  OwnershipLost  OwnedElsewhere
                                        FormatMismatch  UnknownRun  RunExists
       InternalError                    our bug: asks to be reported, and carries the story
@@ -36,6 +41,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import Any
 
 
 class TreadleError(Exception):
@@ -107,6 +113,24 @@ class DidNotHappen(NodeFailed):
     """
 
 
+class LoopLimit(RunError):
+    """A loop went through all its rounds, and ``until`` was not reached.
+
+    Attributes:
+        rounds: How many rounds there were.
+        last: The value of the last round, as JSON text.
+    """
+
+    def __init__(self, message: str, *, rounds: int = 0, last: str = "", **where: Any) -> None:
+        super().__init__(message, **where)
+        self.rounds = rounds
+        self.last = last
+
+
+class AllFailed(RunError):
+    """Every runner of a race failed; the message says why each of them did."""
+
+
 class ReadFailed(RunError, LookupError):
     """A read on a stand-in found nothing in the value, or a ``match`` no case for it."""
 
@@ -168,6 +192,22 @@ class RunWaiting(RunError):
 
 class HistoryMismatch(RunError):
     """What was recorded and what the code does now differ, so going on could repeat paid work."""
+
+
+class AmbiguousHistory(HistoryMismatch):
+    """Under an edited graph a recorded effect or a person's answer could belong to more than one call.
+
+    Nothing was repeated, and nothing taken for something else.  ``engine.resume(run_id, claims={...})``
+    says what each call takes: the path of a record, or ``None`` to make it anew.
+
+    Attributes:
+        ambiguities: For each call that cannot be told: ``call``, the ``records`` that could be it, the
+            ``others`` of the plan that these could be as well, and ``why``.
+    """
+
+    def __init__(self, message: str, *, ambiguities: Sequence[object] = (), run_id: str | None = None) -> None:
+        super().__init__(message, run_id=run_id)
+        self.ambiguities = tuple(ambiguities)
 
 
 class InDoubt(RunError):
@@ -266,6 +306,39 @@ class RequestRejected(ProviderError):
 
 class MalformedResponse(ProviderError):
     """The provider answered with something that is not what its interface promises."""
+
+
+class ToolError(TreadleError):
+    """A tool of another program gave no result.
+
+    Attributes:
+        server: The program, by the name it was given.
+        tool: The tool, as that program calls it.
+        retryable: Whether the same call may succeed later.
+    """
+
+    retryable = False
+
+    def __init__(self, message: str, *, server: str, tool: str) -> None:
+        super().__init__(message)
+        self.server = server
+        self.tool = tool
+
+
+class ToolFailed(ToolError):
+    """The other program answered that the call failed, or refused it; how it ended is known."""
+
+
+class ToolUnavailable(ToolError):
+    """The other program could not be reached, so nothing was done."""
+
+    retryable = True
+
+
+class ToolLost(ToolError):
+    """The connection broke before an answer came: whether the tool did its work is not known."""
+
+    retryable = True
 
 
 class StoreError(TreadleError):

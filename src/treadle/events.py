@@ -73,6 +73,8 @@ class RunResumed:
         plan: The plan from here on, where it is another one than before; then the scheduler starts
             afresh, and finished work is claimed from the records by identity.
         retry_failed: Whether what had failed gets fresh attempts.
+        claims: What a person said where records could not be told apart: for a call of the plan the
+            recorded call it takes, or ``""`` where it is made anew.
         recovered: Whether the process before died over it, rather than letting it go in good order.
     """
 
@@ -82,6 +84,7 @@ class RunResumed:
     fence: int
     plan: Payload | None = None
     retry_failed: bool = False
+    claims: Mapping[str, str] = field(default_factory=dict[str, str])
     recovered: bool = False
 
 
@@ -90,7 +93,8 @@ class NodeCompleted:
     """A node's attempt returned; its result is recorded.
 
     Attributes:
-        claimed: Whether the result comes from an earlier record rather than from running.
+        claimed: Where the result was taken from a record made under an earlier plan: the ``seq`` of the
+            event that recorded it; 0 where the node ran.
     """
 
     kind: ClassVar[str] = "node_completed"
@@ -99,7 +103,7 @@ class NodeCompleted:
     attempt: int
     started_at: float
     result: Payload
-    claimed: bool = False
+    claimed: int = 0
 
 
 @fact

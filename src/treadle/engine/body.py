@@ -27,7 +27,7 @@ from treadle.engine.turns import Turns
 from treadle.errors import HistoryMismatch, TreadleError
 from treadle.events import Progress, StepClaimed, StepCompleted, StepStarted
 from treadle.ids import NodeId, RunId, StepId
-from treadle.interfaces import Index, Span
+from treadle.interfaces import Index, Span, ToolServer, ToolSession
 from treadle.messages import ModelRequest
 from treadle.nodes.tool_schema import complaints
 from treadle.plan.parts import Callee
@@ -267,6 +267,10 @@ class Body:
     async def index(self, index: str | Index) -> Index:
         """Give an index by path, opened once for the engine."""
         return self.maker.live.services.index(index)
+
+    async def session(self, server: ToolServer) -> ToolSession:
+        """Give the run's session with a program that offers tools."""
+        return await self.maker.live.sessions.get(server)
 
     async def step(self, node: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call another node as a recorded step."""

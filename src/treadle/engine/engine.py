@@ -26,6 +26,7 @@ from treadle.engine.draining import GRACE, UnderWay, drain_when_told, grace_of
 from treadle.engine.handle import RunHandle
 from treadle.engine.listing import Listing
 from treadle.engine.loop import RunLoop
+from treadle.engine.outlook import require_clear, told_in
 from treadle.engine.outside import Outside
 from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
@@ -33,7 +34,7 @@ from treadle.engine.questions import THE_RUN, event_of, in_order, request_to_ans
 from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
 from treadle.engine.registry import Registry, check_budgets, take_options
 from treadle.engine.services import EngineServices
-from treadle.engine.taking_up import Past, past, rebuild
+from treadle.engine.taking_up import NOTHING_TOLD, Past, past, rebuild
 from treadle.engine.telling import Handles, tell
 from treadle.engine.tracked import FINAL, Tracked
 from treadle.errors import (
@@ -293,10 +294,14 @@ class Engine:
 
     # -- resuming ----------------------------------------------------------------------------------
 
-    async def resume(self, run_id: str) -> RunHandle[Any]:
+    async def resume(self, run_id: str, *, claims: Mapping[str, str | None] | None = None) -> RunHandle[Any]:
         """Take a run up where its history ends: after a crash, a failure, or an edit of its graph.
 
         Answers that came meanwhile are taken up; a run that has ended well is left as it is.
+
+        Args:
+            run_id: The run.
+            claims: For the path of a call that of the recorded one it takes, or ``None`` for anew.
 
         Raises:
             UnknownRun: There is no such run.
@@ -307,9 +312,11 @@ class Engine:
         """
         key = RunId(run_id)
         async with self._beginning.alone(key):
-            return await self._resume(key, retry_failed=True)
+            return await self._resume(key, retry_failed=True, told=told_in(claims))
 
-    async def _resume(self, run_id: RunId, *, retry_failed: bool) -> RunHandle[Any]:
+    async def _resume(
+        self, run_id: RunId, *, retry_failed: bool, told: Mapping[str, str] = NOTHING_TOLD
+    ) -> RunHandle[Any]:
         loop = self.loops.get(run_id)
         if loop is not None:
             return self._handles.make(run_id, self._graphs.find(loop.graph), "running")[0]
@@ -321,10 +328,15 @@ class Engine:
             if before.ended is not None and not (retry_failed and before.ended.status == "failed"):
                 await log.release()
                 return self._handles.make_ended(run_id, graph, before.ended)
-            return await self._take_up(log, before, graph, await self.store.requests(run_id))
+            return await self._take_up(log, before, graph, await self.store.requests(run_id), told)
 
     async def _take_up(
-        self, log: RunLog, before: Past, graph: Graph[..., Any], requests: Sequence[Request]
+        self,
+        log: RunLog,
+        before: Past,
+        graph: Graph[..., Any],
+        requests: Sequence[Request],
+        told: Mapping[str, str],
     ) -> RunHandle[Any]:
         """Go on with a run, and with what was asked of it meanwhile, in the order of time."""
         started = before.started
@@ -333,8 +345,9 @@ class Engine:
         compiled = compile_runners(graph.plan, traced=span is not None, timed=self._purse.times(started))
         if dies_again(log, before, self._recoveries):
             compiled = giving_up(compiled, before.started.run_id, self._recoveries + 1)
+        require_clear(self.services, compiled, before, told)
         loop, resumed = rebuild(
-            self.services, compiled, before, log, self._purse, owner=self._owner, span=span
+            self.services, compiled, before, log, self._purse, owner=self._owner, span=span, told=told
         )
         then = in_order(
             [event_of(request) for request in requests],

@@ -39,7 +39,7 @@ _NEVER_RETRIED: Final = (
 _KEPT: Final = (
     "deaths",
     "provider", "status", "retryable", "account", "measure", "limit", "held", "spent", "needed", "step",
-    "idempotency_key",
+    "idempotency_key", "server", "tool",
 )  # fmt: skip
 _OURS: Final = __name__.partition(".")[0]
 
@@ -250,6 +250,14 @@ def _provider_error(cls: type[errors.ProviderError]) -> Callable[[Failure, str],
     return build
 
 
+def _tool_error(cls: type[errors.ToolError]) -> Callable[[Failure, str], errors.TreadleError]:
+    def build(failure: Failure, _run_id: str) -> errors.TreadleError:
+        details = failure.details
+        return cls(failure.message, server=str(details.get("server", "")), tool=str(details.get("tool", "")))
+
+    return build
+
+
 def _budget_exceeded(failure: Failure, run_id: str) -> errors.TreadleError:
     details = failure.details
     needed = details.get("needed")
@@ -288,15 +296,17 @@ def _worker_lost(failure: Failure, run_id: str) -> errors.TreadleError:
 
 _RUN_ERRORS: Final = (
     errors.ReadFailed, errors.ResultRefused, errors.NodeTimeout, errors.RunCancelled, errors.HistoryMismatch,
-    errors.AgentStopped,
+    errors.AgentStopped, errors.AmbiguousHistory,
 )  # fmt: skip
 _PROVIDER_ERRORS: Final = (
     errors.ProviderError, errors.RateLimited, errors.ProviderUnavailable, errors.RequestRejected,
     errors.MalformedResponse,
 )  # fmt: skip
+_TOOL_ERRORS: Final = (errors.ToolError, errors.ToolFailed, errors.ToolUnavailable, errors.ToolLost)
 _BUILDERS: Final[dict[str, Callable[[Failure, str], Any]]] = {
     **{qualified_name(cls): _run_error(cls) for cls in _RUN_ERRORS},
     **{qualified_name(cls): _provider_error(cls) for cls in _PROVIDER_ERRORS},
+    **{qualified_name(cls): _tool_error(cls) for cls in _TOOL_ERRORS},
     qualified_name(errors.BudgetExceeded): _budget_exceeded,
     qualified_name(errors.InDoubt): _in_doubt,
     qualified_name(errors.WorkerLost): _worker_lost,

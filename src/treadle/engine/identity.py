@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from treadle.engine.claims import Claims
+from treadle.engine.failures import failure_of
 from treadle.engine.records import Identity, StepRecord
 from treadle.engine.requests import definition_digest
-from treadle.errors import FormatMismatch, InternalError
-from treadle.events import Event, NodeCompleted
+from treadle.engine.workspace import Workspace
+from treadle.errors import FormatMismatch, HistoryMismatch, InternalError
+from treadle.events import AttemptFailed, Event, NodeCompleted
 from treadle.ids import NodeId, StepId
 from treadle.plan.parts import Argument, Binding, Constant, Planned, PlanNode, Wire
+from treadle.scheduler.commands import StartAttempt
 from treadle.values import Payload, canonical, digest
 
 NODE: Final = StepId("")
@@ -51,12 +54,15 @@ class Inputs:
         self._results = results
         self._data: dict[NodeId, Any] = {}
 
+    def given(self, node: PlanNode) -> dict[str, Any]:
+        """What a work node is given, by parameter; raises ``LookupError`` where it is not known yet."""
+        return {argument.name: self._value(argument.binding) for argument in node.arguments}
+
     def identity(self, node: PlanNode) -> Identity:
         """The identity of a work node whose inputs are done."""
         if node.definition is None:
             raise InternalError(f"node {node.id!r} is work without a definition; please report this")
-        given = {argument.name: self._value(argument.binding) for argument in node.arguments}
-        return Identity(definition_digest(node.definition), digest(canonical(given)))
+        return Identity(definition_digest(node.definition), digest(canonical(self.given(node))))
 
     def known(self, node: PlanNode) -> Identity | None:
         """The identity of a node, where it is work and all it is given is known by now."""
@@ -154,6 +160,11 @@ class Claimer:
         chosen: For a control word of it, the case it took.
         inputs: The run's inputs.
         claims: The records on offer.
+        errors: Where to keep why a node cannot be answered.
+
+    Attributes:
+        unfit: Where set, recorded results that do not fit their types any more are noted here, and count
+            as any other; else the node fails.
     """
 
     def __init__(
@@ -162,9 +173,12 @@ class Claimer:
         chosen: Callable[[NodeId], int],
         inputs: Mapping[str, Payload],
         claims: Claims,
+        errors: dict[NodeId, Exception],
     ) -> None:
         self._plan = plan
         self._claims = claims
+        self._errors = errors
+        self.unfit: dict[NodeId, HistoryMismatch] | None = None
         self._results: dict[NodeId, Payload] = {NodeId(name): payload for name, payload in inputs.items()}
         self._inputs = Inputs(plan, chosen, self._results)
         self._known: dict[NodeId, Identity] = {}
@@ -183,6 +197,39 @@ class Claimer:
         if isinstance(event, NodeCompleted):
             self._results[event.node] = event.result
 
+    def answer(
+        self, command: StartAttempt, workspace: Workspace, at: float
+    ) -> NodeCompleted | AttemptFailed | None:
+        """Complete a node that is about to start from a record, or fail it where that is not certain.
+
+        Such a failure is taken by nobody: what is under way ends, it is paid for, and the run waits to be
+        told.
+        """
+        node, number = command.node, command.attempt
+        try:
+            record = self.claim(node)
+            if record is None or record.result is None:
+                return None
+            workspace.recall(command.index, record.result)
+            self._check_type(command, workspace)
+        except HistoryMismatch as error:
+            self._errors[node] = error
+            failure = failure_of(error, node=node, attempt=number)
+            return AttemptFailed(at=at, node=node, attempt=number, started_at=at, failure=failure)
+        completed = NodeCompleted(
+            at=at, node=node, attempt=number, started_at=at, result=record.result, claimed=record.seq
+        )
+        self.see(completed)
+        return completed
+
+    def _check_type(self, command: StartAttempt, workspace: Workspace) -> None:
+        try:
+            workspace.value(command.index)
+        except HistoryMismatch as error:
+            if self.unfit is None:
+                raise
+            self.unfit[command.node] = error
+
     def claim(self, node: NodeId) -> StepRecord | None:
         """Take the record of a node that is about to start, where there is one.
 
@@ -194,6 +241,10 @@ class Claimer:
             raise InternalError(f"node {node!r} starts before its inputs are known; please report this")
         record = self._claims.find(identity, node, NODE)
         return None if record is None or record.result is None else self._claims.taken(record)
+
+    def given(self, node: PlanNode) -> dict[str, Any]:
+        """What a node is given; raises ``LookupError`` where that is not known yet."""
+        return self._inputs.given(node)
 
     def _node(self, node: NodeId) -> PlanNode | None:
         return self._plan.by_id.get(node)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
+from treadle.engine.claims import Claims
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
-from treadle.engine.records import Claims, Histories
+from treadle.engine.records import Histories
+from treadle.engine.sessions import Sessions
 from treadle.events import Event
 from treadle.ids import NodeId, QuestionId, RunId, StepId
 from treadle.interfaces import Clock, Index, Model, RunLog, Span, Tracer
 from treadle.plan.parts import PlanNode
+from treadle.scheduler.commands import Command
 
 T = TypeVar("T")
 
@@ -43,6 +46,11 @@ class Services(Protocol):
         """Sees to it that a question is closed at its deadline."""
         ...
 
+    @property
+    def watch_command(self) -> Callable[[Command], None] | None:
+        """Is told of every command about to be obeyed; it may raise, and so stop the run there."""
+        ...
+
 
 class Cancellable(Protocol):
     """Something under way that can be stopped."""
@@ -68,6 +76,7 @@ class Live(Protocol):
     accounts: RunAccounts
     running: dict[NodeId, Cancellable]
     questions: Questions
+    sessions: Sessions
     requests_made: Mapping[tuple[NodeId, int, StepId], int]
 
     @property

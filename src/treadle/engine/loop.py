@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,13 +19,15 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from treadle.engine.attempt import Attempt, choose
+from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
 from treadle.engine.failures import failure_of, innermost, stopped_by
 from treadle.engine.identity import Claimer
 from treadle.engine.live import Cancellable, Services
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
-from treadle.engine.records import Claims, Histories
+from treadle.engine.records import Histories
+from treadle.engine.sessions import Sessions
 from treadle.engine.workspace import Workspace
 from treadle.errors import InternalError, ResultRefused, StoreError, TreadleError
 from treadle.events import (
@@ -140,6 +142,8 @@ class RunLoop:
         self.span = span
         self._handle = self.scheduler.handle
         self._append = log.append
+        self._watch = services.watch_command
+        self.sessions = Sessions(self._host)
         self._ready: deque[StartAttempt] = deque()
         self._group: TaskGroup | None = None
         self._early: list[Event] = []
@@ -311,6 +315,8 @@ class RunLoop:
                     events.append(claimed)
                     commands.extend(self.scheduler.handle(claimed))
             elif type(command) is Decide:
+                if self._watch is not None:
+                    self._watch(command)
                 decided = self._decide(command)
                 events.append(decided)
                 commands.extend(self.scheduler.handle(decided))
@@ -318,22 +324,18 @@ class RunLoop:
                 others.append(command)
         self.log.append(*events)
         for command in others:
+            if self._watch is not None:
+                self._watch(command)
             self._obey(command)
 
-    def _claim(self, command: StartAttempt) -> NodeCompleted | None:
+    def _claim(self, command: StartAttempt) -> NodeCompleted | AttemptFailed | None:
         """Answer an attempt from a record made under another plan, where there is one."""
         if self.claimer is None:
             return None
-        result = self.claimer.claim(command.node)
-        if result is None:
-            return None
-        at = self.now()
-        completed = NodeCompleted(
-            at=at, node=command.node, attempt=command.attempt, started_at=at, result=result, claimed=True
-        )
-        self.workspace.recall(command.index, result)
-        self.claimer.see(completed)
-        return completed
+        answer = self.claimer.answer(command, self.workspace, self.now())
+        if isinstance(answer, AttemptFailed):
+            self.histories.see(answer)
+        return answer
 
     def close_span(self, ended: RunEnded | None) -> None:
         """Close the span of the run, or of the part of it up to a pause."""
@@ -398,7 +400,7 @@ class RunLoop:
 
     def _withdraw_strays(self) -> None:
         """Close questions that no node waits for: those of a plan that was edited since."""
-        parked = {self.compiled.program.ids[vertex] for vertex in self.scheduler.parked}
+        parked = self.scheduler.parked
         self._withdraw(lambda asked: asked.node not in parked)
 
     def _withdraw(self, is_unneeded: Callable[[QuestionAsked], bool]) -> None:
@@ -435,11 +437,17 @@ class RunLoop:
         await self._work()
         self._has_left()
 
+    def _host(self, hold: Callable[[], Awaitable[None]]) -> None:
+        """Start a task that holds a session open for the run."""
+        if self._group is not None:
+            self._clean.run(self._group.start_soon, hold)
+
     def _has_left(self) -> None:
         """Close the door behind the last worker: a task started after it would outlive the run."""
         self._workers -= 1
         if not self._workers:
             self._group = None
+            self.sessions.close()
 
     async def _work(self) -> None:
         """Take attempts from the queue until it is empty, or until this worker is cancelled."""
@@ -455,7 +463,7 @@ class RunLoop:
     async def _take_turns(self, slot: _Slot) -> None:
         ready, running, runners = self._ready, self.running, self.compiled.runners
         copy_context = contextvars.copy_context
-        context, taken = copy_context(), 0
+        context, taken, watch = copy_context(), 0, self._watch
         while ready and not slot.is_cancelled:
             slot.command = command = ready.popleft()
             if ready and not self._has_spare:
@@ -464,6 +472,8 @@ class RunLoop:
             if runner is None:
                 raise InternalError(f"node {command.node!r} was started, but is no work; please report this")
             running[command.node] = slot
+            if watch is not None:
+                watch(command)
             await runner(self, self.workspace, command)
             if running.get(command.node) is slot:  # else its next attempt waits there by now
                 del running[command.node]

@@ -51,7 +51,7 @@ def recollect(events: Sequence[Event], claims: Claims, *, is_edited: bool) -> Hi
         histories = Histories(kinds=kinds, plan=number if is_left else 0)
         over = _live_through(piece, histories, claims)
         if is_left:
-            _Left(events, first, piece, number).offer(histories, over, claims)
+            Left(events, first, piece, number).offer(histories, over, claims)
     return Histories(kinds=kinds) if is_edited else histories
 
 
@@ -89,30 +89,35 @@ def _begin_again(histories: Histories, event: StepStarted, claims: Claims) -> No
         claims.add_attempt(inside)
 
 
-class _Left:
-    """A plan that a run has left, with the piece of history made under it."""
+class Left:
+    """A plan that a run has left, with the piece of history made under it.
+
+    Attributes:
+        plan: As its document says; it has no code.
+        inputs: What its nodes were given.
+    """
 
     def __init__(self, events: Sequence[Event], first: int, piece: Sequence[Event], number: int) -> None:
         started = events[0]
         if not isinstance(started, RunStarted):
             raise InternalError("a history does not begin with RunStarted; please report this")
         self._first = first
-        self._piece = piece
+        self.piece = piece
         self._number = number
         opening = piece[0]
         document = opening.plan if isinstance(opening, RunResumed) and opening.plan else started.plan
-        self._plan = Plan.from_json(document.data)
-        program = compile_plan(self._plan)
+        self.plan = Plan.from_json(document.data)
+        program = compile_plan(self.plan)
         scheduler, _ = replay(piece if first == 0 else (started, *piece), lambda _: program)
         results: dict[NodeId, Payload] = {NodeId(name): given for name, given in started.inputs.items()}
         results.update((event.node, event.result) for event in piece if isinstance(event, NodeCompleted))
-        self._inputs = Inputs(self._plan, lambda node: scheduler.chosen[program.index[node]], results)
+        self.inputs = Inputs(self.plan, lambda node: scheduler.chosen[program.index[node]], results)
         self._owners: dict[NodeId, Identity | None] = {}
 
     def offer(self, histories: Histories, over: set[AttemptKey], claims: Claims) -> None:
         """Offer the results of its nodes, and all calls of its bodies."""
         done: set[AttemptKey] = set()
-        for seq, event in enumerate(self._piece, start=self._first + 1):
+        for seq, event in enumerate(self.piece, start=self._first + 1):
             if isinstance(event, NodeCompleted) and (record := self._result(event, seq)) is not None:
                 done.add((event.node, event.attempt))
                 claims.add([record])
@@ -129,25 +134,25 @@ class _Left:
         """For each call the place of the newest event about it."""
         return {
             (event.node, event.attempt, event.step): seq
-            for seq, event in enumerate(self._piece, start=self._first + 1)
+            for seq, event in enumerate(self.piece, start=self._first + 1)
             if isinstance(event, StepStarted | StepCompleted | StepFailed | StepClaimed)
         }
 
     def _owner(self, name: NodeId) -> Identity | None:
         if name not in self._owners:
             node = self._node(name)
-            self._owners[name] = None if node is None else self._inputs.known(node)
+            self._owners[name] = None if node is None else self.inputs.known(node)
         return self._owners[name]
 
     def _node(self, name: NodeId) -> PlanNode | None:
-        return self._plan.by_id.get(name)
+        return self.plan.by_id.get(name)
 
     def _result(self, event: NodeCompleted, seq: int) -> StepRecord | None:
         """The record of a node's result."""
         node = self._node(event.node)
         if node is None or node.kind not in WORK or node.definition is None:
             return None
-        identity = self._inputs.known(node)
+        identity = self.inputs.known(node)
         if identity is None:
             return None
         return StepRecord(
@@ -163,3 +168,10 @@ class _Left:
             plan=self._number,
             seq=seq,
         )
+
+
+def last_piece(events: Sequence[Event]) -> Left:
+    """Give the plan that a run had last."""
+    pieces = list(_pieces(events))
+    first, piece = pieces[-1]
+    return Left(events, first, piece, len(pieces))

@@ -158,7 +158,7 @@ def rebuild(
     if is_edited or before.epoch:
         index, decides = compiled.program.index, loop.scheduler
         loop.claimer = Claimer(
-            compiled.plan, lambda node: decides.chosen[index[node]], started.inputs, loop.claims
+            compiled.plan, lambda node: decides.chosen[index[node]], started.inputs, loop.claims, loop.errors
         )
         for event in epoch:
             loop.claimer.see(event)

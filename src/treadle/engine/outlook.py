@@ -1,0 +1,302 @@
+"""What resuming a run under an edited graph comes to, found out by doing it: on its history, without a store.
+
+The run is rebuilt as resuming rebuilds it, its scheduler and its claims are those of the run itself, and
+whatever would be recorded or started is only noted.  So what is told here is what happens then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from treadle.engine.claims import FRESH, Ambiguity, in_words, path_of
+from treadle.engine.clock import SystemClock
+from treadle.engine.compiled import Compiled, compile_runners
+from treadle.engine.live import Services
+from treadle.engine.purse import Purse
+from treadle.engine.recollect import Left, last_piece
+from treadle.engine.records import StepRecord
+from treadle.engine.taking_up import NOTHING_TOLD, Past, is_another, past, rebuild
+from treadle.errors import AmbiguousHistory, ConfigurationError, HistoryMismatch, nearest
+from treadle.events import Event, NodeCompleted
+from treadle.ids import NodeId, RunId
+from treadle.interfaces import RunLog, Store
+from treadle.nodes.graph import Graph
+from treadle.plan.parts import WORK, Definition, PlanNode
+
+Outcome = Literal["kept", "runs", "waits", "later", "unneeded", "ambiguous", "unfit", "dropped"]
+
+_CHANGES: Final = {
+    "kind": "it is another kind of node",
+    "name": "it is another function",
+    "parameters": "its parameters are declared otherwise",
+    "result": "its result is declared otherwise",
+    "model": "it declares another model",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """What becomes of one node of the plan, or of one recorded result that no node takes.
+
+    Attributes:
+        node: Its name in the plan; of a dropped result the name it was recorded under.
+        outcome: ``"kept"``: its result is there; ``"runs"`` at once; ``"waits"`` for a person;
+            ``"later"``: when what it needs is there, it is kept if it is given the same again, else it
+            runs; ``"unneeded"``: nobody needs it, as far as is known; ``"ambiguous"``, ``"unfit"``:
+            resuming refuses; ``"dropped"``: recorded, and no node of the plan takes it.
+        why: In words; empty where there is nothing to say.
+        source: The path of the recorded call that is kept, where it is another one.
+    """
+
+    node: str
+    outcome: Outcome
+    why: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What resuming a run comes to.
+
+    Attributes:
+        is_edited: Whether the graph is another one than the run had last.
+        looks: The work nodes in the order of the plan, then what is dropped.
+        refused: Why resuming refuses, or ``""``.
+    """
+
+    run_id: RunId
+    graph: str
+    is_edited: bool
+    looks: tuple[Look, ...]
+    refused: str = ""
+
+
+async def check_against(
+    graph: Graph[..., Any], run_id: str, store: Store, *, claims: Mapping[str, str | None] | None = None
+) -> Outlook:
+    """Tell what resuming a run with a graph would keep, run, and refuse.  Nothing is run or written.
+
+    Args:
+        graph: The graph as it is now.
+        run_id: A run in the store.
+        store: An open store.
+        claims: As ``Engine.resume`` takes them.
+
+    Raises:
+        UnknownRun: There is no such run.
+        HistoryMismatch: The graph takes other inputs now than the run was started with.
+        ConfigurationError: The run is of another graph, or a claim names what is not there.
+    """
+    before = past(await store.read(RunId(run_id)))
+    if before.started.graph != graph.name:
+        raise ConfigurationError(
+            f"run {run_id!r} is of graph {before.started.graph!r}, not of {graph.name!r}; name the file it "
+            "was started from"
+        )
+    compiled = compile_runners(graph.plan)
+    return _Rehearsal(cast("Services", _Outside()), compiled, before, told_in(claims)).outlook()
+
+
+def require_clear(services: Services, compiled: Compiled, before: Past, told: Mapping[str, str]) -> None:
+    """Refuse to go on under an edited plan where it is not certain what belongs to what.
+
+    Raises:
+        AmbiguousHistory: A recorded effect or a person's answer could belong to several calls.
+        HistoryMismatch: A recorded result does not fit its type any more.
+        ConfigurationError: A claim names what is not there.
+    """
+    if not is_another(compiled, before, told):
+        return
+    rehearsal = _Rehearsal(services, compiled, before, told)
+    if rehearsal.ambiguities:
+        raise AmbiguousHistory(
+            in_words(rehearsal.ambiguities), ambiguities=rehearsal.ambiguities, run_id=before.started.run_id
+        )
+    for error in rehearsal.unfit.values():
+        raise error
+
+
+def told_in(claims: Mapping[str, str | None] | None) -> Mapping[str, str]:
+    """What a person said, as it is recorded."""
+    return {call: FRESH if record is None else record for call, record in (claims or NOTHING_TOLD).items()}
+
+
+class _Silent:
+    """A log that notes what is appended."""
+
+    queued = 0
+    is_durable = False
+    fence = 0
+    was_abandoned = False
+
+    def __init__(self, run_id: RunId) -> None:
+        self.run_id = run_id
+        self.events: list[Event] = []
+
+    def append(self, *events: Event) -> None:
+        self.events.extend(events)
+
+
+class _Outside:
+    """What a run that only is looked at needs of an engine, over that of a real one where there is one."""
+
+    watch_command = None
+    fresh_copies = False
+    tracer = None
+
+    def __init__(self, services: Services | None = None) -> None:
+        self.clock = SystemClock() if services is None else services.clock
+
+    def watch_deadline(self, *_ignored: object) -> None:
+        """Deadlines are of no interest."""
+
+
+class _Rehearsal:
+    """A run taken up on paper."""
+
+    def __init__(self, services: Services, compiled: Compiled, before: Past, told: Mapping[str, str]) -> None:
+        self._compiled = compiled
+        self._before = before
+        self._told = told
+        self._log = _Silent(before.started.run_id)
+        self.is_edited = compiled.plan.digest != before.plan.digest
+        self.ambiguities: list[Ambiguity] = []
+        self.unfit: dict[NodeId, HistoryMismatch] = {}
+        self._loop, resumed = rebuild(
+            cast("Services", _Outside(services)),
+            compiled,
+            before,
+            cast("RunLog", self._log),
+            Purse(),
+            owner="",
+            told=told,
+        )
+        self._check_told()
+        self._loop.claims.report = self.ambiguities.append
+        if self._loop.claimer is not None:
+            self._loop.claimer.unfit = self.unfit
+        if not self._is_over:
+            self._loop.take(resumed)
+
+    @property
+    def _is_over(self) -> bool:
+        ended = self._before.ended
+        return ended is not None and ended.status != "failed"
+
+    def _check_told(self) -> None:
+        plan, claims = self._compiled.plan, self._loop.claims
+        labels = {claims.label(record): record for record in claims.unclaimed() if record.plan}
+        for call, label in self._told.items():
+            if call not in plan.by_id and "#" not in call:
+                raise ConfigurationError(f"there is no node {call!r} in the plan{nearest(call, plan.by_id)}")
+            if label != FRESH and claims.named(label) is None:
+                raise ConfigurationError(
+                    f"no recorded call is named {label!r}{nearest(label, labels)}; `treadle check FILE "
+                    f"--against {self._before.started.run_id}` lists them"
+                )
+
+    def outlook(self) -> Outlook:
+        """Sum up what was found."""
+        before, plan = self._before, self._compiled.plan
+        looks = [self._look(node) for node in plan.nodes if node.kind in WORK]
+        refused = in_words(self.ambiguities) if self.ambiguities else ""
+        if not refused and self.unfit:
+            refused = str(next(iter(self.unfit.values())))
+        return Outlook(
+            run_id=before.started.run_id,
+            graph=plan.name,
+            is_edited=self.is_edited,
+            looks=(*looks, *(self._dropped() if not self._is_over else ())),
+            refused=refused,
+        )
+
+    # -- one node --------------------------------------------------------------------------------------
+
+    def _look(self, node: PlanNode) -> Look:
+        if node.id in self.unfit:
+            return Look(node=node.id, outcome="unfit", why=str(self.unfit[node.id]))
+        ambiguity = next((one for one in self.ambiguities if one.call == node.id), None)
+        if ambiguity is not None:
+            return Look(node=node.id, outcome="ambiguous", why=ambiguity.why)
+        state = self._loop.scheduler.state_of(node.id)
+        if state == "done":
+            return Look(node=node.id, outcome="kept", source=self._source(node.id))
+        if state == "running":
+            return Look(node=node.id, outcome="runs", why=self._why(node))
+        if state == "parked":
+            return Look(node=node.id, outcome="waits", why="a person was asked")
+        if state == "waiting":
+            return Look(node=node.id, outcome="later", why=self._after(node))
+        return Look(node=node.id, outcome="unneeded")
+
+    def _source(self, node: NodeId) -> str:
+        """The path a result was recorded under, where it is not the node's own."""
+        done = [e for e in self._log.events if isinstance(e, NodeCompleted) and e.node == node and e.claimed]
+        if not done:
+            return ""
+        event = self._before.events[done[0].claimed - 1]
+        step = "" if isinstance(event, NodeCompleted) else getattr(event, "step", "")
+        path = path_of(getattr(event, "node", NodeId("")), step)
+        return "" if path == node else path
+
+    def _after(self, node: PlanNode) -> str:
+        scheduler = self._loop.scheduler
+        missing = [need for need in node.needs if scheduler.state_of(need) not in ("done", "idle")]
+        return f"after {', '.join(map(repr, missing))}" if missing else ""
+
+    def _why(self, node: PlanNode) -> str:
+        """Why a node runs at once."""
+        if self._told.get(node.id) == FRESH:
+            return "you said so"
+        left = self._left
+        then = left.plan.by_id.get(node.id)
+        if then is None or then.definition is None:
+            return "it is new"
+        if then.definition != node.definition and node.definition is not None:
+            return "; ".join(_differences(then.definition, node.definition))
+        changed = self._changed_inputs(then, node)
+        if changed:
+            return f"its inputs changed: {', '.join(map(repr, changed))}"
+        done = any(isinstance(e, NodeCompleted) and e.node == node.id for e in left.piece)
+        return "its result went to another node" if done else "it was not finished"
+
+    def _changed_inputs(self, then: PlanNode, now: PlanNode) -> list[str]:
+        claimer = self._loop.claimer
+        if claimer is None:
+            return []
+        try:
+            before, after = self._left.inputs.given(then), claimer.given(now)
+        except LookupError:
+            return []
+        return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+
+    @property
+    def _left(self) -> Left:
+        return last_piece(self._before.events)
+
+    def _dropped(self) -> Iterator[Look]:
+        """Results that were recorded, and that no node takes or could take yet."""
+        claims, claimer = self._loop.claims, self._loop.claimer
+        if claimer is None:
+            return
+        for record in claims.unclaimed():
+            if record.step or not record.plan or self._may_be_taken(record):
+                continue
+            yield Look(node=claims.label(record), outcome="dropped", why=self._why_dropped(record))
+
+    def _may_be_taken(self, record: StepRecord) -> bool:
+        claimer = self._loop.claimer
+        pending = () if claimer is None else claimer.pending(record.identity.definition)
+        return any(
+            claimer is not None and claimer.identity(node) in (None, record.identity) for node in pending
+        )
+
+    def _why_dropped(self, record: StepRecord) -> str:
+        node = self._compiled.plan.by_id.get(record.node)
+        return "it is not in the plan any more" if node is None else "this is another call now"
+
+
+def _differences(then: Definition, now: Definition) -> list[str]:
+    return [why for name, why in _CHANGES.items() if getattr(then, name) != getattr(now, name)]
