@@ -33,6 +33,7 @@ from treadle.scheduler.commands import (
     StartAttempt,
     Withdraw,
 )
+from treadle.scheduler.part import Part
 from treadle.scheduler.program import Kind, compile_plan
 from treadle.scheduler.replay import replay
 from treadle.scheduler.scheduler import Mode, Scheduler
@@ -193,7 +194,7 @@ class Driver:
         return AttemptParked(at=self.at, node=node, attempt=command.attempt, questions=(question,))
 
     def _outcome(self, script: Script, vertex: int) -> Outcome:
-        return script.tries[min(self.scheduler.tries.get(vertex, 0), len(script.tries) - 1)]
+        return script.tries[min(self.scheduler.root.tries.get(vertex, 0), len(script.tries) - 1)]
 
     # -- watching ------------------------------------------------------------------------------------
 
@@ -224,13 +225,14 @@ class Driver:
         assert command.index not in self.owed, f"{node} runs twice at once"
         assert node not in self.completed, f"{node} ran again though it was done"
         inputs = self.program.inputs[command.index]
-        assert all(self.scheduler.states[need] == demand.DONE for need in inputs), f"{node} started too early"
+        states = self.scheduler.root.states
+        assert all(states[need] == demand.DONE for need in inputs), f"{node} started too early"
         self.owed[command.index] = Owed(command, has_begun=not command.not_before and next(self.luck) % 3 > 0)
         self.started.append(node)
 
     def _check_demand(self) -> None:
         """What is under way is what the unfinished need, found out anew from the result."""
-        states, needed, stack = self.scheduler.states, set[int](), [self.program.result]
+        states, needed, stack = self.scheduler.root.states, set[int](), [self.program.result]
         while stack:
             vertex = stack.pop()
             if vertex not in needed and states[vertex] < demand.DONE:
@@ -242,18 +244,29 @@ class Driver:
             assert state != demand.IDLE or vertex not in needed, f"{self.program.ids[vertex]} was forgotten"
 
     def _needs_of(self, vertex: int) -> list[int]:
-        program, chosen = self.program, self.scheduler.chosen.get(vertex)
-        if self.scheduler.states[vertex] not in (demand.WAITING, demand.DECIDING):
+        program, chosen = self.program, self.scheduler.root.chosen.get(vertex)
+        if self.scheduler.root.states[vertex] not in (demand.WAITING, demand.DECIDING):
             return []
         if program.kinds[vertex] in (Kind.CHOICE, Kind.FALLBACK) and chosen is not None:
             return list(program.cases[vertex][chosen])
-        loose = () if vertex in self.scheduler._demand._adrift else program.common[vertex]
+        loose = () if vertex in self.scheduler.root.demand._adrift else program.common[vertex]
         return [*program.inputs[vertex], *loose]
 
 
 def whole_state(scheduler: Scheduler) -> dict[str, object]:
-    """All that a scheduler knows, but for its program."""
-    skipped = {"_handlers", "_program", "_demand", "_commands", "_opening"}
-    state = {name: getattr(scheduler, name) for name in Scheduler.__slots__ if name not in skipped}
-    inner = scheduler._demand
-    return state | {f"demand.{n}": getattr(inner, n) for n in type(inner).__slots__ if n != "_program"}
+    """All that a scheduler knows, but for its programs."""
+    course = scheduler._course
+    state: dict[str, object] = {name: getattr(course, name) for name in ("mode", "busy", "parked", "end")}
+    state["is_refused"] = scheduler._is_refused
+    for part in course.parts.values():
+        state |= {f"{part.id} {name}": value for name, value in _state_of(part)}
+    return state
+
+
+def _state_of(part: Part) -> Iterator[tuple[str, object]]:
+    for name in set(Part.__slots__) - {"program", "owner", "demand", "items"}:
+        yield name, getattr(part, name)
+    for name in set(type(part.demand).__slots__) - {"_program"}:
+        yield f"demand {name}", getattr(part.demand, name)
+    for vertex, items in part.items.items():
+        yield f"items {vertex}", (items.limit, items.begun, items.ended, list(items.open))

@@ -84,11 +84,11 @@ class Table:
         self.scheduler.check_invariants()
         replayed, commands = replay(self.events, lambda _: self.program)
         assert commands == self.commands
-        assert replayed.states == self.scheduler.states
+        assert replayed.root.states == self.scheduler.root.states
         return [_words(command) for command in self.commands[-1]]
 
     def attempt(self, name: str) -> int:
-        return self.scheduler.attempts.get(self.program.index[NodeId(name)], 1)
+        return self.scheduler.root.attempts.get(self.program.index[NodeId(name)], 1)
 
     def state(self, name: str) -> str:
         return self.scheduler.state_of(NodeId(name))

@@ -38,7 +38,7 @@ def check_result(driver: Driver, oracle: Oracle) -> None:
         return
     assert driver.end.status == "completed"
     assert OK in oracle.endings
-    index, chosen = driver.program.index, driver.scheduler.chosen
+    index, chosen = driver.program.index, driver.scheduler.root.chosen
     for node, case in oracle.must_finish.items():
         assert driver.scheduler.state_of(node) == "done"
         if case >= 0 and index[node] in chosen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from treadle.events import Failure, fact
-from treadle.ids import NodeId
+from treadle.ids import NodeId, PartId
 
 
 @fact
@@ -14,13 +14,16 @@ class StartAttempt:
     ``AttemptCancelled``.
 
     Attributes:
+        node, index: What it is called in the run, and its number in the program of its part.
         not_before: When a backoff ends, in seconds since 1970; 0 for at once.
+        part: The item or round that it stands in.
     """
 
     node: NodeId
     index: int
     attempt: int
     not_before: float = 0.0
+    part: PartId = PartId("")
 
 
 @fact
@@ -29,6 +32,7 @@ class CancelAttempt:
 
     node: NodeId
     index: int
+    part: PartId = PartId("")
 
 
 @fact
@@ -46,10 +50,45 @@ class Withdraw:
 
 @fact
 class Decide:
-    """Compute a choice or an expression on values; answer with ``Decided``."""
+    """Compute a choice, an expression, how long a list is or whether a loop is done, on values; answer
+    with ``Decided``."""
 
     node: NodeId
     index: int
+    part: PartId = PartId("")
+
+
+@fact
+class Enter:
+    """An item of an ``each`` or a round of a ``loop`` begins: what follows may happen inside it.
+
+    Attributes:
+        part: The item or round.
+        node, index, number: The ``each`` or ``loop``, and which of its items or rounds it is.
+        inside: The part that the ``each`` or ``loop`` stands in.
+    """
+
+    part: PartId
+    node: NodeId
+    index: int
+    number: int
+    inside: PartId = PartId("")
+
+
+@fact
+class Leave:
+    """An item or a round has come to its end: keep its outcome, and forget the rest of it.
+
+    Attributes:
+        failure: Why it failed, where its ``each`` takes that.
+    """
+
+    part: PartId
+    node: NodeId
+    index: int
+    number: int
+    inside: PartId = PartId("")
+    failure: Failure | None = None
 
 
 @fact
@@ -65,4 +104,4 @@ class EndRun:
     failure: Failure | None = None
 
 
-Command = StartAttempt | CancelAttempt | CancelUnstarted | Withdraw | Decide | Park | EndRun
+Command = StartAttempt | CancelAttempt | CancelUnstarted | Withdraw | Decide | Enter | Leave | Park | EndRun

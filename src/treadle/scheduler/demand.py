@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from dataclasses import replace
 from typing import Final
 
+from treadle.errors import AllFailed
 from treadle.events import Failure
+from treadle.retry import qualified_name
 from treadle.scheduler.program import Indices, Kind, Program
 
-IDLE, WAITING, DECIDING, RUNNING, PARKED, CANCELLING, DONE, FAILED = range(8)
-NAMES: Final = ("idle", "waiting", "deciding", "running", "parked", "cancelling", "done", "failed")
+_ALL_FAILED: Final = tuple(qualified_name(c) for c in AllFailed.__mro__ if c not in (object, BaseException))
+"""What a race fails with, as a failure names it."""
+
+IDLE, WAITING, DECIDING, RUNNING, PARKED, CANCELLING, OPEN, DONE, FAILED = range(9)
+NAMES: Final = ("idle", "waiting", "deciding", "running", "parked", "cancelling", "open", "done", "failed")
 _FALLBACK: Final = Kind.FALLBACK
+_RACE: Final = Kind.RACE
 
 
 class Demand:
@@ -30,7 +37,7 @@ class Demand:
         missing: How many unfinished vertices a waiting one counts on.
         needs: How many holds there are on an unfinished vertex; the result has one of its own.
         holders: Who counts on an unfinished vertex, once for each hold.
-        chosen: The case of a choice, or the present rung of a fallback.
+        chosen: The case of a choice, the present rung of a fallback, or the winner of a race.
         failures: Why a vertex failed.
     """
 
@@ -69,8 +76,12 @@ class Demand:
         made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001 - its own
         return made
 
-    def begin_again(self) -> None:
-        """Forget every failure, and demand the result again: what is done stays done."""
+    def let_result_go(self) -> None:
+        """Take the hold on the result away; what only it needed is looked at once outcomes have travelled."""
+        self._let_go(self._program.result)
+
+    def forget(self) -> None:
+        """Forget every failure and every hold: what is done stays done."""
         for vertex, state in enumerate(self.states):
             if state != DONE:
                 self.states[vertex] = IDLE
@@ -79,9 +90,9 @@ class Demand:
         self.missing = [0] * len(self.states)
         self.needs = [0] * len(self.states)
         self.failures.clear()
+        self.orphans.clear()
         self._gone.clear()
         self._adrift.clear()
-        self.begin()
 
     # -- taking hold ---------------------------------------------------------------------------------
 
@@ -93,8 +104,12 @@ class Demand:
             if states[vertex] != IDLE:
                 continue
             states[vertex] = WAITING
-            if program.kinds[vertex] is _FALLBACK:
+            kind = program.kinds[vertex]
+            if kind is _FALLBACK:
                 self._hold_rung(vertex, 0, stack)
+                continue
+            if kind is _RACE:
+                self._hold_runners(vertex, stack)
                 continue
             failed = self._hold(vertex, program.inputs[vertex], stack)
             if failed is not None:
@@ -160,6 +175,47 @@ class Demand:
             rung += 1
         if not self.missing[vertex]:
             self.ready.append(vertex)
+
+    def _hold_runners(self, vertex: int, stack: list[int]) -> None:
+        """Count on every runner of a race that has not failed already; one that is done wins at once."""
+        runners = self._program.inputs[vertex]
+        arrived = next((one for one in runners if self.states[one] == DONE), None)
+        if arrived is not None:
+            self._win(vertex, arrived)
+            return
+        lost = next((one for one in runners if self._is_lost(one)), None)
+        running = [one for one in runners if self.states[one] != FAILED]
+        if lost is not None or not running:
+            self._mark_failed(vertex, self._defeat(vertex, lost))
+            return
+        self._hold(vertex, tuple(running), stack)
+
+    def _win(self, vertex: int, runner: int) -> None:
+        """Settle a race: what it comes to is what this runner came to."""
+        self.chosen[vertex] = next(
+            case for case, wanted in enumerate(self._program.cases[vertex]) if runner in wanted
+        )
+        self.missing[vertex] = 0
+        self.ready.append(vertex)
+
+    def _is_lost(self, runner: int) -> bool:
+        """Whether a runner failed in a way that nobody may take."""
+        return self.states[runner] == FAILED and not self.failures[runner].takeable
+
+    def _defeat(self, vertex: int, lost: int | None) -> Failure:
+        """Why a race failed: one runner in a way that nobody may take, or all of them."""
+        if lost is not None:
+            return self.failures[lost]
+        failures = [self.failures[runner] for runner in self._program.inputs[vertex]]
+        told = "; ".join(f"{failure.node or 'a runner'}: {failure.message}" for failure in failures)
+        return replace(
+            failures[-1],
+            types=_ALL_FAILED,
+            message=f"all {len(failures)} runners of the race failed: {told}",
+            node=self._program.ids[vertex],
+            attempt=0,
+            where="",
+        )
 
     def _takes(self, vertex: int, failure: Failure) -> bool:
         on = self._program.on[vertex]
@@ -258,17 +314,41 @@ class Demand:
             failure = self.failures[vertex]
             for holder in holders:
                 if states[holder] == WAITING:
-                    self._fail_or_next_rung(holder, failure)
+                    self._fail_or_go_on(holder, vertex, failure)
             return
-        missing = self.missing
+        missing, kinds = self.missing, self._program.kinds
         for holder in holders:
             if states[holder] == WAITING:
+                if kinds[holder] is _RACE:
+                    self._arrive_first(holder, vertex)
+                    continue
                 missing[holder] -= 1
                 if not missing[holder]:
                     self.ready.append(holder)
 
-    def _fail_or_next_rung(self, vertex: int, failure: Failure) -> None:
-        if self._program.kinds[vertex] is not _FALLBACK:
+    def _arrive_first(self, vertex: int, runner: int) -> None:
+        """Let a race be won, unless it has been already, and let go of the losers."""
+        if vertex in self.chosen:
+            return
+        self._let_go_of_all(vertex, again=True)
+        self._win(vertex, runner)
+
+    def _fall_out(self, vertex: int, runner: int) -> None:
+        """Go on with the other runners of a race, or fail with all of them."""
+        if vertex in self.chosen:
+            return
+        self.missing[vertex] -= 1
+        if self._is_lost(runner):
+            self.fail(vertex, self._defeat(vertex, runner))
+        elif not self.missing[vertex]:
+            self.fail(vertex, self._defeat(vertex, None))
+
+    def _fail_or_go_on(self, vertex: int, need: int, failure: Failure) -> None:
+        kind = self._program.kinds[vertex]
+        if kind is _RACE:
+            self._fall_out(vertex, need)
+            return
+        if kind is not _FALLBACK:
             self.fail(vertex, failure)
             return
         rung = self.chosen[vertex]
@@ -282,13 +362,17 @@ class Demand:
 
     # -- looking inside ------------------------------------------------------------------------------
 
-    def check(self) -> None:
-        """Recompute all counts, and raise ``AssertionError`` where they differ."""
+    def check(self, *, is_held: bool = True) -> None:
+        """Recompute all counts, and raise ``AssertionError`` where they differ.
+
+        Args:
+            is_held: Whether somebody needs the result.
+        """
         states, ids = self.states, self._program.ids
         assert not [*self.ready, *self.finished, *self.orphans], "something was left lying"
         assert {v for v, state in enumerate(states) if state == FAILED} == set(self.failures)
         held = [0] * len(states)
-        held[self._program.result] = 1
+        held[self._program.result] = int(is_held)
         for vertex, state in enumerate(states):
             if state not in (WAITING, DECIDING):
                 continue

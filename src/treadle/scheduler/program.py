@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from treadle.errors import InternalError
 from treadle.ids import NodeId
-from treadle.plan.parts import CHOICE, WORK, Binding, PlanNode, wires
-from treadle.plan.plan import Plan
+from treadle.plan.parts import CHOICE, WORK, Binding, Planned, PlanNode, wires
 from treadle.retry import Retry
 
 
@@ -19,7 +19,8 @@ class Kind(enum.IntEnum):
 
     ``JOIN`` is done when its inputs are; ``WORK`` runs an attempt then, ``EXPRESSION`` asks for a
     decision then.  ``CHOICE`` asks for one when its subject is there, and goes on as a join over the
-    case taken.  ``FALLBACK`` is a join over one rung after the other.
+    case taken.  ``FALLBACK`` is a join over one rung after the other, ``RACE`` is done with the first of
+    its inputs.  ``EACH`` and ``LOOP`` go through a program of their own, when their inputs are there.
     """
 
     INPUT = 0
@@ -28,6 +29,9 @@ class Kind(enum.IntEnum):
     JOIN = 3
     CHOICE = 4
     FALLBACK = 5
+    RACE = 6
+    EACH = 7
+    LOOP = 8
 
 
 Indices = tuple[int, ...]
@@ -37,7 +41,27 @@ _CONTROL: Final = {
     "expression": Kind.EXPRESSION,
     "do": Kind.JOIN,
     "fallback": Kind.FALLBACK,
+    "race": Kind.RACE,
+    "each": Kind.EACH,
+    "loop": Kind.LOOP,
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repeat:
+    """What is gone through once for each item or round.
+
+    Attributes:
+        program: Of one item or round.
+        at_once: How many items may be under way at the same time; 1 for a loop.
+        takes_failures: Whether a failed item leaves the others alone.
+        at_most: Of a loop: how many rounds there may be.
+    """
+
+    program: Program
+    at_once: int = 1
+    takes_failures: bool = False
+    at_most: int = 0
 
 
 def kind_of(node: PlanNode) -> Kind:
@@ -59,6 +83,7 @@ class Program:
             at once.
         retry: Of work vertices.
         on: Of fallbacks: the error classes taken; empty for all that may be.
+        repeats: Of ``EACH`` and ``LOOP`` vertices, by number.
         memo: What schedulers of the program found out once for all of them.
     """
 
@@ -71,6 +96,7 @@ class Program:
     retry: tuple[Retry | None, ...]
     on: tuple[tuple[str, ...], ...]
     drains: bool
+    repeats: dict[int, Repeat] = field(default_factory=dict[int, Repeat])
     memo: dict[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
 
     @property
@@ -78,11 +104,21 @@ class Program:
         """The vertex of the run's result."""
         return len(self.ids) - 1
 
+    def last_choice(self, vertex: int) -> int:
+        """The greatest number that a vertex can be decided to come to."""
+        kind = self.kinds[vertex]
+        if kind is Kind.CHOICE:
+            return len(self.cases[vertex]) - 1
+        return LONGEST if kind is Kind.EACH else int(kind is Kind.LOOP)
+
+
+LONGEST: Final = 2**53
+"""No list has more items: JSON numbers are exact up to here (RFC 8259, section 6)."""
 
 RESULT: Final = NodeId("(result)")
 
 
-def compile_plan(plan: Plan) -> Program:
+def compile_plan(plan: Planned) -> Program:
     """Number a plan's nodes, and find out what each choice needs whichever way it goes.
 
     Linear in the plan, but for the search for what all cases of a choice share, which goes on until
@@ -100,9 +136,9 @@ def compile_plan(plan: Plan) -> Program:
     for node in plan.nodes:
         kind = kind_of(node)
         kinds.append(kind)
-        if kind is Kind.JOIN:
+        if kind in (Kind.JOIN, Kind.RACE):
             inputs.append(numbers(case.binding for case in node.cases))
-            cases.append(())
+            cases.append(() if kind is Kind.JOIN else tuple(numbers([case.binding]) for case in node.cases))
         else:
             inputs.append(numbers([*(argument.binding for argument in node.arguments), node.subject]))
             cases.append(tuple(numbers([case.binding]) for case in node.cases))
@@ -119,7 +155,18 @@ def compile_plan(plan: Plan) -> Program:
         retry=(*(node.policies.retry if kind_of(node) is Kind.WORK else None for node in plan.nodes), None),
         on=(*(node.on for node in plan.nodes), ()),
         drains=plan.on_failure == "drain",
+        repeats={number: _repeat(node) for number, node in enumerate(plan.nodes) if node.body is not None},
     )
+
+
+def _repeat(node: PlanNode) -> Repeat:
+    if node.body is None:
+        raise InternalError(f"node {node.id!r} repeats nothing; please report this")
+    program = compile_plan(node.body)
+    if node.kind == "loop":
+        return Repeat(program=program, at_most=node.settings["at_most"])
+    settings = node.settings
+    return Repeat(program=program, at_once=settings["at_once"], takes_failures=settings["on_error"] != "stop")
 
 
 def _common_needs(

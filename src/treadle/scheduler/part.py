@@ -1,0 +1,139 @@
+"""What a run goes through as one plan: its own, an item of an ``each``, a round of a ``loop``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from treadle.ids import NodeId, PartId, QuestionId, part_id, within
+from treadle.scheduler.demand import CANCELLING, DECIDING, DONE, OPEN, RUNNING, Demand
+from treadle.scheduler.program import Program, Repeat
+
+
+class Part:
+    """The state of one plan; the run's own has no owner.
+
+    Attributes:
+        id: ``""`` for the run's own, else ``each(3)`` and so on: its nodes' ids begin with it.
+        owner, vertex, number: Of an item or a round: the part and the vertex it belongs to, and which
+            of them it is.
+        states: The state of each vertex (``demand.IDLE`` and so on).
+        chosen: The case a choice took, the rung a fallback is at, or who won a race, by vertex.
+        attempts: The number of the newest attempt, by vertex.
+        tries: How many attempts have failed since the run last got fresh ones, by vertex.
+        due: When a backoff ends, by vertex.
+        answered: Questions of running attempts that were answered meanwhile, by vertex.
+        items: Of each ``each`` and ``loop`` that has begun: its items or rounds.
+        is_over: Whether its outcome has been handed to its owner.
+    """
+
+    __slots__ = (
+        "answered", "attempts", "chosen", "demand", "due", "id", "is_over", "items", "number", "owner",
+        "program", "states", "tries", "vertex",
+    )  # fmt: skip
+
+    def __init__(
+        self, program: Program, demand: Demand, owner: Part | None = None, vertex: int = -1, number: int = 0
+    ) -> None:
+        self.program = program
+        self.owner = owner
+        self.vertex = vertex
+        self.number = number
+        self.id = PartId("") if owner is None else part_id(owner.node(vertex), number)
+        self.attempts: dict[int, int] = {}
+        self.tries: dict[int, int] = {}
+        self.due: dict[int, float] = {}
+        self.answered: dict[int, set[QuestionId]] = {}
+        self.items: dict[int, Items] = {}
+        self.is_over = False
+        self.take(demand)
+
+    def take(self, demand: Demand) -> None:
+        """Go on with this demand."""
+        self.demand = demand
+        self.states = demand.states
+        self.chosen = demand.chosen
+
+    def node(self, vertex: int) -> NodeId:
+        """What a vertex is called in the run."""
+        name = self.program.ids[vertex]
+        return within(self.id, name) if self.id else name
+
+    @property
+    def outcome(self) -> int:
+        """The state of the part's result."""
+        return self.states[self.program.result]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing in it, or in what it holds, owes an event."""
+        return not any(state in (DECIDING, RUNNING, CANCELLING) for state in self.states) and all(
+            child.is_quiet for items in self.items.values() for child in items.open.values()
+        )
+
+    def forget_running(self) -> None:
+        """What was under way when the owner of an ending run went owes nothing any more."""
+        for vertex, state in enumerate(self.states):
+            if state in (RUNNING, CANCELLING, DECIDING):
+                self.states[vertex] = 0
+
+    def begin_again(self) -> None:
+        """Forget every failure, and what was under way: what is done stays done."""
+        self.tries.clear()
+        self.due.clear()
+        self.answered.clear()
+        self.demand.forget()
+
+    def walk(self) -> Iterator[Part]:
+        """This part and all those inside it, outer ones first."""
+        yield self
+        for items in self.items.values():
+            for child in items.open.values():
+                yield from child.walk()
+
+    def check(self) -> None:
+        """Raise ``AssertionError`` where what is counted differs from what is there."""
+        owner = self.owner
+        is_held = owner is None or (owner.states[self.vertex] == OPEN and self.outcome < DONE)
+        self.demand.check(is_held=is_held)
+        for vertex, items in self.items.items():
+            if self.states[vertex] == OPEN:
+                assert items.open, f"{self.node(vertex)} is open, and nothing in it is"
+                assert len(items.open) <= items.at_once, f"{self.node(vertex)} has too much under way"
+
+
+class Items:
+    """The items of an ``each``, or the rounds of a ``loop``, that have begun.
+
+    Attributes:
+        limit: How many there are; for a loop, how many there may be.
+        at_once: How many may be under way at the same time.
+        begun: How many have begun.
+        ended: How many have handed over their outcome.
+        open: Those that have begun and not ended, by number; failed ones stay, to be tried again.
+    """
+
+    __slots__ = ("at_once", "begun", "ended", "is_filling", "limit", "open", "repeat")
+
+    def __init__(self, repeat: Repeat, limit: int) -> None:
+        self.repeat = repeat
+        self.limit = limit
+        self.at_once = repeat.at_once
+        self.begun = 0
+        self.ended = 0
+        self.is_filling = False
+        self.open: dict[int, Part] = {}
+
+    @property
+    def next_number(self) -> int:
+        """What the next one is called: items count from 0, rounds from 1."""
+        return self.begun + bool(self.repeat.at_most)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another may begin now."""
+        return self.begun < self.limit and len(self.open) < self.at_once
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every item has handed over its outcome."""
+        return self.ended == self.limit
