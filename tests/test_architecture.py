@@ -71,6 +71,7 @@ PACKAGES = {
     "tenacity": ("retry.py",),
     "mcp": ("mcp/",),
     "mcp_types": ("mcp/",),
+    "uvicorn": ("mcp/",),
     "networkx": ("plan/",),
     "jsonschema": ("forms.py",),
     "typer": ("cli/",),

@@ -185,10 +185,22 @@ async def test_a_result_that_does_not_fit_its_schema_is_refused_and_not_asked_fo
 async def test_a_wired_result_that_does_not_fit_fails_its_node(raw: RawServer) -> None:
     @graph
     def main() -> object:
-        return raw.tools()["shape"](value=[])
+        return raw.tools()["shape"](value={"size": "big"})
 
-    with pytest.raises(ResultRefused, match="result: \\[\\] is not of type 'object'"):
+    with pytest.raises(ResultRefused, match="result.size: 'big' is not of type 'integer'"):
         await run(main)
+
+
+async def test_an_answer_that_the_protocol_does_not_allow_leaves_the_call_in_doubt(raw: RawServer) -> None:
+    tools = raw.tools(in_doubt="fail")
+
+    @graph
+    def main() -> object:
+        return tools["shape"](value=[])
+
+    with pytest.raises(InDoubt) as doubt:
+        await run(main)
+    assert "answered 'shape' as the protocol does not allow" in str(doubt.value.__cause__)
 
 
 async def test_a_server_gets_nothing_of_our_environment_but_what_is_given(

@@ -98,9 +98,12 @@ class McpSession:
         if isinstance(code, int) and code != _CLOSED:
             return ToolFailed(str(error), server=self._server, tool=tool.name)
         self.is_lost = not isinstance(error, ValidationError)
+        if self.is_lost:
+            what = f"the connection to MCP server {self._server!r} broke while {tool.name!r} was called"
+        else:
+            what = f"MCP server {self._server!r} answered {tool.name!r} as the protocol does not allow"
         return ToolLost(
-            f"the connection to MCP server {self._server!r} broke while {tool.name!r} was called "
-            f"({type(error).__name__}: {error}); whether it did its work is not known",
+            f"{what} ({type(error).__name__}: {error}); whether it did its work is not known",
             server=self._server,
             tool=tool.name,
         )
