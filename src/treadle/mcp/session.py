@@ -12,8 +12,9 @@ from treadle.errors import ToolFailed, ToolLost
 from treadle.interfaces import ListedTool, Report
 
 if TYPE_CHECKING:
-    import mcp
     import mcp_types
+
+    import mcp
 
 KEY: Final = "treadle/idempotency-key"
 """Under this name in ``_meta`` a server finds the call's idempotency key."""
@@ -26,6 +27,7 @@ knows what became of the call (``mcp_types.CONNECTION_CLOSED``, release 2.3)."""
 def broken() -> tuple[type[Exception], ...]:
     """The errors by which the SDK tells that a connection cannot be made, or has broken."""
     import httpx2  # noqa: PLC0415 - loads on first use
+
     import mcp  # noqa: PLC0415 - the same
 
     return (

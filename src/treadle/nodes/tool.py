@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Concatenate, Final, Literal, Protocol, cast, get_args, overload
+from typing import Any, Concatenate, Final, Literal, Protocol, cast, get_args, overload, runtime_checkable
 
 from treadle.budget import Budget
 from treadle.interfaces import Context
@@ -59,11 +59,20 @@ class Tool(Node[P, R]):
         return (*super().faults, *looks, *words)
 
 
+@runtime_checkable
+class Toolbox(Protocol):
+    """Something that gives tools when a plan is made: they may be listed by another program."""
+
+    def offered(self) -> Sequence[Node[..., Any]]:
+        """Give them, the same each time."""
+        ...
+
+
 _UNDESCRIBED: Final = "a tool needs a docstring: it is what a model reads to choose it"
 
 
 def check_tools(tools: object) -> None:
-    """Make sure that an agent's tools are a list of nodes.
+    """Make sure that an agent's tools are a list of nodes, or of what gives nodes.
 
     Raises:
         WiringError: They are not; a function without a decorator is none.
@@ -71,7 +80,7 @@ def check_tools(tools: object) -> None:
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         refuse(f"tools={tools!r} is no list", f"write tools=[{_called(tools)}]")
     for tool in cast("Sequence[object]", tools):
-        if not isinstance(tool, Node):
+        if not isinstance(tool, Node | Toolbox):
             name = _called(tool)
             refuse(f"{name} is no tool", f"declare `async def {name}(...)` and put @tool over it")
 
