@@ -24,6 +24,7 @@ from treadle.engine.requests import (
     pack_arguments,
 )
 from treadle.engine.turns import Turns
+from treadle.engine.workspace import made_anew
 from treadle.errors import HistoryMismatch, TreadleError
 from treadle.events import Progress, StepClaimed, StepCompleted, StepStarted
 from treadle.ids import NodeId, RunId, StepId
@@ -340,7 +341,8 @@ class Body:
         except ValidationError as error:
             raise HistoryMismatch(
                 f"what {record.step!r} in node {self.maker.node!r} gave does not fit the type of "
-                f"{callee.name!r} any more: {complaints(error)}; undo the edit, or start a new run",
+                f"{callee.name!r} any more: {complaints(error)}; undo the edit, "
+                f"{made_anew(f'{self.maker.node}/{record.step}')}or start a new run",
                 run_id=self.run_id,
                 node=self.maker.node,
                 attempt=self.maker.number,

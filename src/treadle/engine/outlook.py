@@ -20,7 +20,7 @@ from treadle.engine.records import StepRecord
 from treadle.engine.taking_up import NOTHING_TOLD, Past, is_another, past, rebuild
 from treadle.errors import AmbiguousHistory, ConfigurationError, HistoryMismatch, nearest
 from treadle.events import Event, NodeCompleted
-from treadle.ids import NodeId, RunId
+from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import RunLog, Store
 from treadle.nodes.graph import Graph
 from treadle.plan.parts import WORK, Definition, PlanNode
@@ -237,7 +237,7 @@ class _Rehearsal:
         if not done:
             return ""
         event = self._before.events[done[0].claimed - 1]
-        step = "" if isinstance(event, NodeCompleted) else getattr(event, "step", "")
+        step = StepId("" if isinstance(event, NodeCompleted) else getattr(event, "step", ""))
         path = path_of(getattr(event, "node", NodeId("")), step)
         return "" if path == node else path
 

@@ -20,6 +20,14 @@ from treadle.values import JSON, Payload
 UNSET: Final = object()
 
 
+def made_anew(call: str) -> str:
+    """How to have a recorded call made anew, for a message."""
+    return (
+        f"have it made anew with engine.resume(run_id, claims={{{call!r}: None}}) or `treadle resume RUN FILE "
+        f"--fresh {call}`, "
+    )
+
+
 KEPT: Final = WORK | {"input"}
 """Kinds of nodes with a value of their own: all else is computed from theirs."""
 
@@ -90,7 +98,8 @@ class Workspace:
             except ValidationError as error:
                 raise HistoryMismatch(
                     f"the recorded result of node {node.id!r} does not fit its type any more: "
-                    f"{complaints(error)}; undo the edit, or start a new run",
+                    f"{complaints(error)}; undo the edit, {'' if node.kind == 'input' else made_anew(node.id)}or "
+                    "start a new run",
                     node=node.id,
                 ) from error
         if node.kind == "expression":

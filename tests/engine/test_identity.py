@@ -1,0 +1,332 @@
+"""One identity for nodes and steps: what moves between a graph and a body is not done again, and what
+could belong to several calls is refused until somebody says where it belongs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+from tests.engine.conftest import Bank, Place
+
+from treadle import Ask, Context, graph, human, node, tool
+from treadle.errors import AmbiguousHistory, ConfigurationError, HistoryMismatch
+from treadle.events import NodeCompleted, StepClaimed
+from treadle.nodes.graph import Graph
+
+pytestmark = pytest.mark.anyio
+
+Wire = Callable[[], list[Any]]
+
+
+class Shop:
+    """Graphs called ``shop`` whose last node hangs until it may end.
+
+    Attributes:
+        bank: Notes every payment.
+        ran: What was really worked on.
+        stuck: Set when a last node, or a body that hangs, is reached.
+    """
+
+    def __init__(self) -> None:
+        self.bank = Bank()
+        self.ran: list[str] = []
+        self.stuck = anyio.Event()
+        self.may_end = False
+
+        @tool(effect="once")
+        async def pay(ctx: Context, amount: int, note: str = "") -> str:
+            """Pay."""
+            return f"{await self.bank.pay(ctx.idempotency_key)} {amount} #{len(self.bank.keys)}"
+
+        @node
+        async def work(name: str, times: int = 1) -> str:
+            self.ran.append(name)
+            return f"{name}{len(self.ran)}"
+
+        @node
+        async def last(values: list[str]) -> list[str]:
+            await self.hang()
+            return values
+
+        @human(to="boss")
+        async def boss(text: str) -> Ask[str]:
+            return Ask(text)
+
+        self.pay, self.work, self.last, self.boss = pay, work, last, boss
+
+    async def hang(self) -> None:
+        self.stuck.set()
+        if not self.may_end:
+            await anyio.sleep_forever()
+
+    def graph(self, wire: Wire) -> Graph[[], list[str]]:
+        @graph(name="shop")
+        def shop() -> list[str]:
+            return self.last(wire())
+
+        return shop
+
+    def body(self, make: Callable[[Context], Any], *, hangs: bool = False) -> Any:
+        """A node whose body does this, and then perhaps hangs."""
+
+        @node(name="body")
+        async def body(ctx: Context, text: str) -> str:
+            made: str = await make(ctx)
+            if hangs:
+                await self.hang()
+            return made
+
+        return body
+
+    async def go_on(self, place: Place, wire: Wire, claims: dict[str, str | None] | None = None) -> list[str]:
+        self.may_end, edited = True, self.graph(wire)
+        async with place.engine(edited) as engine:
+            with anyio.fail_after(20):
+                return await (await engine.resume("r", claims=claims)).result()
+
+
+@pytest.fixture
+def shop() -> Shop:
+    return Shop()
+
+
+# -- between a graph and a body -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("callee", ["work", "pay"])
+async def test_a_node_moved_into_a_body_is_not_done_again(callee: str, shop: Shop, place: Place) -> None:
+    moved: Any = getattr(shop, callee)
+    given = 3 if callee == "pay" else "x"
+    await place.crash(shop.graph(lambda: [moved(given)]), dies=shop.stuck)
+    body = shop.body(lambda ctx: ctx.step(moved, given))
+    [result] = await shop.go_on(place, lambda: [body("now a body")])
+    assert result in ("paid 3 #1", "x1")
+    assert len(shop.bank.keys) + len(shop.ran) == 1
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+@pytest.mark.parametrize("callee", ["work", "pay"])
+async def test_a_step_lifted_into_the_graph_is_not_done_again(
+    callee: str, hangs: bool, shop: Shop, place: Place
+) -> None:
+    lifted: Any = getattr(shop, callee)
+    given = 3 if callee == "pay" else "x"
+    body = shop.body(lambda ctx: ctx.step(lifted, given), hangs=hangs)
+    await place.crash(shop.graph(lambda: [body("a body")]), dies=shop.stuck)
+    [result] = await shop.go_on(place, lambda: [lifted(given)])
+    assert result in ("paid 3 #1", "x1")
+    assert len(shop.bank.keys) + len(shop.ran) == 1
+
+
+async def test_an_argument_left_to_its_default_is_the_same_call(shop: Shop, place: Place) -> None:
+    await place.crash(shop.graph(lambda: [shop.work("x")]), dies=shop.stuck)
+    body = shop.body(lambda ctx: ctx.step(shop.work, "x", times=1))
+    assert await shop.go_on(place, lambda: [body("a body")]) == ["x1"]
+
+
+async def test_an_answer_moves_with_its_call(shop: Shop, place: Place) -> None:
+    asked = shop.graph(lambda: [shop.boss("go on?")])
+    async with place.engine(asked) as engine:
+        await (await engine.start(asked, run_id="r")).settled()
+        [question] = await engine.questions()
+        await engine.answer(question.id, "yes", by="ada")
+        await shop.stuck.wait()
+    body = shop.body(lambda ctx: ctx.step(shop.boss, "go on?"))
+    assert await shop.go_on(place, lambda: [body("a body")]) == ["yes"]
+
+
+async def test_the_history_says_which_record_was_taken(shop: Shop, place: Place) -> None:
+    body = shop.body(lambda ctx: ctx.step(shop.pay, 3))
+    await place.crash(shop.graph(lambda: [body("a body")]), dies=shop.stuck)
+    await shop.go_on(place, lambda: [shop.pay(3)])
+    events = await place.events(shop.graph(list))
+    [claimed] = [event for event in events if isinstance(event, NodeCompleted) and event.claimed]
+    source = events[claimed.claimed - 1]
+    assert (claimed.node, source.node, source.step.partition("#")[0]) == ("pay", "body", "pay")
+
+
+async def test_what_lies_inside_of_a_kept_result_answers_nobody_else(shop: Shop, place: Place) -> None:
+    """Or a payment would be counted twice: the order that made it was only renamed."""
+    body = shop.body(lambda ctx: ctx.step(shop.pay, 3))
+    await place.crash(shop.graph(lambda: [body("a")]), dies=shop.stuck)
+    wire = lambda: [shop.pay(3), body.named("renamed")("a")]  # noqa: E731 - the new payment comes first
+    assert await shop.go_on(place, wire) == ["paid 3 #2", "paid 3 #1"]
+
+
+async def test_the_steps_of_renamed_nodes_stay_with_their_node(shop: Shop, place: Place) -> None:
+    reached: list[str] = []
+
+    @node
+    async def order(ctx: Context, name: str) -> str:
+        paid = await ctx.step(shop.pay, 3)
+        reached.append(name)
+        if len(reached) == 2:
+            shop.stuck.set()
+        if not shop.may_end:
+            await anyio.sleep_forever()
+        return f"{name} {paid}"
+
+    await place.crash(shop.graph(lambda: [order("x"), order("y")]), dies=shop.stuck)
+    done = await shop.go_on(place, lambda: [order.named("b")("y"), order.named("a")("x")])
+    assert sorted(done) == sorted(f"{name} paid 3 #{n}" for n, name in enumerate(reached[:2], start=1))
+    assert len(shop.bank.keys) == 2
+
+
+# -- what could be several ------------------------------------------------------------------------------
+
+
+def _named(shop: Shop, *names: str) -> Wire:
+    return lambda: [shop.pay.named(name)(3) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param(["a", "b"], ["c", "d"], id="two records, two calls"),
+        pytest.param(["a", "b"], ["c"], id="two records, one call"),
+        pytest.param(["a"], ["c", "d"], id="one record, two calls"),
+        pytest.param(["a", "b"], ["a", "c", "d"], id="one of them is certain"),
+    ],
+)
+async def test_effects_that_cannot_be_told_apart_are_refused(
+    old: list[str], new: list[str], shop: Shop, place: Place
+) -> None:
+    await place.crash(shop.graph(_named(shop, *old)), dies=shop.stuck)
+    with pytest.raises(AmbiguousHistory, match="could be recorded call"):
+        await shop.go_on(place, _named(shop, *new))
+    assert len(shop.bank.keys) == len(old)
+
+
+async def test_a_refused_resume_has_recorded_nothing(shop: Shop, place: Place) -> None:
+    old = shop.graph(_named(shop, "a", "b"))
+    await place.crash(old, dies=shop.stuck)
+    before = len(await place.events(old))
+    with pytest.raises(AmbiguousHistory):
+        await shop.go_on(place, _named(shop, "c", "d"))
+    assert len(await place.events(old)) == before
+
+
+async def test_once_told_each_call_takes_what_it_was_told(shop: Shop, place: Place) -> None:
+    await place.crash(shop.graph(_named(shop, "a", "b")), dies=shop.stuck)
+    [a, b] = [f"paid 3 #{n}" for n in (1, 2)]
+    done = await shop.go_on(place, _named(shop, "c", "d", "e"), {"c": "b", "d": "a", "e": None})
+    assert done == [b, a, "paid 3 #3"]
+
+
+async def test_what_was_told_outlives_a_crash(shop: Shop, place: Place) -> None:
+    await place.crash(shop.graph(_named(shop, "a")), dies=shop.stuck)
+    edited = shop.graph(_named(shop, "c", "d"))
+    async with place.engine(edited) as engine:
+        shop.stuck = anyio.Event()
+        await engine.resume("r", claims={"c": None, "d": "a"})
+        await shop.stuck.wait()
+    assert await shop.go_on(place, _named(shop, "c", "d")) == ["paid 3 #2", "paid 3 #1"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"nobody": None}, "there is no node 'nobody'"),
+        ({"c": "nothing"}, "no recorded call is named 'nothing'"),
+    ],
+)
+async def test_a_claim_of_what_is_not_there_is_refused(
+    claims: dict[str, str | None], said: str, shop: Shop, place: Place
+) -> None:
+    await place.crash(shop.graph(_named(shop, "a")), dies=shop.stuck)
+    with pytest.raises(ConfigurationError, match=said):
+        await shop.go_on(place, _named(shop, "c"), claims)
+
+
+async def test_answers_that_cannot_be_told_apart_are_refused(shop: Shop, place: Place) -> None:
+    asked = shop.graph(lambda: [shop.boss.named(name)("go on?") for name in ("a", "b")])
+    async with place.engine(asked) as engine:
+        handle = await engine.start(asked, run_id="r")
+        await handle.settled()
+        for value, question in enumerate(await engine.questions()):
+            await engine.answer(question.id, f"yes {value}", by="ada")
+        await shop.stuck.wait()
+    wire: Wire = lambda: [shop.boss.named(name)("go on?") for name in ("c", "d")]  # noqa: E731
+    with pytest.raises(AmbiguousHistory):
+        await shop.go_on(place, wire)
+    assert await shop.go_on(place, wire, {"c": "b", "d": "a"}) == ["yes 1", "yes 0"]
+
+
+@pytest.mark.parametrize("amount", [3, 4])
+async def test_an_effect_that_is_declared_or_given_otherwise_is_not_done_again_unasked(
+    amount: int, shop: Shop, place: Place
+) -> None:
+    await place.crash(shop.graph(lambda: [shop.pay(3)]), dies=shop.stuck)
+
+    @tool(effect="once", name="pay")
+    async def pay_now(ctx: Context, amount: int, note: str = "", urgent: bool = True) -> str:
+        """Pay."""
+        return f"{await shop.bank.pay(ctx.idempotency_key)} {amount} now"
+
+    edited: Any = shop.pay if amount == 4 else pay_now
+    wire: Wire = lambda: [edited(amount)]  # noqa: E731
+    with pytest.raises(AmbiguousHistory, match="done here already, and its"):
+        await shop.go_on(place, wire)
+    assert await shop.go_on(place, wire, {"pay": "pay"}) == ["paid 3 #1"]
+
+
+async def test_an_effect_that_an_unfinished_body_may_claim_yet_is_refused_to_others(
+    shop: Shop, place: Place
+) -> None:
+    body = shop.body(lambda ctx: ctx.step(shop.pay, 3), hangs=True)
+    await place.crash(shop.graph(lambda: [body("a")]), dies=shop.stuck)
+    wire: Wire = lambda: [body("a"), shop.pay(3)]  # noqa: E731
+    with pytest.raises(AmbiguousHistory, match="may claim it yet"):
+        await shop.go_on(place, wire)
+    assert await shop.go_on(place, wire, {"pay": None}) == ["paid 3 #1", "paid 3 #2"]
+
+
+async def test_what_shows_only_later_stops_the_run_in_good_order(shop: Shop, place: Place) -> None:
+    """The amount becomes known under way: the run fails, what it did is recorded, and it can be told."""
+
+    @node
+    async def amount(name: str) -> int:
+        shop.ran.append(name)
+        return 3
+
+    await place.crash(shop.graph(_named(shop, "a", "b")), dies=shop.stuck)
+    wire: Wire = lambda: [shop.pay.named(name)(amount("x")) for name in ("c", "d")]  # noqa: E731
+    with pytest.raises(AmbiguousHistory):
+        await shop.go_on(place, wire)
+    assert await shop.go_on(place, wire, {"c": "a", "d": "b"}) == ["paid 3 #1", "paid 3 #2"]
+    assert shop.ran == ["x", "x"] or shop.ran == ["x"]
+
+
+async def test_a_step_of_a_body_that_could_be_several_records_fails_its_node(
+    shop: Shop, place: Place
+) -> None:
+    await place.crash(shop.graph(_named(shop, "a", "b")), dies=shop.stuck)
+    body = shop.body(lambda ctx: ctx.step(shop.pay, 3))
+    with pytest.raises(AmbiguousHistory) as refused:
+        await shop.go_on(place, lambda: [body("x")])
+    call = str(refused.value).partition("'")[2].partition("'")[0]
+    assert await shop.go_on(place, lambda: [body("x")], {call: "b"}) == ["paid 3 #2"]
+    assert len(await place.events(shop.graph(list), StepClaimed)) == 1
+
+
+async def test_a_result_that_no_longer_fits_is_refused_and_can_be_made_anew(shop: Shop, place: Place) -> None:
+    from typing import Annotated
+
+    from pydantic import AfterValidator
+
+    def short(text: str) -> str:
+        if len(text) > 1:
+            raise ValueError("too long")
+        return text
+
+    await place.crash(shop.graph(lambda: [shop.work("x")]), dies=shop.stuck)
+
+    @node(name="work")
+    async def stricter(name: str, times: int = 1) -> Annotated[str, AfterValidator(short)]:
+        return name
+
+    with pytest.raises(HistoryMismatch, match=r"result of node 'work' .*too long.*claims=\{'work': None\}"):
+        await shop.go_on(place, lambda: [stricter("x")])
+    assert await shop.go_on(place, lambda: [stricter("x")], {"work": None}) == ["x"]
