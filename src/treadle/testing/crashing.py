@@ -187,6 +187,11 @@ class CrashingLog:
         return self.inner.is_durable
 
     @property
+    def was_abandoned(self) -> bool:
+        """As the log inside."""
+        return self.inner.was_abandoned
+
+    @property
     def queued(self) -> int:
         """Events appended and not yet committed, those kept back too."""
         return self.inner.queued + sum(map(len, self._kept))
