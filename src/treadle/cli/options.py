@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
@@ -29,7 +29,35 @@ StoreOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+ClaimOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--claim", metavar="CALL=RECORD", help="Under an edited graph: the recorded call that a call takes."
+    ),
+]
+FreshOption = Annotated[
+    list[str] | None,
+    typer.Option("--fresh", metavar="CALL", help="Under an edited graph: a call that is made anew."),
+]
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as `treadle runs` lists it.")]
+
+
+def claims_in(claim: Sequence[str] | None, fresh: Sequence[str] | None) -> dict[str, str | None]:
+    """What calls of an edited graph are said to take: ``None`` for those that are made anew.
+
+    Raises:
+        ConfigurationError: A claim is not written as ``CALL=RECORD``.
+    """
+    found: dict[str, str | None] = dict.fromkeys(fresh or ())
+    for one in claim or ():
+        call, mark, record = one.partition("=")
+        if not call or not mark or not record:
+            raise ConfigurationError(
+                f"--claim {one!r} is no claim; write CALL=RECORD, by the names that "
+                "`treadle check FILE --against RUN` gives them"
+            )
+        found[call] = record
+    return found
 
 
 INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it

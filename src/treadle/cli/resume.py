@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,8 +12,11 @@ import typer
 
 from treadle.cli.options import (
     DEFAULT_STORE,
+    ClaimOption,
+    FreshOption,
     JsonOption,
     StoreOption,
+    claims_in,
     existing_store,
     find_run,
     run_async,
@@ -43,13 +46,16 @@ def resume(
     everything: Annotated[
         bool, typer.Option("--all", help="All runs that wait or were interrupted, and are not running.")
     ] = False,
+    claim: ClaimOption = None,
+    fresh: FreshOption = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 8,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
     """Go on where runs stand: after an answer, a crash, a failure or a pause.
 
-    What is recorded never runs again.  A failed run runs again what failed, and what depends on it.
+    What is recorded never runs again.  A failed run runs again what failed, and what depends on it.  Where
+    the graph was edited, `treadle check FILE --against RUN` shows first what is kept and what runs.
 
     Example: treadle resume --all examples/support.py
     """
@@ -60,6 +66,9 @@ def resume(
         file, run = Path(run), None  # `resume --all FILE`
     if everything == (run is not None):
         raise ConfigurationError("name the run to resume, or give --all: treadle resume RUN FILE")
+    claims = claims_in(claim, fresh)
+    if everything and claims:
+        raise ConfigurationError("--claim and --fresh are for a single run: treadle resume RUN FILE")
     found = run_async(lambda: _find(store, run))
     if not found:
         typer.echo("nothing to resume: no run waits or was interrupted")
@@ -67,7 +76,7 @@ def resume(
     files = [load_file(path) for path in project_files(file)]
     is_single = not everything
     rows, seconds = run_async(
-        lambda: _resume(files, found, store, concurrency, as_json=as_json, is_single=is_single)
+        lambda: _resume(files, found, store, concurrency, as_json=as_json, is_single=is_single, claims=claims)
     )
     report(rows, seconds, file=str(file or ""), store=store, as_json=as_json)
     raise typer.Exit(exit_code(rows, is_single=is_single))
@@ -95,6 +104,7 @@ async def _resume(
     *,
     as_json: bool,
     is_single: bool,
+    claims: Mapping[str, str | None],
 ) -> tuple[list[Row], float]:
     from treadle.cli.board import Board
     from treadle.cli.perform import perform
@@ -108,19 +118,19 @@ async def _resume(
     await _say_models(files, {run.graph for run in found}, out)
     began = time.monotonic()
     async with Engine(store, graphs=list(graphs.values())) as engine:
-        tasks = [_task(engine, run, is_single=is_single) for run in found]
+        tasks = [_task(engine, run, is_single=is_single, claims=claims) for run in found]
         with Board(out, len(tasks)) as board:
             rows = await perform(tasks, board, engine.store, at_once=at_once)
     return rows, time.monotonic() - began
 
 
-def _task(engine: Engine, run: RunSummary, *, is_single: bool) -> Task:
+def _task(engine: Engine, run: RunSummary, *, is_single: bool, claims: Mapping[str, str | None]) -> Task:
     """One of several runs that cannot go on is a row of its own; the others go on."""
     from treadle.cli.perform import Task
 
     message = f"{run.graph} {run.id}"
     refused = None if is_single else functools.partial(_refused, run, message)
-    return Task(begin=lambda: engine.resume(run.id), message=message, refused=refused)
+    return Task(begin=lambda: engine.resume(run.id, claims=claims), message=message, refused=refused)
 
 
 def _refused(run: RunSummary, message: str, error: TreadleError) -> Row:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
-from treadle.errors import HistoryMismatch, InternalError, ReadFailed
+from treadle.errors import HistoryMismatch, InternalError, LoopLimit, ReadFailed
+from treadle.events import Failure
 from treadle.nodes.tool_schema import complaints
-from treadle.plan.parts import WORK, Binding, Case, Constant, Group, PlanNode, Read, Wire
-from treadle.plan.plan import Plan
+from treadle.plan.parts import REPEATED, WORK, Binding, Case, Constant, Group, Planned, PlanNode, Read, Wire
+from treadle.scheduler.part import Part
 from treadle.scheduler.program import RESULT, Program
-from treadle.scheduler.scheduler import Scheduler
-from treadle.values import JSON, Payload
+from treadle.values import JSON, Payload, codec
 
 UNSET: Final = object()
 
@@ -23,8 +23,8 @@ UNSET: Final = object()
 def made_anew(call: str) -> str:
     """How to have a recorded call made anew, for a message."""
     return (
-        f"have it made anew with engine.resume(run_id, claims={{{call!r}: None}}) or `treadle resume RUN FILE "
-        f"--fresh {call}`, "
+        f"have it made anew with engine.resume(run_id, claims={{{call!r}: None}}) or "
+        f"`treadle resume RUN FILE --fresh {call}`, "
     )
 
 
@@ -52,19 +52,30 @@ class Workspace:
     directly.  A control word has no value of its own: it is looked up through the case it took.
 
     Args:
+        part: What its choices came to.
         fresh_copies: Whether everybody who asks for a value is given a copy of their own, read from
             what is recorded, so that tests see who counts on changing what others hold.
+        around: Of an item or a round: the workspace that its ``each`` or ``loop`` stands in, the vertex
+            of that, and which item or round it is.
     """
 
-    __slots__ = ("_fresh_copies", "_payloads", "_plan", "_program", "_scheduler", "values")
+    __slots__ = ("_around", "_fresh_copies", "_outcomes", "_part", "_payloads", "_plan", "_program", "values")
 
     def __init__(
-        self, plan: Plan, program: Program, scheduler: Scheduler, *, fresh_copies: bool = False
+        self,
+        plan: Planned,
+        program: Program,
+        part: Part,
+        *,
+        fresh_copies: bool = False,
+        around: tuple[Workspace, int, int] | None = None,
     ) -> None:
         self._plan = plan
         self._program = program
-        self._scheduler = scheduler
+        self._part = part
         self._payloads: dict[int, Payload] = {}
+        self._outcomes: dict[int, dict[int, Any]] = {}
+        self._around = around
         self._fresh_copies = fresh_copies
         unset = [UNSET] * len(program.ids)
         self.values: list[Any] = _Written(unset, self.write) if fresh_copies else unset
@@ -96,10 +107,10 @@ class Workspace:
             try:
                 return (node.codec or JSON).unpack(payload)
             except ValidationError as error:
+                anew = "" if node.kind == "input" else made_anew(node.id)
                 raise HistoryMismatch(
                     f"the recorded result of node {node.id!r} does not fit its type any more: "
-                    f"{complaints(error)}; undo the edit, {'' if node.kind == 'input' else made_anew(node.id)}or "
-                    "start a new run",
+                    f"{complaints(error)}; undo the edit, {anew}or start a new run",
                     node=node.id,
                 ) from error
         if node.kind == "expression":
@@ -107,8 +118,85 @@ class Workspace:
         if node.kind == "do":
             return self.resolve(node.cases[-1].binding)
         if node.cases:
-            return self.resolve(node.cases[self._scheduler.chosen[index]].binding)
+            return self.resolve(node.cases[self._part.chosen[index]].binding)
+        if node.kind in REPEATED:
+            return self._assembled(index, node)
+        if node.kind == "input" and self._around is not None:
+            around, vertex, number = self._around
+            return around.handed(vertex, number, str(node.id))
         raise InternalError(f"the value of node {node.id!r} was read before it was there; please report this")
+
+    # -- items and rounds ------------------------------------------------------------------------------
+
+    def keep(self, index: int, number: int, outcome: Workspace | Failure, *, is_needed: bool) -> None:
+        """Keep what an item or a round came to: of a loop, the newest alone.
+
+        Args:
+            index: The vertex of the ``each`` or ``loop``.
+            number: Which item or round.
+            outcome: The workspace that gives its result, or why it failed.
+            is_needed: Whether the result is looked up now, so that the workspace can be forgotten.
+        """
+        kept = self._outcomes.setdefault(index, {})
+        if self._plan.nodes[index].kind == "loop":
+            kept.clear()
+        if isinstance(outcome, Workspace) and is_needed and not self._fresh_copies:
+            kept[number] = outcome.result()
+        else:
+            kept[number] = outcome
+
+    def handed(self, index: int, number: int, name: str) -> Any:
+        """What an item or a round is given: the item, or the value of the round before, or what all are."""
+        node = self._plan.nodes[index]
+        first = node.arguments[0]
+        if name != first.name:
+            return next(self.resolve(one.binding) for one in node.arguments if one.name == name)
+        if node.kind == "each":
+            return self.resolve(first.binding)[number]
+        return self.resolve(first.binding) if number == 1 else self._outcome(index, number - 1)[0]
+
+    def _outcome(self, index: int, number: int) -> Any:
+        kept = self._outcomes[index][number]
+        return kept.result() if isinstance(kept, Workspace) else kept
+
+    def _assembled(self, index: int, node: PlanNode) -> Any:
+        """What an ``each`` or a ``loop`` came to as a whole."""
+        outcomes = self._outcomes.get(index, {})
+        if node.kind == "loop":
+            return self._outcome(index, max(outcomes))[0]
+        drops = node.settings["on_error"] == "drop"
+        return [
+            self._outcome(index, number)
+            for number in sorted(outcomes)
+            if not (drops and isinstance(outcomes[number], Failure))
+        ]
+
+    def _count(self, node: PlanNode) -> int:
+        """How many items an ``each`` has."""
+        items = self.resolve(node.arguments[0].binding)
+        if isinstance(items, Sequence) and not isinstance(items, str | bytes):
+            return len(cast("Sequence[object]", items))
+        raise ReadFailed(
+            f"{node.id!r} (wired at {node.where}) goes through a list, and was given a "
+            f"{type(items).__name__}; give it a list",
+            node=node.id,
+        )
+
+    def _is_last(self, index: int, node: PlanNode) -> bool:
+        """Whether a loop is done with its newest round."""
+        number = max(self._outcomes[index])
+        value, is_reached = self._outcome(index, number)
+        if not is_reached and number == node.settings["at_most"]:
+            raise LoopLimit(
+                f"{node.id!r} (wired at {node.where}) went through all its {number} rounds and was not done; "
+                "raise at_most, or take what is there with fallback(loop(...), ...)",
+                node=node.id,
+                rounds=number,
+                last=codec(type(value)).encode(value).decode(),
+            )
+        return bool(is_reached)
+
+    # -- looking up ------------------------------------------------------------------------------------
 
     def resolve(self, binding: Binding) -> Any:
         """Give the value of a binding whose nodes are done; lists, tuples and dicts are new."""
@@ -124,12 +212,18 @@ class Workspace:
         return {argument.name: self.resolve(argument.binding) for argument in node.arguments}
 
     def choose(self, index: int) -> int:
-        """Compute which case a choice takes, or that an expression can be computed (0).
+        """Compute which case a choice takes, that an expression can be computed (0), how many items an
+        ``each`` has, or whether a ``loop`` is done (1).
 
         Raises:
             ReadFailed: No case fits, or a read found nothing.
+            LoopLimit: The last round that a loop may have was not good enough either.
         """
         node = self._plan.nodes[index]
+        if node.kind == "each":
+            return self._count(node)
+        if node.kind == "loop":
+            return int(self._is_last(index, node))
         if node.kind == "expression":
             self.values[index] = evaluate(
                 node, [self.resolve(argument.binding) for argument in node.arguments]
