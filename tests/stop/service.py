@@ -61,6 +61,11 @@ def errand(word: str) -> str:
     return finish(first, worked, mark.named("last")(worked))
 
 
+@graph
+def single(word: str) -> str:
+    return work(word)
+
+
 @node
 async def block(word: str) -> str:
     """Hold the event loop up."""
@@ -100,7 +105,7 @@ def endless(word: str) -> str:
     return linger(word)
 
 
-GRAPHS = (errand, careless, deadly, endless)
+GRAPHS = (errand, single, careless, deadly, endless)
 
 
 async def serve(database: str, grace: str) -> int:

@@ -42,6 +42,7 @@ FreshOption = Annotated[
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as `treadle runs` lists it.")]
 
 
+<<<<<<< HEAD
 def claims_in(claim: Sequence[str] | None, fresh: Sequence[str] | None) -> dict[str, str | None]:
     """What calls of an edited graph are said to take: ``None`` for those that are made anew.
 
@@ -65,6 +66,10 @@ INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
 
 PATIENCE: Final = 2.0
 """Seconds in which more signals are taken for the first one: shells and supervisors like to send several."""
+=======
+PATIENCE: Final = 0.1
+"""Seconds in which more signals are taken for the first one: wrappers pass on what the terminal sends too."""
+>>>>>>> ccc40bf (wip)
 
 
 def run_async(function: Callable[[], Awaitable[T]]) -> T:
@@ -74,56 +79,49 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
     what was recorded is kept all the same.
 
     Raises:
-        typer.Exit: It was stopped, after it has cleaned up.
+        typer.Exit: It was stopped, after it has cleaned up; the code is 128 and the signal's number.
     """
     import signal
 
     import anyio
 
+    from treadle.cli.stopping import STOPPED
+
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heard: list[int] = []
     try:
-        return anyio.run(_interruptible, function)
+        return anyio.run(_interruptible, function, heard)
     except KeyboardInterrupt as error:
         before = dict.fromkeys(before, signal.SIG_IGN)  # the process ends: there is nothing more to stop
-        typer.echo(
-            "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there", err=True
-        )
-        raise typer.Exit(INTERRUPTED) from error
+        typer.echo(STOPPED, err=True)
+        raise typer.Exit(128 + (heard[0] if heard else signal.SIGINT)) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-async def _interruptible(function: Callable[[], Awaitable[T]]) -> T:
+async def _interruptible(function: Callable[[], Awaitable[T]], heard: list[int]) -> T:
     """Pass the first signal on to the event loop, which cancels; a second one would break the cleaning up."""
     import signal
     import time
 
+    from treadle.cli.stopping import leave
+
     cancel = signal.getsignal(signal.SIGINT)
-    first: list[float] = []
+    at: list[float] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if first and time.monotonic() - first[0] > PATIENCE:
-            _leave()
-        if not first and callable(cancel):
-            first.append(time.monotonic())
+        if at and time.monotonic() - at[0] > PATIENCE:
+            leave(128 + heard[0])
+        if not at and callable(cancel):
+            at.append(time.monotonic())
+            heard.append(number)
             cancel(number, frame)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     return await function()
-
-
-def _leave() -> None:
-    """End the process without cleaning up, as a crash would; only the cursor is shown again."""
-    import os
-    import sys
-
-    if sys.stdout.isatty():
-        os.write(1, b"\x1b[?25h\n")
-    os.write(2, b"stopped at once; what was recorded is kept\n")
-    os._exit(INTERRUPTED)
 
 
 @asynccontextmanager

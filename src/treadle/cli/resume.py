@@ -21,6 +21,7 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
+from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
 from treadle.errors import ConfigurationError, TreadleError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def resume(
     claim: ClaimOption = None,
     fresh: FreshOption = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 8,
+    grace: GraceOption = DEFAULT_GRACE,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,9 +68,13 @@ def resume(
         file, run = Path(run), None  # `resume --all FILE`
     if everything == (run is not None):
         raise ConfigurationError("name the run to resume, or give --all: treadle resume RUN FILE")
+<<<<<<< HEAD
     claims = claims_in(claim, fresh)
     if everything and claims:
         raise ConfigurationError("--claim and --fresh are for a single run: treadle resume RUN FILE")
+=======
+    within = read_grace(grace)
+>>>>>>> ccc40bf (wip)
     found = run_async(lambda: _find(store, run))
     if not found:
         typer.echo("nothing to resume: no run waits or was interrupted")
@@ -76,7 +82,11 @@ def resume(
     files = [load_file(path) for path in project_files(file)]
     is_single = not everything
     rows, seconds = run_async(
+<<<<<<< HEAD
         lambda: _resume(files, found, store, concurrency, as_json=as_json, is_single=is_single, claims=claims)
+=======
+        lambda: _resume(files, found, store, concurrency, grace=within, as_json=as_json, is_single=is_single)
+>>>>>>> ccc40bf (wip)
     )
     report(rows, seconds, file=str(file or ""), store=store, as_json=as_json)
     raise typer.Exit(exit_code(rows, is_single=is_single))
@@ -102,6 +112,7 @@ async def _resume(
     store: str,
     at_once: int,
     *,
+    grace: float,
     as_json: bool,
     is_single: bool,
     claims: Mapping[str, str | None],
@@ -120,7 +131,9 @@ async def _resume(
     async with Engine(store, graphs=list(graphs.values())) as engine:
         tasks = [_task(engine, run, is_single=is_single, claims=claims) for run in found]
         with Board(out, len(tasks)) as board:
-            rows = await perform(tasks, board, engine.store, at_once=at_once)
+            rows = await until_told_to_stop(
+                engine, lambda: perform(tasks, board, engine.store, at_once=at_once), grace=grace
+            )
     return rows, time.monotonic() - began
 
 

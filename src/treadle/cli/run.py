@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, run_async
+from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
 from treadle.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def run(
     budget_usd: Annotated[
         str | None, typer.Option(metavar="X", help="The most that all runs together may cost, in US dollars.")
     ] = None,
+    grace: GraceOption = DEFAULT_GRACE,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -58,14 +60,16 @@ def run(
 
     if source is not None and value is not None:
         raise ConfigurationError("give either --input or --value, not both")
-    total = read_amount(budget_usd)
+    total, within = read_amount(budget_usd), read_grace(grace)
     loaded, graph = load_graph(file)
     _ = graph.plan  # every fault of it, before inputs are read
     if source is not None:
         inputs = read_lines(graph, source)
     else:
         inputs = [no_arguments(graph) if value is None else read_value(graph, value)]
-    rows, seconds = run_async(lambda: _run(loaded, graph, inputs, store, concurrency, total, as_json=as_json))
+    rows, seconds = run_async(
+        lambda: _run(loaded, graph, inputs, store, concurrency, total, grace=within, as_json=as_json)
+    )
     report(rows, seconds, file=file, store=store, as_json=as_json)
     raise typer.Exit(exit_code(rows, is_single=source is None))
 
@@ -85,6 +89,7 @@ async def _run(
     at_once: int,
     total: Decimal | None,
     *,
+    grace: float,
     as_json: bool,
 ) -> tuple[list[Row], float]:
     from treadle.budget import Budget
@@ -105,7 +110,9 @@ async def _run(
     async with unopened as engine:
         tasks = [Task(begin=_begin(engine, graph, one), message=_message(graph, one)) for one in inputs]
         with Board(out, len(tasks)) as board:
-            rows = await perform(tasks, board, engine.store, at_once=at_once)
+            rows = await until_told_to_stop(
+                engine, lambda: perform(tasks, board, engine.store, at_once=at_once), grace=grace
+            )
     return rows, time.monotonic() - began
 
 

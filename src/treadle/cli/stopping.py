@@ -1,0 +1,138 @@
+"""Stopping a command that runs graphs: the first signal drains, a second stops at once, time ends both."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
+
+import typer
+
+from treadle.errors import ConfigurationError, TreadleError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from treadle.engine.engine import Engine
+
+T = TypeVar("T")
+
+GraceOption = Annotated[
+    str,
+    typer.Option(
+        "--grace",
+        metavar="DURATION",
+        help="How long attempts under way may finish when the command is told to stop; 0 stops at once.",
+    ),
+]
+DEFAULT_GRACE: Final = "8s"
+
+STOPPED: Final = "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there"
+
+LAST: Final = 1.5
+"""Seconds after its grace in which a command ends by itself; then it is ended, whatever holds it up."""
+
+
+def read_grace(text: str) -> float:
+    """Read ``--grace``; gives seconds.
+
+    Raises:
+        ConfigurationError: It is no length of time.
+    """
+    from treadle.engine.draining import grace_of
+
+    try:
+        return grace_of(0.0 if text.strip() == "0" else text)
+    except ValueError as error:
+        raise ConfigurationError(f"--grace: {error}") from error
+
+
+async def until_told_to_stop(engine: Engine, work: Callable[[], Awaitable[T]], *, grace: float) -> T:
+    """Do some work with an engine, to its end or until the process is told to stop.
+
+    The first SIGINT or SIGTERM starts nothing more and gives running attempts ``grace`` seconds; a second
+    one stops them at once.  A body that holds the event loop up does not keep the process either.
+
+    Raises:
+        typer.Exit: It was stopped; the code is 128 and the number of the first signal.
+        TreadleError: The work could not be done.
+    """
+    import anyio
+
+    from treadle.engine.draining import drain_when_told
+    from treadle.engine.failures import innermost
+
+    last, told, done = _LastResort(grace), list[int](), list[T]()
+
+    async def listen() -> None:
+        told.append(await drain_when_told(engine.drain, grace, say=_say, heard=last.heard))
+        group.cancel_scope.cancel()
+
+    async def do() -> None:
+        try:
+            done.append(await work())
+        except TreadleError:
+            if not last.is_told:
+                raise
+            await anyio.sleep_forever()  # the engine starts nothing more; what runs may still finish
+        group.cancel_scope.cancel()
+
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(listen)
+            group.start_soon(do)
+    except BaseExceptionGroup as errors:
+        raise innermost(errors) from errors
+    if done:
+        last.call_off()
+        return done[0]
+    _say(STOPPED)
+    raise typer.Exit(128 + told[0])
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)
+
+
+class _LastResort:
+    """Ends the process where nothing else does: a body that blocks, or one that holds on to its task."""
+
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
+        self._first: tuple[int, float] | None = None
+
+    @property
+    def is_told(self) -> bool:
+        return self._first is not None
+
+    def heard(self, number: int) -> None:
+        """Take a signal in, within its handler: set the time at which the process ends at the latest."""
+        from treadle.engine.draining import CLEAN_UP, TOGETHER
+
+        now = time.monotonic()
+        if self._first is None:
+            self._first = number, now
+            signal.signal(signal.SIGALRM, self._leave)
+            signal.setitimer(signal.ITIMER_REAL, self._grace + CLEAN_UP + LAST)
+        elif now - self._first[1] > TOGETHER:
+            left, _ = signal.getitimer(signal.ITIMER_REAL)
+            signal.setitimer(signal.ITIMER_REAL, min(left, CLEAN_UP + LAST))
+
+    def call_off(self) -> None:
+        """The work is done: the process ends by itself."""
+        if self._first is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+
+    def _leave(self, _number: int, _frame: FrameType | None) -> None:
+        leave(128 + (self._first[0] if self._first is not None else signal.SIGTERM))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without cleaning up, as a crash would; only the cursor is shown again."""
+    if sys.stdout.isatty():
+        os.write(1, b"\x1b[?25h\n")
+    os.write(2, b"stopped at once; what was recorded is kept\n")
+    os._exit(code)
