@@ -117,12 +117,13 @@ def test_a_second_signal_does_not_disturb_the_cleaning_up(folder: Path, second: 
         process.send_signal(second)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
-    assert process.returncode == 143
-    assert err.splitlines() == [
-        "SIGTERM: nothing more is started, and attempts under way may finish within 8 s; a second signal "
-        "stops them at once",
-        "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there",
-    ]
+    assert process.returncode in {130, 143}  # of signals at the same instant, either is the first
+    [draining, stopped] = err.splitlines()
+    assert draining.endswith(
+        ": nothing more is started, and attempts under way may finish within 8 s; a second signal stops "
+        "them at once"
+    )
+    assert stopped == "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there"
 
 
 def test_no_control_character_of_a_text_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,6 @@ FreshOption = Annotated[
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, as `treadle runs` lists it.")]
 
 
-<<<<<<< HEAD
 def claims_in(claim: Sequence[str] | None, fresh: Sequence[str] | None) -> dict[str, str | None]:
     """What calls of an edited graph are said to take: ``None`` for those that are made anew.
 
@@ -61,15 +60,8 @@ def claims_in(claim: Sequence[str] | None, fresh: Sequence[str] | None) -> dict[
     return found
 
 
-INTERRUPTED: Final = 130  # 128 and the number of SIGINT, as shells have it
-
-
-PATIENCE: Final = 2.0
-"""Seconds in which more signals are taken for the first one: shells and supervisors like to send several."""
-=======
 PATIENCE: Final = 0.1
 """Seconds in which more signals are taken for the first one: wrappers pass on what the terminal sends too."""
->>>>>>> ccc40bf (wip)
 
 
 def run_async(function: Callable[[], Awaitable[T]]) -> T:

@@ -68,13 +68,10 @@ def resume(
         file, run = Path(run), None  # `resume --all FILE`
     if everything == (run is not None):
         raise ConfigurationError("name the run to resume, or give --all: treadle resume RUN FILE")
-<<<<<<< HEAD
     claims = claims_in(claim, fresh)
     if everything and claims:
         raise ConfigurationError("--claim and --fresh are for a single run: treadle resume RUN FILE")
-=======
     within = read_grace(grace)
->>>>>>> ccc40bf (wip)
     found = run_async(lambda: _find(store, run))
     if not found:
         typer.echo("nothing to resume: no run waits or was interrupted")
@@ -82,11 +79,16 @@ def resume(
     files = [load_file(path) for path in project_files(file)]
     is_single = not everything
     rows, seconds = run_async(
-<<<<<<< HEAD
-        lambda: _resume(files, found, store, concurrency, as_json=as_json, is_single=is_single, claims=claims)
-=======
-        lambda: _resume(files, found, store, concurrency, grace=within, as_json=as_json, is_single=is_single)
->>>>>>> ccc40bf (wip)
+        lambda: _resume(
+            files,
+            found,
+            store,
+            concurrency,
+            grace=within,
+            as_json=as_json,
+            is_single=is_single,
+            claims=claims,
+        )
     )
     report(rows, seconds, file=str(file or ""), store=store, as_json=as_json)
     raise typer.Exit(exit_code(rows, is_single=is_single))

@@ -10,10 +10,12 @@ from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing
 from treadle.errors import ConfigurationError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from treadle.ids import RunId
     from treadle.interfaces import RunSummary
 
-    Read = tuple[list[RunSummary], dict[RunId, tuple[str, ...]]]
+    Read = tuple[list[RunSummary], dict[RunId, tuple[str, ...]], dict[RunId, int]]
 
 STATUSES: Final = ("pending", "running", "waiting", "completed", "failed", "cancelled")
 
@@ -37,17 +39,19 @@ def runs(
 
     Example: treadle runs --status waiting
     """
-    from treadle.cli.summary import doubt_line
+    from treadle.cli.summary import death_line, doubt_line
 
     if status is not None and status not in STATUSES:
         raise ConfigurationError(
             f"there is no status {status!r}{nearest(status, STATUSES)}; a run is {', '.join(STATUSES)}"
         )
-    found, doubts = run_async(lambda: _read(store, status, graph, limit))
+    found, doubts, deaths = run_async(lambda: _read(store, status, graph, limit))
     if as_json:
-        _print_json(found)
+        _print_json(found, deaths)
     elif found:
-        _print_table(found)
+        _print_table(found, deaths)
+        for run_id, number in deaths.items():
+            typer.echo(death_line(run_id, number, store=store))
         for run_id, names in doubts.items():
             typer.echo(doubt_line(run_id, names, store=store))
     else:
@@ -56,17 +60,19 @@ def runs(
 
 
 async def _read(url: str, status: str | None, graph: str | None, limit: int) -> Read:
-    """The runs, and what those that broke off have left in doubt."""
+    """The runs, what those that broke off have left in doubt, and how many processes they have killed."""
+    from treadle.views.deaths import deaths
     from treadle.views.doubts import doubts
 
     async with existing_store(url) as store:
         found = await store.runs(status=status, graph=graph, limit=limit)
         broken = [run.id for run in found if run.status in {"failed", "cancelled"}]
-        left = {run_id: doubts(await store.read(run_id)) for run_id in broken}
-    return found, {run_id: names for run_id, names in left.items() if names}
+        histories = {run_id: await store.read(run_id) for run_id in broken}
+    left = {run_id: names for run_id, history in histories.items() if (names := doubts(history))}
+    return found, left, {run_id: n for run_id, history in histories.items() if (n := deaths(history))}
 
 
-def _print_json(found: list[RunSummary]) -> None:
+def _print_json(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
     from treadle.cli.words import print_json_lines
 
     print_json_lines(
@@ -84,12 +90,13 @@ def _print_json(found: list[RunSummary]) -> None:
             "head": run.head,
             "owner": run.owner,
             "labels": run.labels,
+            **({"deaths": deaths[run.id]} if run.id in deaths else {}),
         }
         for run in found
     )
 
 
-def _print_table(found: list[RunSummary]) -> None:
+def _print_table(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
     import time
 
     from rich.text import Text
@@ -103,7 +110,7 @@ def _print_table(found: list[RunSummary]) -> None:
         rows.add_row(
             run.id,
             run.graph,
-            Text(run.status, status_style(run.status)),
+            Text("worker lost" if run.id in deaths else run.status, status_style(run.status)),
             ago(run.started_at, now=time.time()),
             duration(run.updated_at - run.started_at),
             count(run.spent.tokens),

@@ -66,9 +66,15 @@ async def until_told_to_stop(engine: Engine, work: Callable[[], Awaitable[T]], *
     from treadle.engine.failures import innermost
 
     last, told, done = _LastResort(grace), list[int](), list[T]()
+    is_over = anyio.Event()
+
+    async def drain(within: float) -> None:
+        if not await engine.drain(within):
+            with anyio.move_on_after(LAST):
+                await is_over.wait()  # every run has come to its end, so the work is as good as done
 
     async def listen() -> None:
-        told.append(await drain_when_told(engine.drain, grace, say=_say, heard=last.heard))
+        told.append(await drain_when_told(drain, grace, say=_say, heard=last.heard))
         group.cancel_scope.cancel()
 
     async def do() -> None:
@@ -77,6 +83,7 @@ async def until_told_to_stop(engine: Engine, work: Callable[[], Awaitable[T]], *
         except TreadleError:
             if not last.is_told:
                 raise
+            is_over.set()
             await anyio.sleep_forever()  # the engine starts nothing more; what runs may still finish
         group.cancel_scope.cancel()
 

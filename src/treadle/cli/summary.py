@@ -101,6 +101,14 @@ def doubt_line(run_id: str, doubts: Sequence[str], *, store: str) -> str:
     return f"{run_id}: {doubt_words(doubts)}: treadle show {run_id}{store_option(store)}"
 
 
+def death_line(run_id: str, deaths: int, *, store: str) -> str:
+    """Say of a run that it keeps killing its worker, and how to order it all the same."""
+    return (
+        f"{run_id}: the process that worked on it died {deaths} times in a row, so nobody takes it up by "
+        f"itself: treadle resume {run_id} FILE{store_option(store)}"
+    )
+
+
 def doubt_words(doubts: Sequence[str]) -> str:
     """Say which calls may have happened."""
     return f"in doubt whether {', '.join(doubts)} happened; nobody recorded how it ended"

@@ -182,6 +182,11 @@ class CrashingLog:
         return self.inner.fence
 
     @property
+    def was_abandoned(self) -> bool:
+        """As the log inside."""
+        return self.inner.was_abandoned
+
+    @property
     def is_durable(self) -> bool:
         """As the log inside."""
         return self.inner.is_durable
