@@ -112,3 +112,91 @@ def test_what_was_settled_is_not_in_doubt_any_more(treadle, folder: Path, answer
     outcome = treadle("resume", "--all", "shop.py")
     assert outcome.code == 1
     assert "in doubt whether" not in outcome.out + treadle("runs").out
+
+
+def test_what_is_in_doubt_is_listed_with_all_that_helps_to_look_it_up(treadle, doubt: str) -> None:
+    out = treadle("doubt").out
+    [row] = treadle("doubt", "--json").json_lines()
+    assert (row["call"], row["arguments"], row["ended"], row["question"]) == (
+        "pay",
+        {"amount": 3},
+        "OSError: the line broke",
+        doubt,
+    )
+    assert f"idempotency key {row['idempotency_key']}" in out
+    assert f"treadle doubt {doubt} --happened '{{\"number\": 0}}' --as NAME" in out
+    assert f"or treadle doubt {doubt} --did-not-happen --as NAME" in out
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (("--happened", '{"number": 7}'), "completed"),
+        (("--did-not-happen",), "failed"),
+        (("--again",), "waiting"),
+    ],
+)
+def test_one_command_settles_it_and_the_run_goes_on(
+    treadle, doubt: str, said: tuple[str, ...], status: str
+) -> None:
+    outcome = treadle("doubt", doubt, *said, "--as", "maria", "--reason", "I asked the bank")
+    assert outcome.code == 0
+    assert f"recorded: {doubt} answered by maria" in outcome.out
+    [row] = treadle("resume", "--all", "shop.py", "--json").json_lines()
+    assert row["status"] == status
+    assert bool(treadle("doubt", "--json").json_lines()) == (status == "waiting")
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        (("--happened", "7"), """write for example --happened '{"number": 0}'"""),
+        (("--happened", "seven"), "--happened is not JSON"),
+        ((), "say one of --happened JSON, --did-not-happen and --again"),
+        (("--again", "--did-not-happen"), "say one of"),
+    ],
+)
+def test_what_settles_nothing_is_refused(treadle, doubt: str, said: tuple[str, ...], complaint: str) -> None:
+    outcome = treadle("doubt", doubt, *said, "--as", "maria")
+    assert outcome.code == 2
+    assert complaint in outcome.err
+    assert treadle("inbox", "--json").json_lines()[0]["state"] == "open"
+
+
+def test_who_settles_it_must_be_said(treadle, doubt: str) -> None:
+    assert "--as NAME" in treadle("doubt", doubt, "--again").err
+
+
+def test_an_ordinary_question_is_no_doubt(treadle, waiting_run: tuple[str, str]) -> None:
+    outcome = treadle("doubt", waiting_run[1], "--again", "--as", "maria")
+    assert outcome.code == 2
+    assert f"answer it with `treadle answer {waiting_run[1]}`" in outcome.err
+    assert "nothing is in doubt" in treadle("doubt").out
+
+
+def test_doubts_that_nobody_is_asked_about_are_listed_too(treadle, folder: Path) -> None:
+    (folder / "shop.py").write_text(SHOP.replace('in_doubt="ask"', 'in_doubt="fail"'))
+    treadle("run", "shop.py", "--value", "3")
+    run = treadle("runs", "--json").json_lines()[0]["run"]
+    [row] = treadle("doubt", "--run", run, "--json").json_lines()
+    assert (row["run"], row["status"], row["question"]) == (run, "failed", None)
+    assert f"declared in_doubt='ask', treadle resume {run} FILE asks what happened" in treadle("doubt").out
+
+
+def test_after_a_failure_that_was_declared_a_person_can_be_asked_all_the_same(treadle, folder: Path) -> None:
+    (folder / "shop.py").write_text(SHOP.replace('in_doubt="ask"', 'in_doubt="fail"'))
+    treadle("run", "shop.py", "--value", "3")
+    run = treadle("runs", "--json").json_lines()[0]["run"]
+    (folder / "paid.py").write_text(SHOP)
+    assert treadle("resume", run, "paid.py").code == 3
+    [row] = treadle("doubt", "--json").json_lines()
+    treadle("doubt", row["question"], "--happened", '{"number": 7}', "--as", "maria")
+    assert treadle("resume", run, "paid.py").code == 0
+
+
+def test_a_cancelled_run_keeps_its_doubt_in_the_list(treadle, doubt: str) -> None:
+    run = treadle("runs", "--json").json_lines()[0]["run"]
+    treadle("cancel", run, "shop.py", "--as", "maria")
+    [row] = treadle("doubt", "--json").json_lines()
+    assert (row["status"], row["question"]) == ("cancelled", None)
+    assert "the run is over, and nothing makes the call again" in treadle("doubt").out

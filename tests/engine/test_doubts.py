@@ -40,6 +40,8 @@ from treadle import (
 from treadle.errors import NodeTimeout, PlanError, ResultRefused
 from treadle.events import StepFailed
 from treadle.testing import JumpingClock, ScriptedModel, call
+from treadle.views.doubts import effects_in_doubt
+from treadle.views.timeline import timeline
 
 pytestmark = pytest.mark.anyio
 
@@ -295,7 +297,7 @@ async def test_a_node_cancelled_while_it_acted_and_needed_again_is_asked_about()
     assert (len(bank.keys), len(set(bank.keys))) == (2, 1)
 
 
-@pytest.mark.parametrize("way", [as_node, as_step])
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_cancelled_run_says_that_its_call_is_in_doubt(way: Way) -> None:
     bank = Bank("hang")
     shop = way(payment(bank))
@@ -304,8 +306,10 @@ async def test_a_cancelled_run_says_that_its_call_is_in_doubt(way: Way) -> None:
         await bank.acting.wait()
         await handle.cancel(by="ada")
         assert await handle.settled() == "cancelled"
-        history = [one.event for one in await handle.history()]
-    assert [event.in_doubt for event in history if isinstance(event, StepFailed)] == [True]
+        recorded = await handle.history()
+    assert [one.event.in_doubt for one in recorded if isinstance(one.event, StepFailed)] == [True]
+    assert "in doubt" in {span.status for span in timeline(recorded).walk()}
+    assert [doubt.idempotency_key for doubt in effects_in_doubt(recorded)] == bank.keys
 
 
 async def test_a_call_that_runs_again_does_not_repeat_what_it_had_done_inside() -> None:

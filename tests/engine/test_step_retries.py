@@ -11,7 +11,9 @@ from tests.engine.conftest import Bank, Calls, Declined, Place, around, as_step,
 from treadle import Ask, Context, Engine, NodeFailed, Retry, human, node
 from treadle.errors import NodeTimeout
 from treadle.events import QuestionAsked, StepClaimed, StepCompleted, StepStarted, StepTried
+from treadle.ids import RunId
 from treadle.testing import JumpingClock
+from treadle.views.timeline import timeline
 
 pytestmark = pytest.mark.anyio
 
@@ -33,6 +35,9 @@ async def test_a_crash_does_not_reset_the_count_of_tries(calls: Calls, place: Pl
     with pytest.raises(NodeFailed, match="no a"):
         await place.resume(only)
     assert (tried, len(calls.made)) == (1, 3)
+    async with place.engine(only) as engine:
+        tree = timeline(await engine.store.read(RunId("r")))
+    assert [span.note for span in tree.walk() if span.kind == "step"] == ["try 3: ValueError: no a"]
 
 
 async def test_a_backoff_goes_on_after_a_crash_and_does_not_start_over(calls: Calls, place: Place) -> None:

@@ -35,8 +35,16 @@ def answer(
 
     Example: treadle answer q-4k7d2m9c --value '{"answer": "It is on its way."}' --as maria
     """
-    given = _parse(value)
-    asked, run = run_async(lambda: _submit(store, question, given, by, reason))
+    give(store, question, parse(value), by, reason)
+
+
+def give(store: str, question: str, value: Any, by: str, reason: str) -> None:
+    """Record an answer, and say how the run goes on.
+
+    Raises:
+        QuestionError: It was refused.
+    """
+    asked, run = run_async(lambda: _submit(store, question, value, by, reason))
     from treadle.cli.summary import store_option
     from treadle.cli.words import console
 
@@ -50,13 +58,18 @@ def answer(
         out.print(f"go on with: treadle resume {run.id} FILE{store_option(store)}", soft_wrap=True)
 
 
-def _parse(value: str) -> Any:
+def parse(value: str, *, option: str = "--value") -> Any:
+    """Read what an option gives as JSON.
+
+    Raises:
+        QuestionError: It is none.
+    """
     try:
         return json.loads(value)
     except ValueError as error:
         quoted = json.dumps(value, ensure_ascii=False)
         raise QuestionError(
-            f"--value is not JSON ({error}); write text in quotes of its own, as in --value '{quoted}'"
+            f"{option} is not JSON ({error}); write text in quotes of its own, as in {option} '{quoted}'"
         ) from error
 
 

@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from treadle.cli import answer, cancel, check, graph, inbox, resume, run, runs, serve_mcp, show, verify
+from treadle.cli import answer, cancel, check, doubt, graph, inbox, resume, run, runs, serve_mcp, show, verify
 from treadle.errors import (
     ConfigurationError,
     InternalError,
@@ -50,7 +50,7 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _module in (run, runs, show, inbox, answer, resume, graph, check, cancel, verify, serve_mcp):
+for _module in (run, runs, show, inbox, answer, doubt, resume, graph, check, cancel, verify, serve_mcp):
     _module.register(app)
 
 

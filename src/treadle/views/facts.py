@@ -30,6 +30,7 @@ from treadle.events import (
     StepCompleted,
     StepFailed,
     StepStarted,
+    StepTried,
 )
 from treadle.ids import NodeId, QuestionId, StepId
 from treadle.plan.plan import Plan
@@ -71,10 +72,15 @@ class QuestionFact:
 
 @dataclass(slots=True, kw_only=True)
 class StepFact:
-    """One recorded call inside an attempt."""
+    """One recorded call inside an attempt.
+
+    Attributes:
+        tries: How many tries at it failed before the one that counts.
+    """
 
     started: StepStarted | StepClaimed
     ended: StepCompleted | StepFailed | StepClaimed | None = None
+    tries: int = 0
     requests: list[RequestFact] = field(default_factory=list[RequestFact])
 
 
@@ -194,7 +200,7 @@ class _Reader:
         self.last_at = max(self.last_at, event.at)
         if isinstance(event, NodeCompleted | AttemptFailed | AttemptCancelled):
             self._end(event)
-        elif isinstance(event, StepStarted | StepCompleted | StepFailed | StepClaimed):
+        elif isinstance(event, StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed):
             self._step(event)
         elif isinstance(event, MoneyHeld | MoneySettled):
             self._money(event)
@@ -247,14 +253,22 @@ class _Reader:
         attempt.ended = event
         attempt.last_at = event.at
 
-    def _step(self, event: StepStarted | StepCompleted | StepFailed | StepClaimed) -> None:
-        at = event.at if isinstance(event, StepStarted | StepClaimed) else event.started_at
+    def _step(self, event: StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed) -> None:
+        at = event.started_at if isinstance(event, StepCompleted | StepFailed) else event.at
         attempt = self._attempt(event.node, event.attempt, at)
-        if isinstance(event, StepStarted | StepClaimed):
-            fact = StepFact(started=event, ended=event if isinstance(event, StepClaimed) else None)
-            attempt.steps.setdefault(event.step, fact)
-        elif event.step in attempt.steps:
-            attempt.steps[event.step].ended = event
+        fact = attempt.steps.get(event.step)
+        if isinstance(event, StepClaimed):
+            attempt.steps.setdefault(event.step, StepFact(started=event, ended=event))
+        elif isinstance(event, StepStarted):
+            if fact is None:
+                attempt.steps[event.step] = StepFact(started=event)
+            else:
+                fact.ended = None  # it is made again
+        elif isinstance(event, StepTried):
+            if fact is not None:
+                fact.tries = event.tries
+        elif fact is not None:
+            fact.ended = event
 
     def _money(self, event: MoneyHeld | MoneySettled) -> None:
         step = self._attempt(event.node, event.attempt, event.at).steps.get(event.step)

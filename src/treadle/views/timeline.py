@@ -214,6 +214,9 @@ def _attempt(facts: RunFacts, attempt: AttemptFact, *, is_last: bool) -> Span:
     else:
         status = "running"
         note = attempt.progress.message if attempt.progress else ""
+    own = attempt.steps.get(StepId(""))
+    if own is not None and status in {"cancelled", "lost"} and _may_have_acted(own):
+        status = "in doubt"
     span = Span(
         kind="attempt",
         name=f"attempt {attempt.number}",
@@ -268,7 +271,9 @@ def _step(fact: StepFact, *, is_over: bool) -> Span:
     elif isinstance(ended, StepFailed):
         status, note = "in doubt" if ended.in_doubt else "failed", failure_note(ended.failure)
     elif ended is None:
-        status = "lost" if is_over else "running"
+        status = "running" if not is_over else "in doubt" if _may_have_acted(fact) else "lost"
+    if fact.tries:
+        note = f"try {fact.tries + 1}{note and ': '}{note}"
     return Span(
         kind="step",
         name=started.callee,
@@ -278,6 +283,13 @@ def _step(fact: StepFact, *, is_over: bool) -> Span:
         seconds=None if ended is None or status == "claimed" else ended.at - started.at,
         note=note,
     )
+
+
+def _may_have_acted(fact: StepFact) -> bool:
+    """Whether a call that is over must not be repeated, and nobody knows how it ended."""
+    if isinstance(fact.started, StepClaimed) or not fact.started.once:
+        return False
+    return fact.ended is None or (isinstance(fact.ended, StepFailed) and fact.ended.in_doubt)
 
 
 def _request(fact: RequestFact) -> Span:
