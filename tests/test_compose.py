@@ -13,7 +13,7 @@ from treadle.budget import Price
 from treadle.compose import check_model, choose_model, open_index, open_store, resolve_model
 from treadle.errors import ConfigurationError
 from treadle.messages import ModelRequest, user
-from treadle.models import OpenAIModel
+from treadle.models import AnthropicModel, OpenAIModel, OpenAIResponsesModel
 from treadle.testing import ModelServer, ScriptedModel
 
 ASKED = ModelRequest(messages=(user("hi"),))
@@ -55,7 +55,11 @@ def test_an_index_object_is_given_back() -> None:
     assert open_index(mine) is mine  # type: ignore[arg-type, comparison-overlap]  # passages of its own
 
 
-@pytest.mark.parametrize("name", ["auto", "auto:small", "openai:gpt-6-sol", "openai:org/model:free"])
+@pytest.mark.parametrize(
+    "name",
+    ["auto", "auto:small", "openai:gpt-6-sol", "openai:org/model:free", "openai-responses:gpt-6-sol",
+     "anthropic:claude-opus-5"],
+)  # fmt: skip
 def test_known_forms_of_names_pass(name: str) -> None:
     check_model(name)
 
@@ -63,7 +67,8 @@ def test_known_forms_of_names_pass(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("anthropic:claude-opus", "this release speaks to OpenAI and compatible servers"),
+        ("claude-opus-5", "did you mean 'anthropic:claude-opus-5'"),
+        ("anthropic:", "'anthropic:NAME'"),
         ("auto:smal", "did you mean 'auto:small'"),
         ("gpt-5", "did you mean 'openai:gpt-5'"),
         ("openai:", "write 'openai:NAME'"),
@@ -81,6 +86,37 @@ def test_a_key_takes_openai_s_own_models(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (large.source, large.model.name != small.model.name) == ("OPENAI_API_KEY", True)
     assert large.model.price is not None
     assert small.model.price is not None
+
+
+@pytest.mark.parametrize("name", ["auto", "auto:small"])
+def test_anthropic_s_key_takes_its_own_models_where_openai_has_none(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-x")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    chosen = choose_model(name)
+    assert (chosen.source, chosen.model.provider) == ("ANTHROPIC_API_KEY", "anthropic")
+    assert chosen.model.price is not None
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert choose_model(name).model.provider == "openai"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("openai:m", OpenAIModel),
+        ("openai-responses:m", OpenAIResponsesModel),
+        ("anthropic:m", AnthropicModel),
+    ],
+)
+def test_what_stands_before_the_colon_says_whose_interface_is_spoken(
+    monkeypatch: pytest.MonkeyPatch, name: str, kind: type
+) -> None:
+    model = resolve_model(name)
+    assert (type(model), model.name) == (kind, "m")
+    monkeypatch.setenv("TREADLE_MODEL", name)
+    assert type(resolve_model("auto")) is kind
 
 
 def test_the_names_behind_auto_are_overridden(monkeypatch: pytest.MonkeyPatch) -> None:

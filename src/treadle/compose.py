@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from treadle.errors import ConfigurationError, nearest
 from treadle.interfaces import Model
-from treadle.messages import AUTOMATIC, model_complaint
+from treadle.messages import AUTOMATIC, INTERFACES, model_complaint
 
 if TYPE_CHECKING:
     from treadle.interfaces import Index, Store, Tracer
@@ -129,11 +129,12 @@ def resolve_model(name: str, *, rehearsal: object | None = None) -> Model:
 def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = True) -> ModelChoice:
     """Give the model behind a name, and say what decided it.
 
-    ``"openai:NAME"`` is that model, at ``OPENAI_BASE_URL`` where it is set.  ``"auto"`` and
-    ``"auto:small"`` take the first that is configured: ``OPENAI_API_KEY``, ``OPENAI_BASE_URL``, a
-    server on a usual loopback port of this machine, the rehearsal.  It may block for 0.2 s while it
-    looks for local servers.  Each call makes a new model with connections of its own: keep it, and
-    close it with ``aclose()``.
+    ``"openai:NAME"`` is that model by Chat Completions, ``"openai-responses:NAME"`` by Responses, at
+    ``OPENAI_BASE_URL`` where it is set; ``"anthropic:NAME"`` at ``ANTHROPIC_BASE_URL``.  ``"auto"`` and
+    ``"auto:small"`` take the first that is configured: ``OPENAI_API_KEY``, ``ANTHROPIC_API_KEY``,
+    ``OPENAI_BASE_URL``, a server on a usual loopback port of this machine, the rehearsal.
+    It may block for 0.2 s while it looks for local servers.  Each call makes a new model with
+    connections of its own: keep it, and close it with ``aclose()``.
 
     Args:
         name: The declared name.
@@ -146,11 +147,9 @@ def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = Tr
     """
     check_model(name)
     if name not in AUTO:
-        from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - loads on first use
-
-        return ModelChoice(model=OpenAIModel(name.removeprefix("openai:")), source=f"the name {name!r}")
+        return ModelChoice(model=_named(name), source=f"the name {name!r}")
     wanted = _wanted(name)
-    if wanted.startswith("openai:"):
+    if wanted.partition(":")[0] in INTERFACES and ":" in wanted:
         return choose_model(wanted)
     choice = _configured(name, wanted) or (_local(wanted) if probe else None)
     if choice is None and rehearsal is not None:
@@ -164,10 +163,27 @@ AUTO: Final[dict[str, str]] = dict(zip(AUTOMATIC, ("TREADLE_MODEL", "TREADLE_MOD
 """The names that leave the choice to what is configured, and the variable that overrides each."""
 
 _NOTHING: Final = (
-    "no model is configured for {name!r}; do one of these: set OPENAI_API_KEY; set OPENAI_BASE_URL to a "
-    "compatible server (and TREADLE_MODEL to a model of it); start a local server on port 11434, 8080, 1234 "
-    "or 8000; name one: model='openai:NAME'; or define rehearsal = ScriptedModel(...) in the graph's module"
+    "no model is configured for {name!r}; do one of these: set OPENAI_API_KEY or ANTHROPIC_API_KEY; set "
+    "OPENAI_BASE_URL to a compatible server (and TREADLE_MODEL to a model of it); start a local server on "
+    "port 11434, 8080, 1234 or 8000; name one: model='openai:NAME' or 'anthropic:NAME'; or define "
+    "rehearsal = ScriptedModel(...) in the graph's module"
 )
+
+
+def _named(name: str) -> Model:
+    """The model of a full name; each interface loads on first use."""
+    interface, _, model = name.partition(":")
+    if interface == "anthropic":
+        from treadle.providers.anthropic import AnthropicModel  # noqa: PLC0415 - loads on first use
+
+        return AnthropicModel(model)
+    if interface == "openai-responses":
+        from treadle.providers.openai_responses import OpenAIResponsesModel  # noqa: PLC0415 - the same
+
+        return OpenAIResponsesModel(model)
+    from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - the same
+
+    return OpenAIModel(model)
 
 
 def _wanted(name: str) -> str:
@@ -181,6 +197,11 @@ def _configured(name: str, wanted: str) -> ModelChoice | None:
 
     url = os.environ.get("OPENAI_BASE_URL", "").strip()
     key = os.environ.get("OPENAI_API_KEY", "").strip()
+    if not key and os.environ.get("ANTHROPIC_API_KEY", "").strip():
+        from treadle.providers.anthropic import AnthropicModel  # noqa: PLC0415 - loads on first use
+
+        chosen = AnthropicModel(wanted or names.ANTHROPIC[name])
+        return ModelChoice(model=chosen, source="ANTHROPIC_API_KEY")
     if not url and not key:
         return None
     source = "OPENAI_API_KEY" if key else "OPENAI_BASE_URL"

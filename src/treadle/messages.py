@@ -6,7 +6,10 @@ JSON through pydantic, so conversations are stored in the history as they are.
 
 from __future__ import annotations
 
+import base64
+import mimetypes
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -15,12 +18,78 @@ from treadle.budget import Usage
 from treadle.errors import nearest
 
 
+def _is_nothing(value: object) -> bool:
+    return value is None
+
+
+Extra = Annotated[dict[str, Any] | None, Field(exclude_if=_is_nothing)]
+"""Fields that a provider sent beside a part and that have no place here, by wire format: they go back
+to that format alone, as they came.  ``None`` where there were none, and then nothing is stored."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """Words."""
 
     text: str
     kind: Literal["text"] = "text"
+    extra: Extra = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A picture for a model that can see; ``image(...)`` makes one.
+
+    Attributes:
+        media_type: Such as ``"image/png"``; may be empty beside a ``url``.
+        data: The bytes, as base64.
+        url: Where the provider fetches it instead; ``""`` where ``data`` is given.
+        tokens: The most it can be counted as, from the provider's documentation.  Without it the
+            picture has no bound, and a budget of money or tokens refuses the request.
+    """
+
+    media_type: str = ""
+    data: str = field(default="", repr=False)
+    url: str = ""
+    tokens: int | None = None
+    kind: Literal["image"] = "image"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A document for a model to read: a PDF, or plain text; ``document(...)`` makes one.
+
+    Attributes:
+        media_type: ``"application/pdf"`` or ``"text/plain"``.
+        data: The bytes, as base64.
+        url: Where the provider fetches it instead; ``""`` where ``data`` is given.
+        name: Such as ``"contract.pdf"``: the model is shown it.
+        tokens: As for an ``Image``; plain text is bounded by its bytes.
+    """
+
+    media_type: str = "application/pdf"
+    data: str = field(default="", repr=False)
+    url: str = ""
+    name: str = ""
+    tokens: int | None = None
+    kind: Literal["document"] = "document"
+
+    @property
+    def text(self) -> str:
+        """The words of a plain text; ``""`` for anything else."""
+        if self.media_type != "text/plain":
+            return ""
+        return base64.b64decode(self.data).decode(errors="replace")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePoint:
+    """Everything before it comes again in later requests: a provider that caches on demand marks it.
+
+    Anthropic does; for others it says nothing.
+    """
+
+    kind: Literal["cache_point"] = "cache_point"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +105,7 @@ class ToolCall:
     name: str
     arguments: str
     kind: Literal["tool_call"] = "tool_call"
+    extra: Extra = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +128,38 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reasoning:
+    """What a model thought on its way to the answer.
+
+    Attributes:
+        text: What people may read of it; often a summary, often nothing.
+        provider: The wire format it came in; it is sent back to that format alone.
+        data: What that format wants back, signatures and encrypted content among it.
+    """
+
+    text: str
+    provider: str
+    data: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+    kind: Literal["reasoning"] = "reasoning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opaque:
-    """A part this release does not know, kept as the provider sent it."""
+    """A part this release does not know, kept as the provider sent it.
+
+    Attributes:
+        provider: The wire format it came in: it is sent back to that format, and left out for others.
+    """
 
     provider: str
     content: dict[str, Any]
     kind: Literal["opaque"] = "opaque"
 
 
-Part = Annotated[Text | ToolCall | ToolResult | Refusal | Opaque, Field(discriminator="kind")]
+Part = Annotated[
+    Text | Image | Document | CachePoint | ToolCall | ToolResult | Refusal | Reasoning | Opaque,
+    Field(discriminator="kind"),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +206,7 @@ class ModelRequest:
         tools: In a fixed order, so that provider caches hit.
         output: The form of the answer, or ``None`` for free text.
         max_output_tokens: The wall a budget relies on; never ``None``.
-        temperature: ``None`` leaves it to the provider.
+        temperature: ``None`` leaves it to the provider; Anthropic's interface has none and is sent none.
     """
 
     messages: tuple[Message, ...]
@@ -140,32 +233,142 @@ class ModelResponse:
     response_id: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """A piece of an answer while it is written: for those who listen, never recorded.
+
+    Attributes:
+        text: The next characters; of a tool call, of its arguments.
+        index: Which piece of the answer they belong to: those with one index and kind, joined, are it.
+        name: The tool's name, with the first piece of a call.
+    """
+
+    kind: Literal["text", "reasoning", "tool_call", "refusal"]
+    text: str
+    index: int = 0
+    name: str = ""
+
+
+Attachment = Image | Document | CachePoint
+"""What may stand beside the words of a prompt."""
+
+
 def system(text: str) -> Message:
     """A message of instructions."""
     return Message(role="system", parts=(Text(text=text),))
 
 
-def user(text: str) -> Message:
-    """A message from the user."""
-    return Message(role="user", parts=(Text(text=text),))
+def user(text: str, *attached: Attachment) -> Message:
+    """A message from the user; pictures and documents stand before the words."""
+    return Message(role="user", parts=(*attached, Text(text=text)))
+
+
+def image(source: bytes | Path | str, *, media_type: str = "", tokens: int | None = None) -> Image:
+    """Make a picture of bytes, a file, or the address of one.
+
+    Args:
+        source: A text is a URL.
+        media_type: Found out from the content or the name where it is left out.
+        tokens: See ``Image``.
+
+    Raises:
+        ValueError: The text is no URL, or it is not known what the bytes are.
+
+    Example:
+        >>> image("https://example.com/cat.png").url
+        'https://example.com/cat.png'
+    """
+    if isinstance(source, str):
+        return Image(url=_url(source), media_type=media_type, tokens=tokens)
+    data, guessed = _content(source)
+    kind = media_type or _picture(data) or guessed
+    if not kind.startswith("image/"):
+        raise ValueError(
+            f"image(...): these bytes are no known kind of picture ({kind or 'nothing'}); "
+            "say media_type='image/png'"
+        )
+    return Image(data=base64.b64encode(data).decode(), media_type=kind, tokens=tokens)
+
+
+def document(
+    source: bytes | Path | str, *, media_type: str = "", name: str = "", tokens: int | None = None
+) -> Document:
+    """Make a document of bytes, a file, or the address of one: PDF or plain text.
+
+    Args:
+        source: A text is a URL.
+        media_type: Found out from the content or the name where it is left out.
+        name: That of the file where it is left out.
+        tokens: See ``Document``.
+
+    Raises:
+        ValueError: The text is no URL, or the bytes are neither.
+    """
+    if isinstance(source, str):
+        return Document(
+            url=_url(source), media_type=media_type or "application/pdf", name=name, tokens=tokens
+        )
+    data, guessed = _content(source)
+    kind = media_type or ("application/pdf" if data.startswith(b"%PDF-") else guessed)
+    if kind.startswith("text/"):
+        kind = "text/plain"
+    if kind not in {"application/pdf", "text/plain"}:
+        raise ValueError(
+            f"document(...): {kind or 'these bytes'} is not sent as a document; "
+            "pass a PDF, or media_type='text/plain'"
+        )
+    named = name or (source.name if isinstance(source, Path) else "")
+    return Document(data=base64.b64encode(data).decode(), media_type=kind, name=named, tokens=tokens)
+
+
+def _url(source: str) -> str:
+    if not source.startswith(("http://", "https://")):
+        raise ValueError(f"{source!r} is not a URL; for a file pass pathlib.Path({source!r})")
+    return source
+
+
+def _content(source: bytes | Path) -> tuple[bytes, str]:
+    """The bytes, and what the name of the file says they are."""
+    if isinstance(source, bytes):
+        return source, ""
+    return source.read_bytes(), mimetypes.guess_type(source.name)[0] or ""
+
+
+def _picture(data: bytes) -> str:
+    """The media type that the first bytes of a picture say, or ``""``."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), "")
+
+
+_MAGIC: Final = {
+    b"\x89PNG\r\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+}
 
 
 AUTOMATIC: Final = ("auto", "auto:small")
 """The names of models that leave the choice to what is configured."""
 
 
+INTERFACES: Final = ("openai", "openai-responses", "anthropic")
+"""What may stand before the colon in a model's name: whose interface is spoken."""
+
+
 def model_complaint(name: str) -> str:
     """Say what is wrong with the form of a model's name, or nothing; nothing is looked up or sent."""
     if name in AUTOMATIC:
         return ""
-    provider, colon, model = name.partition(":")
-    if provider == "openai" and model:
+    interface, colon, model = name.partition(":")
+    if interface in INTERFACES and model:
         return ""
-    if provider == "anthropic":
-        return (
-            f"model {name!r}: this release speaks to OpenAI and compatible servers; write 'openai:NAME', "
-            "'auto', or OpenAIModel(NAME, base_url=...)"
-        )
-    known = (*AUTOMATIC, f"openai:{model if colon and provider != 'auto' else name}")
-    hint = nearest(name, known) if name != "openai:" else ""
-    return f"no model {name!r}{hint}; write 'openai:NAME', 'auto' or 'auto:small', or pass a Model object"
+    bare = model if colon and interface != "auto" else name
+    likely = ("anthropic",) if bare.startswith("claude") else INTERFACES
+    known = (*AUTOMATIC, *(f"{each}:{bare}" for each in likely))
+    hint = nearest(name, known) if bare else ""
+    return (
+        f"no model {name!r}{hint}; write 'openai:NAME', 'openai-responses:NAME', 'anthropic:NAME', 'auto' or "
+        "'auto:small', or pass a Model object"
+    )

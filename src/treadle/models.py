@@ -6,43 +6,68 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.budget import Price, Usage
-from treadle.interfaces import Model
+from treadle.interfaces import Model, StreamingModel
 from treadle.messages import (
+    CachePoint,
+    Delta,
+    Document,
+    Image,
     Message,
     ModelRequest,
     ModelResponse,
+    Opaque,
     OutputSpec,
+    Reasoning,
     Refusal,
     Text,
     ToolCall,
     ToolResult,
     ToolSpec,
+    document,
+    image,
     system,
     user,
 )
 
 if TYPE_CHECKING:
+    from treadle.providers.anthropic import AnthropicModel
     from treadle.providers.openai import OpenAIModel
+    from treadle.providers.openai_responses import OpenAIResponsesModel
 
 __all__ = [
     "OpenAIModel",
+    "OpenAIResponsesModel",
+    "AnthropicModel",
     "Model",
+    "StreamingModel",
     "Price",
     "Usage",
     "ModelRequest",
     "ModelResponse",
     "Message",
+    "Delta",
     "Text",
+    "Image",
+    "Document",
+    "CachePoint",
     "ToolCall",
     "ToolResult",
     "ToolSpec",
     "OutputSpec",
     "Refusal",
+    "Reasoning",
+    "Opaque",
     "system",
     "user",
+    "image",
+    "document",
 ]
 
-_LAZY: Final = {"OpenAIModel": "treadle.providers.openai"}
+_LAZY: Final = {
+    "OpenAIModel": "treadle.providers.openai",
+    "OpenAIResponsesModel": "treadle.providers.openai_responses",
+    "AnthropicModel": "treadle.providers.anthropic",
+}
 
 
 def __getattr__(name: str) -> Any:

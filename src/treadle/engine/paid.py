@@ -134,7 +134,8 @@ def _goes_on(request: ModelRequest, earlier: ModelRequest) -> bool:
 def bound(model: Model, request: ModelRequest, known: Known | None) -> Bound:
     """The most a request can take: the provider's count of what is known, bytes for what is new."""
     messages: Sequence[Message] = request.messages if known is None else request.messages[known.messages :]
-    tokens = model.input_bound(messages, request) + (0 if known is None else known.tokens)
+    new = model.input_bound(messages, request)
+    tokens = None if new is None else new + (0 if known is None else known.tokens)
     return Bound(input_tokens=tokens, price=model.price, model=model.name)
 
 

@@ -7,7 +7,7 @@ does anything; the rule a newcomer would break: no default behaviour in a Protoc
 from __future__ import annotations
 
 from treadle.interfaces.bodies import Ask, Context
-from treadle.interfaces.outside import Clock, Index, Model, Passage
+from treadle.interfaces.outside import Clock, Index, Model, Passage, StreamingModel
 from treadle.interfaces.spans import ModelSpan, RunSpan, Span, Tracer
 from treadle.interfaces.storage import Fault, LedgerLine, Question, Request, RunLog, RunSummary, Store
 from treadle.interfaces.tools import ListedTool, Report, ToolServer, ToolSession
@@ -31,6 +31,7 @@ __all__ = [
     "RunSummary",
     "Span",
     "Store",
+    "StreamingModel",
     "ToolServer",
     "ToolSession",
     "Tracer",

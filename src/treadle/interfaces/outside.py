@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from treadle.budget import Price
-from treadle.messages import Message, ModelRequest, ModelResponse
+from treadle.messages import Delta, Message, ModelRequest, ModelResponse
 
 
 class Clock(Protocol):
@@ -53,13 +53,33 @@ class Model(Protocol):
         """
         ...
 
-    def input_bound(self, messages: Sequence[Message], request: ModelRequest) -> int:
-        """The most input tokens that these messages of a request can be counted as.
+    def input_bound(self, messages: Sequence[Message], request: ModelRequest) -> int | None:
+        """The most input tokens that these messages of a request can be counted as, or ``None``.
+
+        ``None`` says that a part of them has no bound, such as a picture; a budget of money or tokens
+        then refuses the request.
 
         UTF-8 bytes plus the provider's documented overheads: a byte-level tokenizer never makes more
         tokens than bytes.  Called with the whole conversation, or with the part after the last
         response, whose own count is then added by the caller.  ``request`` gives tools and output
         form, whose text counts when ``messages`` is the whole conversation.
+        """
+        ...
+
+
+@runtime_checkable
+class StreamingModel(Model, Protocol):
+    """A model that can also give its answer while it writes it."""
+
+    async def stream(self, request: ModelRequest, each: Callable[[Delta], None]) -> ModelResponse:
+        """Send one request, and give the same response that ``complete`` gives.
+
+        Args:
+            request: What to ask.
+            each: Is told each piece as it comes; it returns at once and never raises.
+
+        Raises:
+            ProviderError: No whole answer came, whatever pieces did.
         """
         ...
 

@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 OPENAI: Final = {"auto": "gpt-6-sol", "auto:small": "gpt-6-luna"}
 """What the names mean at OpenAI (its Python SDK's list of chat models, read in November 2026)."""
 
+ANTHROPIC: Final = {"auto": "claude-sonnet-5-5", "auto:small": "claude-haiku-5-5"}
+"""What the names mean at Anthropic (its Python SDK's list of models, read in November 2026)."""
+
 OPENAI_URL: Final = "https://api.openai.com/v1"
+ANTHROPIC_URL: Final = "https://api.anthropic.com"
 
 LOOPBACK_PORTS: Final = (11434, 8080, 1234, 8000)
 """Where local servers usually listen: Ollama, llama.cpp, LM Studio, vLLM; the first found is taken."""
@@ -31,6 +35,12 @@ def is_openai(url: str) -> bool:
 def is_azure(url: str) -> bool:
     """Whether a base URL is OpenAI's models as Microsoft hosts them."""
     return host(url).endswith((".openai.azure.com", ".services.ai.azure.com"))
+
+
+def is_anthropic(url: str) -> bool:
+    """Whether a base URL is Anthropic's own service."""
+    name = host(url)
+    return name == "api.anthropic.com" or name.endswith(".anthropic.com")
 
 
 def is_loopback(url: str) -> bool:

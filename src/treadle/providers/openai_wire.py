@@ -12,20 +12,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 from treadle.budget import Usage
-from treadle.errors import MalformedResponse, RequestRejected
+from treadle.errors import MalformedResponse
 from treadle.messages import (
+    Document,
+    Image,
     Message,
     ModelRequest,
     ModelResponse,
     Opaque,
     Part,
+    Reasoning,
     Refusal,
     Text,
     ToolCall,
     ToolResult,
     ToolSpec,
 )
+from treadle.providers import http_errors
 from treadle.providers.strict_schema import strictly
+
+FORMAT: Final = "openai"
+"""What parts that go back to this wire format alone are marked with."""
+
+REASONING: Final = ("reasoning_content", "reasoning")
+"""Where compatible servers put a model's reasoning; OpenAI itself shows none here."""
+
+_READ: Final = frozenset({"role", "content", "refusal", "tool_calls", "function_call", *REASONING})
+_NOT_SENT_BACK: Final = frozenset({"annotations", "audio"})
 
 Stop = Literal["end", "tools", "length", "refusal", "filter"]
 
@@ -38,13 +51,14 @@ STOPS: Final[dict[str, Stop]] = {
 }
 
 
-def request_body(request: ModelRequest, *, model: str, limit_as: str) -> dict[str, Any]:
+def request_body(request: ModelRequest, *, model: str, limit_as: str, stream: bool = False) -> dict[str, Any]:
     """Write a request as the JSON body of ``POST /chat/completions``.
 
     Args:
         request: What to ask.
         model: The model's name.
         limit_as: The parameter that carries the output limit.
+        stream: Whether the answer shall come piece by piece, its usage at the end.
 
     Raises:
         RequestRejected: A part of a message has no form there.
@@ -66,6 +80,9 @@ def request_body(request: ModelRequest, *, model: str, limit_as: str) -> dict[st
         body["response_format"] = {"type": "json_schema", "json_schema": form}
     if request.temperature is not None:
         body["temperature"] = request.temperature
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = {"include_usage": True}
     return body
 
 
@@ -78,18 +95,46 @@ def tool_body(tool: ToolSpec) -> dict[str, Any]:
 def _messages(message: Message) -> Iterator[dict[str, Any]]:
     """One message of ours is one of theirs, but that each tool result is a message of its own."""
     for part in message.parts:
-        if isinstance(part, Opaque):
-            raise RequestRejected(
-                f"a part of kind {part.content.get('type', 'unknown')!r} from {part.provider} cannot be sent "
-                "to OpenAI; leave it out of the conversation",
-                provider="openai",
-            )
         if isinstance(part, ToolResult):
             yield {"role": "tool", "tool_call_id": part.call_id, "content": part.content}
     if message.role == "assistant":
         yield _assistant(message)
+    elif message.role == "user":
+        yield {"role": "user", "content": _content(message)}
     elif message.role != "tool":
         yield {"role": message.role, "content": message.text}
+
+
+def _content(message: Message) -> str | list[dict[str, Any]]:
+    if all(isinstance(part, Text) for part in message.parts):
+        return message.text
+    return [wire for part in message.parts for wire in _input(part)]
+
+
+def _input(part: Part) -> Iterator[dict[str, Any]]:
+    if isinstance(part, Text):
+        yield {"type": "text", "text": part.text}
+    elif isinstance(part, Image):
+        yield {"type": "image_url", "image_url": {"url": data_url(part)}}
+    elif isinstance(part, Document) and part.text:
+        yield {"type": "text", "text": titled(part)}
+    elif isinstance(part, Document) and part.url:
+        raise http_errors.unsendable("a document by URL", FORMAT, "pass its bytes")
+    elif isinstance(part, Document):
+        named = {"filename": part.name or "document.pdf", "file_data": data_url(part)}
+        yield {"type": "file", "file": named}
+    elif isinstance(part, Opaque):
+        yield http_errors.own_part(part, FORMAT)
+
+
+def data_url(part: Image | Document) -> str:
+    """The address of a picture or document: its own, or one that holds its bytes."""
+    return part.url or f"data:{part.media_type};base64,{part.data}"
+
+
+def titled(part: Document) -> str:
+    """A plain text under its name."""
+    return f"{part.name}\n\n{part.text}" if part.name else part.text
 
 
 def _assistant(message: Message) -> dict[str, Any]:
@@ -100,11 +145,27 @@ def _assistant(message: Message) -> dict[str, Any]:
     if refusals:
         wire["refusal"] = "".join(refusals)
     if message.tool_calls:
-        wire["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
+        wire["tool_calls"] = [_call(call) for call in message.tool_calls]
+        wire.update(_thoughts(message))
+    for part in message.parts:
+        if isinstance(part, Opaque) and part.provider == FORMAT:
+            wire.update({name: value for name, value in part.content.items() if name not in _NOT_SENT_BACK})
     return wire
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function, **(call.extra or {}).get(FORMAT, {})}
+
+
+def _thoughts(message: Message) -> dict[str, str]:
+    """Reasoning goes back beside tool calls, where models need it to go on; servers refuse it elsewhere."""
+    found: dict[str, str] = {}
+    for part in message.parts:
+        if isinstance(part, Reasoning) and part.provider == FORMAT:
+            field = str(part.data.get("field", REASONING[0]))
+            found[field] = found.get(field, "") + part.text
+    return found
 
 
 def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
@@ -133,17 +194,15 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
 
 
 def malformed(what: str) -> MalformedResponse:
-    """The error for an answer that is not what the interface promises; worth one more try."""
-    return MalformedResponse(
-        f"openai: {what}; if it happens again, the server at base_url does not speak OpenAI's format",
-        provider="openai",
-        status=200,
-        retryable=True,
-    )
+    """The error for an answer that is not what the interface promises."""
+    return http_errors.malformed(what, provider="openai")
 
 
 def _read_message(wire: Mapping[str, Any]) -> Message:
     parts: list[Part] = []
+    thought = next((name for name in REASONING if wire.get(name) and isinstance(wire[name], str)), None)
+    if thought is not None:
+        parts.append(Reasoning(text=wire[thought], provider=FORMAT, data={"field": thought}))
     if wire.get("refusal"):
         parts.append(Refusal(text=_text(wire["refusal"])))
     content: Any = wire.get("content")
@@ -158,6 +217,11 @@ def _read_message(wire: Mapping[str, Any]) -> Message:
         raise malformed("the tool calls are not a list")
     for index, call in enumerate(cast("Sequence[Any]", calls)):
         parts.append(_read_call(_mapping(call, "a tool call"), index))
+    if isinstance(wire.get("function_call"), dict):  # what calls were before there were several
+        parts.append(_read_call({"function": wire["function_call"]}, 0))
+    unknown = {name: value for name, value in wire.items() if name not in _READ and value}
+    if unknown:
+        parts.append(Opaque(provider=FORMAT, content=unknown))
     return Message(role="assistant", parts=tuple(parts))
 
 
@@ -166,8 +230,16 @@ def _read_call(call: Mapping[str, Any], index: int) -> ToolCall:
     arguments: Any = function.get("arguments")
     if arguments is not None and not isinstance(arguments, str):
         arguments = json.dumps(arguments)  # some servers send the object itself
-    name = _text(function.get("name"))
-    return ToolCall(id=_text(call.get("id")) or f"call_{index}", name=name, arguments=arguments or "{}")
+    unknown = {name: value for name, value in call.items() if name not in _CALL and value is not None}
+    return ToolCall(
+        id=_text(call.get("id")) or f"call_{index}",
+        name=_text(function.get("name")),
+        arguments=arguments or "{}",
+        extra={FORMAT: unknown} if unknown else None,
+    )
+
+
+_CALL: Final = frozenset({"id", "type", "function", "index"})
 
 
 def _stop(message: Message, reason: object) -> Stop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
 from treadle.errors import (
@@ -14,17 +14,22 @@ from treadle.errors import (
     RequestRejected,
 )
 from treadle.messages import (
+    Document,
+    Image,
     Message,
     ModelRequest,
     ModelResponse,
+    Opaque,
     OutputSpec,
     Part,
+    Reasoning,
     Refusal,
     Text,
     ToolCall,
     ToolResult,
     ToolSpec,
 )
+from treadle.providers.serving_events import event, pieces, read_address
 
 _REASONS: Final = {
     "end": "stop",
@@ -67,7 +72,12 @@ def _read_message(wire: Mapping[str, Any], names: dict[str, str]) -> Message:
         call_id = wire["tool_call_id"]
         result = ToolResult(call_id=call_id, name=names.get(call_id, ""), content=text)
         return Message(role="tool", parts=(result,))
-    parts: list[Part] = []
+    parts: list[Part] = [
+        Reasoning(text=wire[name], provider="openai", data={"field": name})
+        for name in ("reasoning_content", "reasoning")
+        if wire.get(name)
+    ]
+    parts += _read_attached(wire.get("content"))
     if wire.get("refusal"):
         parts.append(Refusal(text=wire["refusal"]))
     if text or not wire.get("tool_calls"):
@@ -77,6 +87,18 @@ def _read_message(wire: Mapping[str, Any], names: dict[str, str]) -> Message:
         names[call["id"]] = function["name"]
         parts.append(ToolCall(id=call["id"], name=function["name"], arguments=function["arguments"]))
     return Message(role=role, parts=tuple(parts))
+
+
+def _read_attached(content: object) -> list[Part]:
+    listed = cast("list[dict[str, Any]]", content) if isinstance(content, list) else []
+    found: list[Part] = []
+    for piece in listed:
+        if piece["type"] == "image_url":
+            found.append(Image(**read_address(piece["image_url"]["url"])))
+        elif piece["type"] == "file":
+            file = piece["file"]
+            found.append(Document(name=file.get("filename", ""), **read_address(file["file_data"])))
+    return found
 
 
 def _words(content: object) -> str:
@@ -137,16 +159,53 @@ def _message_body(message: Message) -> dict[str, Any]:
         "content": message.text or None,
         "refusal": "".join(refusals) or None,
     }
+    for part in message.parts:
+        if isinstance(part, Reasoning):
+            body[str(part.data.get("field", "reasoning_content"))] = part.text
+        elif isinstance(part, Opaque):
+            body.update(part.content)
     if message.tool_calls:
-        body["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
+        body["tool_calls"] = [_call_body(call) for call in message.tool_calls]
     return body
 
 
-def error_body(message: str, *, code: str) -> dict[str, Any]:
-    """Write an error the way OpenAI does."""
+def _call_body(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.id, "type": "function", "function": function, **(call.extra or {}).get("openai", {})}
+
+
+def stream_events(body: Mapping[str, Any]) -> Iterator[str]:
+    """Write the answer ``response_body`` gave as the chunks of a stream, its usage in the last."""
+    head = {name: body[name] for name in ("id", "created", "model")} | {"object": "chat.completion.chunk"}
+    choice: Mapping[str, Any] = body["choices"][0]
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}, *_deltas(choice["message"])]
+    ends = [None] * len(deltas)
+    for delta, reason in [*zip(deltas, ends, strict=True), ({}, choice["finish_reason"])]:
+        chosen = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        yield event({**head, "choices": [chosen], "usage": None})
+    yield event({**head, "choices": [], "usage": body["usage"]})
+    yield "data: [DONE]\n\n"
+
+
+def _deltas(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, value in message.items():
+        if name in {"role", "tool_calls"} or not value:
+            continue
+        if isinstance(value, str):
+            yield from ({name: piece} for piece in pieces(value))
+        else:
+            yield {name: value}
+    for index, call in enumerate(message.get("tool_calls") or ()):
+        function = call["function"]
+        first: dict[str, Any] = {**call, "index": index, "function": {**function, "arguments": ""}}
+        yield {"tool_calls": [first]}
+        for piece in pieces(function["arguments"]):
+            yield {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+
+
+def error_body(status: int, message: str, code: str) -> dict[str, Any]:
+    """Write an error the way OpenAI does, for both of its interfaces."""
+    del status
     return {"error": {"message": message, "type": code, "param": None, "code": code}}
 
 

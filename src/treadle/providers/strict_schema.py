@@ -41,6 +41,26 @@ def strictly(schema: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
 
 
+def is_recursive(schema: Mapping[str, Any]) -> bool:
+    """Whether a definition in it holds itself, at any depth."""
+    definitions: Mapping[str, Any] = schema.get("$defs", {})
+    holds = {name: _references(inner) for name, inner in definitions.items()}
+    for _ in holds:
+        holds = {name: inner.union(*(holds.get(n, set()) for n in inner)) for name, inner in holds.items()}
+    return any(name in inner for name, inner in holds.items())
+
+
+def _references(schema: Any) -> set[str]:
+    """The definitions that a schema refers to."""
+    if isinstance(schema, Mapping):
+        given = cast("Mapping[str, Any]", schema)
+        own = {str(given["$ref"]).rpartition("/")[2]} if "$ref" in given else set[str]()
+        return own.union(*map(_references, given.values()))
+    return (
+        set[str]().union(*map(_references, cast("list[Any]", schema))) if isinstance(schema, list) else set()
+    )
+
+
 def _strict(schema: Any) -> dict[str, Any]:
     if not isinstance(schema, Mapping) or not schema:
         raise _NotStrict  # `true`, or {}: anything at all

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from treadle.testing.clock import JumpingClock
     from treadle.testing.crash_report import Crash, CrashReport
     from treadle.testing.everywhere import crash_everywhere
-    from treadle.testing.loopback import ModelServer, ServerProcess, openapi_check, server_process
+    from treadle.testing.judging import messages_check, openapi_check
+    from treadle.testing.loopback import ModelServer, ServerProcess, server_process
     from treadle.testing.scripted import ScriptedModel, call
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "ServerProcess",
     "server_process",
     "openapi_check",
+    "messages_check",
     "crash_everywhere",
     "Crash",
     "CrashReport",
@@ -40,7 +42,8 @@ _HOMES: Final = {
     "Reply": "treadle.providers.serving",
     "ServerProcess": "treadle.testing.loopback",
     "server_process": "treadle.testing.loopback",
-    "openapi_check": "treadle.testing.loopback",
+    "openapi_check": "treadle.testing.judging",
+    "messages_check": "treadle.testing.judging",
     "crash_everywhere": "treadle.testing.everywhere",
     "Crash": "treadle.testing.crash_report",
     "CrashReport": "treadle.testing.crash_report",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gzip
 import importlib.util
 import json
 import os
@@ -24,10 +23,8 @@ from typing import Any, Final, cast
 from treadle.interfaces import Model
 from treadle.providers import serving
 from treadle.providers.serving import Reply
+from treadle.testing.judging import Check, openapi_check
 from treadle.values import digest
-
-Check = Callable[[dict[str, Any]], str]
-"""Looks at the body of a request and says what is wrong with it, or ``""``."""
 
 _PATIENCE: Final = 20.0
 
@@ -49,6 +46,8 @@ class ModelServer(serving.ModelServer):
         faults: Replies by number of the request (from 1), sent in place of an answer; or a function
             of that number that gives one, or ``None``.
         check: Judges each request; a bad one gets status 400, and leaving the ``with`` block fails.
+            Where it depends on the interface, one for each end of a path: ``"/chat/completions"``,
+            ``"/responses"``, ``"/messages"``.
         count_file: Gets one JSON line for each request: its number, its path, the digest of its body,
             and what ``check`` said of it.
         port: 0 takes a free one.
@@ -69,7 +68,7 @@ class ModelServer(serving.ModelServer):
         model: Model | serving.Answer,
         *,
         faults: Mapping[int, Reply] | Callable[[int], Reply | None] | None = None,
-        check: Check | None = None,
+        check: Check | Mapping[str, Check] | None = None,
         count_file: Path | None = None,
         port: int = 0,
     ) -> None:
@@ -83,12 +82,13 @@ class ModelServer(serving.ModelServer):
 
     def reply(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Count and judge a request, then misbehave or answer."""
-        if not path.endswith("/chat/completions"):
+        form = serving.format_of(path)
+        if form is None:
             return super().reply(path, body, headers)
-        complaint = self._judge(body)
+        complaint = self._judge(path, body)
         number = self._note(path, body, headers, complaint)
         if complaint:
-            return serving.error_reply(400, complaint, "invalid_request_error")
+            return serving.error_reply(400, complaint, "invalid_request_error", form)
         fault = self._fault(number)
         if fault is not None:
             with self._lock:
@@ -109,13 +109,20 @@ class ModelServer(serving.ModelServer):
                     file.write(f"{line}\n")
             return self._arrived
 
-    def _judge(self, body: bytes) -> str:
-        if self._check is None:
+    def _judge(self, path: str, body: bytes) -> str:
+        check = self._check_of(path)
+        if check is None:
             return ""
         parsed = _parsed(body)
         if not isinstance(parsed, dict):
             return "the body is not a JSON object"
-        return self._check(cast("dict[str, Any]", parsed))
+        return check(cast("dict[str, Any]", parsed))
+
+    def _check_of(self, path: str) -> Check | None:
+        if self._check is None or callable(self._check):
+            return self._check
+        plain = path.partition("?")[0]
+        return next((check for end, check in self._check.items() if plain.endswith(end)), None)
 
     def __exit__(self, *exc: object) -> None:
         """Stop; fails where a request was bad."""
@@ -129,28 +136,6 @@ def _parsed(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return None
-
-
-def openapi_check(document: Path, schema: str = "CreateChatCompletionRequest") -> Check:
-    """Make a check from a published OpenAPI 3.1 description (JSON, gzip or not).
-
-    Args:
-        document: The file.
-        schema: Name of the request's schema under ``components``.
-    """
-    import jsonschema.exceptions  # noqa: PLC0415 - only where requests are judged
-
-    raw = document.read_bytes()
-    described = json.loads(gzip.decompress(raw) if document.suffix == ".gz" else raw)
-    whole = {"$ref": f"#/components/schemas/{schema}", "components": described["components"]}
-    best: Any = jsonschema.exceptions.best_match  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - untyped
-    validator: Any = jsonschema.Draft202012Validator(whole)
-
-    def check(body: dict[str, Any]) -> str:
-        error: Any = best(validator.iter_errors(body))
-        return f"{error.json_path}: {error.message[:300]}" if error is not None else ""
-
-    return check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

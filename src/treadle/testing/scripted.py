@@ -6,26 +6,32 @@ import collections
 import inspect
 import json
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
+from anyio.lowlevel import checkpoint
 from pydantic import BaseModel
 from pydantic_core import to_json
 
 from treadle.budget import ZERO, Price, Usage
 from treadle.errors import RequestRejected
 from treadle.messages import (
+    Delta,
+    Document,
+    Image,
     Message,
     ModelRequest,
     ModelResponse,
     Opaque,
     Part,
+    Reasoning,
     Refusal,
     Text,
     ToolCall,
     ToolResult,
 )
+from treadle.providers.serving_events import pieces
 from treadle.values import canonical, digest
 
 Answer = object
@@ -94,8 +100,18 @@ class ScriptedModel:
             )
         return _within_limit(request, _message(answer, request))
 
-    def input_bound(self, messages: Sequence[Message], request: ModelRequest) -> int:
-        """UTF-8 bytes of everything: four times what it counts."""
+    async def stream(self, request: ModelRequest, each: Callable[[Delta], None]) -> ModelResponse:
+        """Give the next answer, a word at a time."""
+        response = self.respond(request)
+        for delta in _deltas(response.message):
+            each(delta)
+            await checkpoint()
+        return response
+
+    def input_bound(self, messages: Sequence[Message], request: ModelRequest) -> int | None:
+        """UTF-8 bytes of everything: four times what it counts; nothing for a picture of unknown size."""
+        if not all(_has_bound(part) for message in messages for part in message.parts):
+            return None
         bound = sum(_size(message) for message in messages)
         return bound + _frame(request) if len(messages) == len(request.messages) else bound
 
@@ -200,14 +216,27 @@ def _size(message: Message) -> int:
 
 
 def _part_size(part: Part) -> int:
-    if isinstance(part, Text | Refusal):
+    if isinstance(part, Text | Refusal | Reasoning):
         return len(part.text.encode())
     if isinstance(part, ToolCall):
         return len(part.name.encode()) + len(part.arguments.encode())
     if isinstance(part, ToolResult):
         return len(part.content.encode())
-    return _opaque_size(part)
+    if isinstance(part, Image | Document):
+        return 4 * (part.tokens or 0) or len(part.data) + len(part.url)
+    return len(to_json(part.content)) if isinstance(part, Opaque) else 0
 
 
-def _opaque_size(part: Opaque) -> int:
-    return len(to_json(part.content))
+def _has_bound(part: Part) -> bool:
+    return not isinstance(part, Image | Document) or part.tokens is not None
+
+
+def _deltas(message: Message) -> Iterator[Delta]:
+    """The pieces an answer is streamed in."""
+    for index, part in enumerate(message.parts):
+        if isinstance(part, ToolCall):
+            yield Delta(kind="tool_call", text="", index=index, name=part.name)
+        if isinstance(part, Text | Refusal | Reasoning | ToolCall):
+            text = part.arguments if isinstance(part, ToolCall) else part.text
+            for piece in pieces(text):
+                yield Delta(kind=part.kind, text=piece, index=index)

@@ -11,11 +11,15 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 
 from treadle.messages import (
+    CachePoint,
+    Document,
+    Image,
     Message,
     ModelRequest,
     ModelResponse,
     Opaque,
     Part,
+    Reasoning,
     Text,
     ToolCall,
     ToolResult,
@@ -66,7 +70,15 @@ def _fitting(items: Sequence[dict[str, Any]]) -> str:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    return {"role": message.role, "parts": [_part(part) for part in message.parts]}
+    shown = [part for part in message.parts if not isinstance(part, CachePoint)]
+    return {"role": message.role, "parts": [_part(part) for part in shown]}
+
+
+def _attached(part: Image | Document) -> dict[str, Any]:
+    """A picture or document, which is told of and not repeated: it would fill the attribute."""
+    modality = "image" if isinstance(part, Image) else "document"
+    where = {"type": "uri", "uri": part.url} if part.url else {"type": "blob", "content": ""}
+    return {**where, "mime_type": part.media_type, "modality": modality}
 
 
 def _part(part: Part) -> dict[str, Any]:
@@ -76,7 +88,11 @@ def _part(part: Part) -> dict[str, Any]:
         return {"type": "tool_call_response", "id": part.call_id, "response": part.content}
     if isinstance(part, Opaque):
         return {"type": part.provider, "content": part.content}
-    return {"type": "text", "content": part.text}
+    if isinstance(part, Reasoning):
+        return {"type": "reasoning", "content": part.text}
+    if isinstance(part, Image | Document):
+        return _attached(part)
+    return {"type": "text", "content": "" if isinstance(part, CachePoint) else part.text}
 
 
 def _json(text: str) -> Any:

@@ -11,13 +11,15 @@ import pytest
 from treadle.errors import ProviderError, ProviderUnavailable, RateLimited, RequestRejected
 from treadle.messages import ModelRequest, user
 from treadle.models import OpenAIModel
-from treadle.providers.openai_errors import LONGEST_WAIT, from_status, retry_after
+from treadle.providers.http_errors import LONGEST_WAIT, Asked, from_status, retry_after
 from treadle.testing import ModelServer, Reply, ScriptedModel
+
+ASKED = Asked(provider="openai", address="http://here/v1", model="m", key="OPENAI_API_KEY")
 
 
 def translated(status: int, error: object = None, **headers: str) -> ProviderError:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return from_status(status, named, {"error": error or {}}, address="http://here/v1", model="m")
+    return from_status(status, named, {"error": error or {}}, asked=ASKED)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 529, 408, 409])
@@ -104,7 +106,7 @@ def test_retry_after_as_a_date_counts_from_now() -> None:
 
 def test_an_error_body_in_any_shape_is_no_accident() -> None:
     for body in (None, "text", [], {"error": "words"}, {"error": {"code": ["x"]}}):
-        error = from_status(400, {}, body, address="a", model="m")
+        error = from_status(400, {}, body, asked=ASKED)
         assert type(error) is RequestRejected
 
 

@@ -1,0 +1,43 @@
+"""Server-sent events, however the bytes are cut."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from treadle.providers.serving_events import event
+from treadle.providers.sse import EventReader
+
+
+def read(stream: bytes, *cuts: int) -> list[str]:
+    reader, found = EventReader(), list[str]()
+    places = [0, *sorted(cuts), len(stream)]
+    for start, end in itertools.pairwise(places):
+        found.extend(reader.feed(stream[start:end]))
+    return found
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_every_end_of_line_is_one(end: bytes) -> None:
+    lines = [b"event: x", b"data: a", b"data:b", b": comment", b"id: 3", b"", b"data: c", b"", b"data: d"]
+    assert read(end.join(lines) + end) == ["a\nb", "c"]
+
+
+@given(st.lists(st.text(min_size=1), max_size=5), st.lists(st.integers(0, 200), max_size=6))
+def test_wherever_it_is_cut_the_same_events_come(texts: list[str], cuts: list[int]) -> None:
+    stream = b"".join(event({"t": text}, name="e").encode() for text in texts)
+    whole = read(stream)
+    assert len(whole) == len(texts)
+    assert read(stream, *(cut for cut in cuts if cut <= len(stream))) == whole
+
+
+@given(st.binary(max_size=200))
+def test_rubbish_is_read_or_refused_as_no_text(stream: bytes) -> None:
+    try:
+        found = read(stream)
+    except UnicodeDecodeError:
+        return
+    assert all(isinstance(data, str) for data in found)
