@@ -7,7 +7,8 @@ fails (disk full, I/O error) fails every job of the batch.
 
 Durability: a batch is committed with ``synchronous=FULL`` if one of its jobs asks for it, which is one
 fdatasync of the WAL and makes all earlier commits durable too; else with ``NORMAL``, which syncs
-nothing.  Checkpoints are made in moments when nothing waits.
+nothing.  Checkpoints are made in moments when nothing waits.  Where a sync has failed, the next one
+would not tell of what is missing, so the log is written again first (``rewriting.py``).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from treadle.stores.encoding import NOT_JSON
 from treadle.stores.log import Encoded, Entry, Flush, Release, WriterLog, again, as_store_error
 from treadle.stores.ownership import Locks, close_locks
 from treadle.stores.queries import execute, execute_many, fetch_one, run_text
+from treadle.stores.rewriting import write_again
 from treadle.stores.watchers import Watchers
 from treadle.stores.writer import Job, Waiter
 
@@ -200,6 +202,7 @@ class SqliteDatabase:
         self._commits = 0
         self._known: dict[str, int] = {}
         self._is_full: bool | None = None
+        self._is_suspect = False
         self._pages = 0
         self._limit = CHECKPOINT_PAGES
         connection.wal_autocheckpoint(0)
@@ -217,7 +220,8 @@ class SqliteDatabase:
             except _Refused as refused:
                 self._roll_back()
                 refused.entry.fail(refused.error)
-            except apsw.Error as error:
+            except (apsw.Error, OSError) as error:
+                self._suspect(error)
                 self._roll_back()
                 _fail_all(jobs, schema.translate(error, self._path))
                 break
@@ -241,6 +245,9 @@ class SqliteDatabase:
             run_text(self.connection, f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             self._is_full = full
         run_text(self.connection, "BEGIN IMMEDIATE")
+        if self._is_suspect:
+            write_again(f"{self._path}-wal")
+            self._is_suspect = False
         before = self.connection.total_changes()
         batch = Batch(self.connection, self._known)
         stopped = set(dead)
@@ -324,10 +331,14 @@ class SqliteDatabase:
         self._limit = self._pages + CHECKPOINT_PAGES
         try:
             self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-        except apsw.Error:
+        except apsw.Error as error:
             # Nothing is lost: all of it stands in the WAL.  The next round tries again, and a disk
             # that is full or broken fails the next commit, where somebody can be told.
-            return
+            self._suspect(error)
+
+    def _suspect(self, error: Exception) -> None:
+        """Take note where a sync may have failed."""
+        self._is_suspect = self._is_suspect or isinstance(error, apsw.IOError)
 
 
 def _overtaken(log: WriterLog) -> OwnershipLost:
