@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from treadle.engine.attempt import Task, plain_runner, run_attempt
 from treadle.engine.workspace import UNSET, Workspace
 from treadle.errors import PlanError
-from treadle.plan.parts import WORK, PlanNode, Wire
-from treadle.plan.plan import Plan
+from treadle.plan.parts import WORK, Planned, PlanNode, Wire
 from treadle.scheduler.commands import StartAttempt
 from treadle.scheduler.program import Program, compile_plan
 
@@ -23,19 +22,24 @@ if TYPE_CHECKING:
     from treadle.engine.live import Live
 
 Runner = Callable[["Live", Workspace, StartAttempt], Awaitable[None]]
-_INDIRECT: Final = frozenset({"when", "match", "and", "or", "fallback", "do"})
+_INDIRECT: Final = frozenset({"when", "match", "and", "or", "fallback", "do", "race"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compiled:
-    """What an engine keeps of a plan: its program, and a runner for each vertex that is work."""
+    """What an engine keeps of a plan: its program, and a runner for each vertex that is work.
 
-    plan: Plan
+    Attributes:
+        bodies: The plans of items and rounds, by the vertex of their ``each`` or ``loop``.
+    """
+
+    plan: Planned
     program: Program
     runners: tuple[Runner | None, ...]
+    bodies: dict[int, Compiled]
 
 
-def compile_runners(plan: Plan, *, traced: bool = False, timed: bool = False) -> Compiled:
+def compile_runners(plan: Planned, *, traced: bool = False, timed: bool = False) -> Compiled:
     """Compile a plan, or give what it was compiled to before.
 
     Args:
@@ -46,13 +50,23 @@ def compile_runners(plan: Plan, *, traced: bool = False, timed: bool = False) ->
     memo = f"engine.{traced:d}{timed:d}"
     found: Compiled | None = plan.memo.get(memo)
     if found is None:
-        program = compile_plan(plan)
-        runners = (_runner(plan, program, node, watched=traced or timed) for node in plan.nodes)
-        found = plan.memo[memo] = Compiled(plan=plan, program=program, runners=(*runners, None))
+        found = plan.memo[memo] = _compiled(plan, compile_plan(plan), traced=traced, timed=timed)
     return found
 
 
-def _runner(plan: Plan, program: Program, node: PlanNode, *, watched: bool) -> Runner | None:
+def _compiled(plan: Planned, program: Program, *, traced: bool, timed: bool) -> Compiled:
+    budgets = [plan.policies.budget, *(scope.policies.budget for scope in plan.scopes)]
+    is_timed = timed or any(budget is not None and budget.seconds is not None for budget in budgets)
+    runners = (_runner(plan, program, node, watched=traced or is_timed) for node in plan.nodes)
+    bodies = {
+        vertex: _compiled(body, repeat.program, traced=traced, timed=is_timed)
+        for vertex, repeat in program.repeats.items()
+        if (body := plan.nodes[vertex].body) is not None
+    }
+    return Compiled(plan=plan, program=program, runners=(*runners, None), bodies=bodies)
+
+
+def _runner(plan: Planned, program: Program, node: PlanNode, *, watched: bool) -> Runner | None:
     if node.kind not in WORK:
         return None
     callee = node.callee
@@ -61,7 +75,7 @@ def _runner(plan: Plan, program: Program, node: PlanNode, *, watched: bool) -> R
             f"node {node.id!r} has no code: a plan read from a document cannot run; use its graph"
         )
     index = program.index[node.id]
-    if not watched and callee.plain is not None and _pays_for_nothing(plan, node):
+    if not watched and callee.plain is not None and _pays_for_nothing(node):
         function = _positional(callee.plain, [argument.name for argument in node.arguments])
         return plain_runner(index, function, _gatherer(plan, program, node), callee.result.pack)
     task = Task(index=index, node=node, callee=callee)
@@ -72,11 +86,10 @@ def _runner(plan: Plan, program: Program, node: PlanNode, *, watched: bool) -> R
     return general
 
 
-def _pays_for_nothing(plan: Plan, node: PlanNode) -> bool:
+def _pays_for_nothing(node: PlanNode) -> bool:
     policies = node.policies
-    budgets = [plan.policies.budget, policies.budget, *(scope.policies.budget for scope in plan.scopes)]
-    timed = any(budget is not None and budget.seconds is not None for budget in budgets)
-    return policies.timeout is None and policies.effect == "repeatable" and not timed
+    is_timed = policies.budget is not None and policies.budget.seconds is not None
+    return policies.timeout is None and policies.effect == "repeatable" and not is_timed
 
 
 def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -92,7 +105,7 @@ def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[
     return by_name
 
 
-def _gatherer(plan: Plan, program: Program, node: PlanNode) -> Callable[[Workspace], Sequence[Any]]:
+def _gatherer(plan: Planned, program: Program, node: PlanNode) -> Callable[[Workspace], Sequence[Any]]:
     """Give a function from a workspace to a node's arguments, in order."""
     bindings = [argument.binding for argument in node.arguments]
     indices = [

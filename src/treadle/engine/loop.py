@@ -28,7 +28,7 @@ from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
 from treadle.engine.sessions import Sessions
-from treadle.engine.workspace import Workspace
+from treadle.engine.sites import Sites
 from treadle.errors import InternalError, ResultRefused, StoreError, TreadleError
 from treadle.events import (
     AttemptCancelled,
@@ -54,6 +54,8 @@ from treadle.scheduler.commands import (
     Command,
     Decide,
     EndRun,
+    Enter,
+    Leave,
     Park,
     StartAttempt,
     Withdraw,
@@ -111,7 +113,7 @@ class RunLoop:
         log: RunLog,
         accounts: RunAccounts,
         *,
-        scheduler: Scheduler | None = None,
+        sites: Sites | None = None,
         histories: Histories | None = None,
         questions: Questions | None = None,
         requests_made: Mapping[tuple[NodeId, int, StepId], int] | None = None,
@@ -126,15 +128,16 @@ class RunLoop:
         self.graph = started.graph
         self.seed = started.seed
         self.now = services.clock.now
-        self.scheduler = scheduler or Scheduler(compiled.program, seed=started.seed)
-        self.workspace = Workspace(
-            compiled.plan, compiled.program, self.scheduler, fresh_copies=services.fresh_copies
-        )
+        if sites is None:
+            scheduler = Scheduler(compiled.program, seed=started.seed)
+            sites = Sites(compiled, scheduler, started.inputs, fresh_copies=services.fresh_copies)
+        self.sites = sites
+        self.scheduler = sites.scheduler
+        self.workspace = sites.root.workspace
         self.histories = histories or Histories()
         self.questions = questions or Questions()
         self.requests_made = requests_made or {}
-        by_id = compiled.plan.by_id
-        self.claims = Claims(lambda node: node not in by_id)
+        self.claims = Claims(lambda node: compiled.plan.find(node) is None)
         self.running: dict[NodeId, Cancellable] = {}
         self.errors: dict[NodeId, Exception] = {}
         self.ended: RunEnded | None = None
@@ -151,8 +154,6 @@ class RunLoop:
         self._workers = 0
         self._has_spare = False
         self._clean = contextvars.copy_context()
-        for name, payload in started.inputs.items():
-            self.workspace.recall(compiled.program.index[NodeId(name)], payload)
 
     # -- from the outside ------------------------------------------------------------------------------
 
@@ -314,6 +315,8 @@ class RunLoop:
                 else:
                     events.append(claimed)
                     commands.extend(self.scheduler.handle(claimed))
+            elif type(command) is Enter or type(command) is Leave:
+                self._pass(command)
             elif type(command) is Decide:
                 if self._watch is not None:
                     self._watch(command)
@@ -332,10 +335,23 @@ class RunLoop:
         """Answer an attempt from a record made under another plan, where there is one."""
         if self.claimer is None:
             return None
-        answer = self.claimer.answer(command, self.workspace, self.now())
+        workspace = self.sites.by_part[command.part].workspace
+        answer = self.claimer.answer(command, workspace, self.now())
         if isinstance(answer, AttemptFailed):
             self.histories.see(answer)
         return answer
+
+    def _pass(self, command: Enter | Leave) -> None:
+        """Begin with an item or a round; or keep what it came to, and forget all else about it."""
+        if isinstance(command, Enter):
+            self.sites.enter(command)
+            return
+        self.sites.leave(command)
+        part = self.scheduler.part(command.part)
+        for vertex, newest in part.attempts.items() if self.histories.attempts else ():
+            for attempt in range(1, newest + 1):
+                self.histories.attempts.pop((part.node(vertex), attempt), None)
+        self.accounts.leave(command.part)
 
     def close_span(self, ended: RunEnded | None) -> None:
         """Close the span of the run, or of the part of it up to a pause."""
@@ -347,7 +363,7 @@ class RunLoop:
         self.span.end(at=self.now(), error=error, status=status)
 
     def _decide(self, command: Decide) -> Decided:
-        choice, error = choose(self.workspace, command.index)
+        choice, error = choose(self.sites.by_part[command.part].workspace, command.index)
         if error is None:
             return Decided(at=self.now(), node=command.node, choice=choice)
         self.errors[command.node] = error
@@ -461,20 +477,21 @@ class RunLoop:
         self._start_spare()
 
     async def _take_turns(self, slot: _Slot) -> None:
-        ready, running, runners = self._ready, self.running, self.compiled.runners
+        ready, running, sites = self._ready, self.running, self.sites.by_part
         copy_context = contextvars.copy_context
         context, taken, watch = copy_context(), 0, self._watch
         while ready and not slot.is_cancelled:
             slot.command = command = ready.popleft()
             if ready and not self._has_spare:
                 self._start_spare()
-            runner = runners[command.index]
+            site = sites[command.part]
+            runner = site.runners[command.index]
             if runner is None:
                 raise InternalError(f"node {command.node!r} was started, but is no work; please report this")
             running[command.node] = slot
             if watch is not None:
                 watch(command)
-            await runner(self, self.workspace, command)
+            await runner(self, site.workspace, command)
             if running.get(command.node) is slot:  # else its next attempt waits there by now
                 del running[command.node]
             taken += 1

@@ -14,10 +14,11 @@ from typing import Final
 from treadle.budget import NOTHING, Amounts, Budget
 from treadle.engine.activity import busy, covered
 from treadle.engine.money import Account
+from treadle.errors import InternalError
 from treadle.events import Event, MoneyHeld, MoneySettled, RunStarted
-from treadle.ids import NodeId, RunId, StepId
+from treadle.ids import NodeId, PartId, RunId, StepId, owner_of, split
 from treadle.interfaces import Store
-from treadle.plan.plan import Plan
+from treadle.plan.parts import Planned, Scope
 
 RUN: Final = "run"
 """The id of the account that every run has, limited or not: what it spent is the run's cost."""
@@ -44,7 +45,7 @@ class Purse:
     def open(
         self,
         run_id: RunId,
-        plan: Plan,
+        plan: Planned,
         *,
         budget: Budget | None = None,
         tenant: str = "",
@@ -105,25 +106,64 @@ class RunAccounts:
         run: The run's own; ``run.spent`` is what the run cost so far.
     """
 
-    def __init__(self, plan: Plan, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
+    def __init__(self, plan: Planned, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
         self._plan = plan
         self._above = above
         self.run = Account(RUN, budget)
         self._by_id: dict[str, Account] = {RUN: self.run}
-        self._scopes: dict[str, tuple[Account, ...]] = {"": (*above, self.run)}
-        for scope in plan.scopes:
-            around = self._scopes[scope.parent]
-            self._scopes[scope.id] = self._below(around, f"subgraph {scope.id}", scope.policies.budget)
+        self._scopes: dict[PartId, Mapping[str, tuple[Account, ...]]] = {
+            PartId(""): self._nest((*above, self.run), plan.scopes)
+        }
         self._paths: dict[NodeId, tuple[Account, ...]] = {}
+        self._inside: dict[PartId, list[NodeId]] = {}
 
     def path(self, node: NodeId) -> tuple[Account, ...]:
         """The accounts above a node's model calls, outermost first: tenant, run, subgraphs, node."""
         path = self._paths.get(node)
         if path is None:
-            planned = self._plan.by_id[node]
-            path = self._below(self._scopes[planned.scope], f"node {node}", planned.policies.budget)
+            planned = self._plan.find(node)
+            if planned is None:
+                raise InternalError(f"the plan has no node {node!r} to pay for; please report this")
+            part = PartId("") if node in self._plan.by_id else split(node)[0]
+            around = self._around(part)
+            if part:
+                self._inside.setdefault(part, []).append(node)
+            path = self._below(around[planned.scope], f"node {node}", planned.policies.budget)
             self._paths[node] = path
         return path
+
+    def _around(self, part: PartId) -> Mapping[str, tuple[Account, ...]]:
+        """The accounts above what stands in the scopes of a part: those around its ``each`` or ``loop``,
+        then one of its own where its graph has a budget, then those of its subgraphs."""
+        found = self._scopes.get(part)
+        if found is None:
+            node = owner_of(part)[0]
+            repeated = self._plan.find(node)
+            if repeated is None or repeated.body is None:
+                raise InternalError(f"the plan has no part {part!r} to pay for; please report this")
+            outer = self.path(node)
+            body = repeated.body
+            above = self._below(outer, f"subgraph {part}", body.policies.budget)
+            found = self._scopes[part] = self._nest(above, body.scopes, f"{part}/")
+        return found
+
+    def _nest(
+        self, above: tuple[Account, ...], scopes: Iterable[Scope], prefix: str = ""
+    ) -> dict[str, tuple[Account, ...]]:
+        found = {"": above}
+        for scope in scopes:
+            around = found[scope.parent]
+            found[scope.id] = self._below(around, f"subgraph {prefix}{scope.id}", scope.policies.budget)
+        return found
+
+    def leave(self, part: PartId) -> None:
+        """Forget the accounts of an item or a round that is over."""
+        scopes = self._scopes.pop(part, {})
+        for scope in scopes:
+            self._by_id.pop(f"subgraph {part}/{scope}" if scope else f"subgraph {part}", None)
+        for node in self._inside.pop(part, ()):
+            del self._paths[node]
+            self._by_id.pop(f"node {node}", None)
 
     def nested(
         self, path: tuple[Account, ...], node: NodeId, step: StepId, budget: Budget | None
@@ -146,7 +186,7 @@ class RunAccounts:
         self._count(busy(history))
 
     def _charge(self, event: MoneySettled, held: Amounts) -> None:
-        path = self.path(event.node) if event.node in self._plan.by_id else (self.run,)
+        path = self.path(event.node) if self._plan.find(event.node) is not None else (self.run,)
         accounts = {account.id: account for account in path if account not in self._above}
         for name in event.accounts:
             if not name.startswith("tenant "):
@@ -157,7 +197,7 @@ class RunAccounts:
     def _count(self, intervals: Mapping[NodeId, Sequence[tuple[float, float]]]) -> None:
         ran: dict[Account, list[tuple[float, float]]] = {}
         for node, spans in intervals.items():
-            for account in self.path(node) if node in self._plan.by_id else (self.run,):
+            for account in self.path(node) if self._plan.find(node) is not None else (self.run,):
                 if account.is_timed and account not in self._above:
                     ran.setdefault(account, []).extend(spans)
         for account, spans in ran.items():

@@ -14,6 +14,7 @@ from treadle.engine.loop import RunLoop
 from treadle.engine.purse import Purse, lost, requests_made
 from treadle.engine.questions import Questions
 from treadle.engine.recollect import recollect
+from treadle.engine.sites import retraced
 from treadle.errors import FormatMismatch, HistoryMismatch
 from treadle.events import (
     Event,
@@ -26,7 +27,6 @@ from treadle.events import (
     StepStarted,
 )
 from treadle.interfaces import RunLog, RunSpan
-from treadle.scheduler.replay import replay
 from treadle.values import Payload
 
 NOTHING_TOLD: Final[Mapping[str, str]] = {}
@@ -131,10 +131,10 @@ def rebuild(
     is_edited = is_another(compiled, before, told)
     told = {**before.told(compiled.plan.digest), **told}
     epoch: Sequence[Event] = () if is_edited else before.events[before.epoch :]
-    scheduler = None
+    sites = None
     if not is_edited:
         head = () if before.epoch == 0 else (started,)
-        scheduler, _ = replay((*head, *epoch), lambda _: compiled.program)
+        sites = retraced(compiled, (*head, *epoch), started.inputs, fresh_copies=services.fresh_copies)
     loop = RunLoop(
         services,
         compiled,
@@ -147,12 +147,11 @@ def rebuild(
             tenant=started.tenant,
             events=[*before.events, *settled],
         ),
-        scheduler=scheduler,
+        sites=sites,
         questions=_questions(before.events),
         requests_made=requests_made(before.events),
         span=span,
     )
-    _recall(loop, epoch)
     loop.claims.told = told
     loop.histories = recollect(before.events, loop.claims, is_edited=is_edited)
     if is_edited or before.epoch:
@@ -190,11 +189,3 @@ def _questions(events: Sequence[Event]) -> Questions:
     for event in events:
         questions.see(event)
     return questions
-
-
-def _recall(loop: RunLoop, epoch: Sequence[Event]) -> None:
-    """Take in the results recorded under the present plan."""
-    index = loop.compiled.program.index
-    for event in epoch:
-        if isinstance(event, NodeCompleted):
-            loop.workspace.recall(index[event.node], event.result)

@@ -226,6 +226,14 @@ class Planned(Protocol):
     @property
     def memo(self) -> dict[str, Any]: ...
 
+    @property
+    def payload(self) -> Payload: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def find(self, node: NodeId) -> PlanNode | None: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanNode:

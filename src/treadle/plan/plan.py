@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,10 +47,13 @@ class Plan:
             found = self.memo["by_id"] = {node.id: node for node in self.nodes}
         return found
 
-    @functools.cached_property
+    @property
     def payload(self) -> Payload:
         """The document as it is stored in a history."""
-        return document.to_payload(self)
+        found: Payload | None = self.memo.get("payload")
+        if found is None:
+            found = self.memo["payload"] = document.to_payload(self)
+        return found
 
     def find(self, node: NodeId) -> PlanNode | None:
         """The node of a run that has this id: of the plan itself, or of an item or a round in it."""

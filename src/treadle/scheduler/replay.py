@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from treadle.errors import InternalError
 from treadle.events import Event, RunResumed, RunStarted
@@ -17,9 +17,6 @@ def replay(
 ) -> tuple[Scheduler, list[list[Command]]]:
     """Feed a run's events to a scheduler and give it, with the commands each event led to.
 
-    A ``RunResumed`` that names a plan starts a new scheduler: from there on only what was claimed
-    or done under that plan counts.
-
     Args:
         events: A run's events from the first; ``RunStarted`` must be the first of them.
         program_of: Gives the program of a plan document.
@@ -28,8 +25,27 @@ def replay(
         InternalError: The events do not follow from one another.
     """
     scheduler: Scheduler | None = None
-    seed = ""
     commands: list[list[Command]] = []
+    for scheduler, _, led_to in retrace(events, program_of):
+        commands.append(led_to)
+    if scheduler is None:
+        raise InternalError("a history begins with RunStarted, and this one does not; please report this")
+    return scheduler, commands
+
+
+def retrace(
+    events: Iterable[Event], program_of: Callable[[Payload], Program]
+) -> Iterator[tuple[Scheduler, Event, list[Command]]]:
+    """Walk through a run again: each event, what it led to, and the scheduler as it was right then.
+
+    A ``RunResumed`` that names a plan starts a new scheduler: from there on only what was claimed
+    or done under that plan counts.
+
+    Raises:
+        InternalError: The events do not follow from one another.
+    """
+    scheduler: Scheduler | None = None
+    seed = ""
     for event in events:
         if isinstance(event, RunStarted) and scheduler is None:
             seed = event.seed
@@ -37,8 +53,5 @@ def replay(
         elif isinstance(event, RunResumed) and event.plan is not None and scheduler is not None:
             scheduler = Scheduler(program_of(event.plan), seed=seed)
         if scheduler is None:
-            break
-        commands.append(scheduler.handle(event))
-    if scheduler is None:
-        raise InternalError("a history begins with RunStarted, and this one does not; please report this")
-    return scheduler, commands
+            return
+        yield scheduler, event, scheduler.handle(event)

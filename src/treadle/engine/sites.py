@@ -1,0 +1,118 @@
+"""Where a run's values stand: in one workspace for its own plan, and in one for each item and round.
+
+What the scheduler calls a part has its workspace here.  It is made when the part is entered; when it is
+left its outcome stays with the ``each`` or ``loop`` it belongs to, and the rest is forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from treadle.engine.compiled import Compiled, Runner
+from treadle.engine.workspace import Workspace
+from treadle.errors import InternalError
+from treadle.events import Event, NodeCompleted
+from treadle.ids import NodeId, PartId, split
+from treadle.scheduler.commands import Command, Enter, Leave
+from treadle.scheduler.replay import retrace
+from treadle.scheduler.scheduler import Scheduler
+from treadle.values import Payload
+
+
+class Site:
+    """One part: its workspace, and what its nodes are run by."""
+
+    __slots__ = ("compiled", "runners", "workspace")
+
+    def __init__(self, compiled: Compiled, workspace: Workspace) -> None:
+        self.compiled = compiled
+        self.runners: Sequence[Runner | None] = compiled.runners
+        self.workspace = workspace
+
+
+class Sites:
+    """The sites of one run, by part.
+
+    Args:
+        compiled: The run's plan.
+        scheduler: Knows what its choices came to.
+        inputs: What the run was started with, by name.
+        fresh_copies: Whether everybody who asks for a value gets a copy of their own.
+    """
+
+    def __init__(
+        self,
+        compiled: Compiled,
+        scheduler: Scheduler,
+        inputs: Mapping[str, Payload],
+        *,
+        fresh_copies: bool = False,
+    ) -> None:
+        self.scheduler = scheduler
+        self._fresh_copies = fresh_copies
+        workspace = Workspace(compiled.plan, compiled.program, scheduler.root, fresh_copies=fresh_copies)
+        self.root = Site(compiled, workspace)
+        self.by_part: dict[PartId, Site] = {PartId(""): self.root}
+        for name, payload in inputs.items():
+            workspace.recall(compiled.program.index[NodeId(name)], payload)
+
+    def enter(self, command: Enter) -> None:
+        """Make the workspace of an item or a round."""
+        around = self.by_part[command.inside]
+        compiled = around.compiled.bodies[command.index]
+        workspace = Workspace(
+            compiled.plan,
+            compiled.program,
+            self.scheduler.part(command.part),
+            fresh_copies=self._fresh_copies,
+            around=(around.workspace, command.index, command.number),
+        )
+        self.by_part[command.part] = Site(compiled, workspace)
+
+    def leave(self, command: Leave, *, is_over: bool = False) -> None:
+        """Keep what an item or a round came to, and forget its workspace.
+
+        Args:
+            is_over: Whether this happened in another process: then the outcome is looked up when somebody
+                asks for it.
+        """
+        site = self.by_part.pop(command.part)
+        outcome = site.workspace if command.failure is None else command.failure
+        around = self.by_part[command.inside].workspace
+        around.keep(command.index, command.number, outcome, is_needed=not is_over)
+
+    def recall(self, event: NodeCompleted) -> None:
+        """Take in a recorded result."""
+        root = self.root.compiled.program.index.get(event.node)
+        if root is not None:
+            self.root.workspace.recall(root, event.result)
+            return
+        part, name = split(event.node)
+        site = self.by_part.get(part)
+        if site is None:
+            raise InternalError(f"{event.node!r} was completed outside of any part; please report this")
+        site.workspace.recall(site.compiled.program.index[name], event.result)
+
+    def retrace(self, event: Event, commands: Sequence[Command]) -> None:
+        """Take in what happened in another process."""
+        if isinstance(event, NodeCompleted):
+            self.recall(event)
+        for command in commands:
+            if isinstance(command, Enter):
+                self.enter(command)
+            elif isinstance(command, Leave):
+                self.leave(command, is_over=True)
+
+
+def retraced(
+    compiled: Compiled, events: Iterable[Event], inputs: Mapping[str, Payload], *, fresh_copies: bool = False
+) -> Sites:
+    """Bring a run to where its events left it, without acting; the scheduler with it."""
+    sites: Sites | None = None
+    for scheduler, event, commands in retrace(events, lambda _: compiled.program):
+        if sites is None or sites.scheduler is not scheduler:
+            sites = Sites(compiled, scheduler, inputs, fresh_copies=fresh_copies)
+        sites.retrace(event, commands)
+    if sites is None:
+        raise InternalError("a history begins with RunStarted, and this one does not; please report this")
+    return sites
