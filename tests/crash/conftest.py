@@ -19,6 +19,7 @@ SCHEMA = HERE.parent / "data" / "openai" / "openapi_subset.json.gz"
 sys.path.insert(0, str(HERE))
 
 from laboratory import Laboratory  # noqa: E402
+from workshop import Workshop, close_workshop, open_workshop  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +39,10 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Generator[Laboratory
         yield Laboratory(folder=folder, server=server, forker=forker)
         assert forker.stdin is not None
         forker.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Generator[Workshop]:
+    opened = open_workshop(tmp_path_factory.mktemp("workshop").resolve())
+    yield opened
+    close_workshop(opened)

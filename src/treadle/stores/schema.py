@@ -85,6 +85,11 @@ def translate(error: Exception, path: str) -> StoreError:
             f"{path!r} could not be written: the disk is full; make room, then resume the runs "
             "(everything acknowledged is there)"
         )
+    if isinstance(error, apsw.IOError | OSError):
+        return StoreUnavailable(
+            f"{path!r} could not be read or written: the disk fails ({error}); look after the disk, then resume "
+            "the runs (everything acknowledged is there)"
+        )
     if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError):
         return StoreUnavailable(
             f"{path!r} cannot be opened for writing ({error}); "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from graphs import claim, journey, newsroom, payroll, welcome
+from graphs import claim, journey, newsroom, payroll, steady, welcome
 from graphs.case import Case
 
 CASES: Final[dict[str, Case]] = {
@@ -18,3 +18,6 @@ CASES: Final[dict[str, Case]] = {
     "payroll": payroll.CASE,
     "welcome": welcome.CASE,
 }
+
+STEADY: Final[dict[str, Case]] = {"steady": steady.CASE}
+"""What takes its time, and is only run in processes."""

@@ -67,6 +67,11 @@ class Till:
         return [row[0] for row in self._rows.execute("SELECT what FROM acts ORDER BY what")]
 
     @property
+    def keys(self) -> set[str]:
+        """The keys under which something was done."""
+        return {row[0] for row in self._rows.execute("SELECT key FROM acts")}
+
+    @property
     def requests(self) -> int:
         """How many requests have reached the model."""
         return int(self._rows.execute("SELECT count(*) FROM requests").fetchone()[0])
