@@ -11,11 +11,11 @@ import pytest
 from pages import read, section
 
 import treadle
-from treadle import errors, models, retrieval, stores, testing
+from treadle import errors, models, retrieval, stores, testing, tools
 
 API = "docs/reference/api.md"
 ERRORS = "docs/reference/errors.md"
-ROOMS = [treadle, models, testing, stores, retrieval]
+ROOMS = [treadle, models, tools, testing, stores, retrieval]
 DECORATORS = [treadle.node, treadle.tool, treadle.agent, treadle.human, treadle.graph]
 
 
