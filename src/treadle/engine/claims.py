@@ -59,7 +59,7 @@ class Site(Protocol):
         ...
 
     def pending(self, definition: str) -> Sequence[NodeId]:
-        """Its nodes of a definition that have no result yet."""
+        """Its nodes of a definition that may take a record yet: neither done nor begun."""
         ...
 
 
@@ -210,18 +210,19 @@ class Claims:
         if own is not None:
             return own
         left = [record for record in equal if not self._is_promised(record)]
-        moved = self._carried(left, node, step) or self._moved(left, identity, node, step)
-        if moved is None and not step:
-            self._check_replaced(node)
-        return moved
+        return self._carried(left, node, step) or self._moved(left, identity, node, step)
 
     def _is_promised(self, record: StepRecord) -> bool:
         """Whether a person said that another call takes it."""
         return any(label in (record.path, f"{record.path}@{record.seq}") for label in self.told.values())
 
-    def _check_replaced(self, node: NodeId) -> None:
-        """Report an effect that was done in this very place with other inputs, and that nobody claims."""
-        if self.site is None:
+    def check_replaced(self, node: NodeId) -> None:
+        """Report an effect that was done as this very node, given or declared otherwise, and is left over.
+
+        Raises:
+            AmbiguousHistory: It was, and nobody said that the node is to act anew.
+        """
+        if self.site is None or self.told.get(node) == FRESH:
             return
         definition = self.site.definition(node)
         places = [(plan, node, NODE) for plan in range(1, self._plans + 1)]

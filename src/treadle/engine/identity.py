@@ -182,6 +182,7 @@ class Claimer:
         self._results: dict[NodeId, Payload] = {NodeId(name): payload for name, payload in inputs.items()}
         self._inputs = Inputs(plan, chosen, self._results)
         self._known: dict[NodeId, Identity] = {}
+        self._begun: set[NodeId] = set()
         claims.site = self
 
     @functools.cached_property
@@ -240,6 +241,9 @@ class Claimer:
         if identity is None:
             raise InternalError(f"node {node!r} starts before its inputs are known; please report this")
         record = self._claims.find(identity, node, NODE)
+        self._begun.add(node)
+        if record is None:
+            self._claims.check_replaced(node)
         return None if record is None or record.result is None else self._claims.taken(record)
 
     def given(self, node: PlanNode) -> dict[str, Any]:
@@ -269,5 +273,6 @@ class Claimer:
         return found
 
     def pending(self, definition: str) -> Sequence[NodeId]:
-        """The nodes of a definition that have no result yet."""
-        return [node for node in self._by_definition.get(definition, ()) if node not in self._results]
+        """The nodes of a definition that may take a record yet: neither done nor begun."""
+        named = self._by_definition.get(definition, ())
+        return [node for node in named if node not in self._results and node not in self._begun]
