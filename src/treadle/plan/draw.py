@@ -10,9 +10,21 @@ from typing import Final, Literal, get_args
 
 from treadle.errors import ConfigurationError, nearest
 from treadle.ids import NodeId
-from treadle.plan.parts import WORK, Binding, Constant, PlanNode, Wire, wires
+from treadle.plan.parts import WORK, Binding, Constant, Planned, PlanNode, Wire, wires
 from treadle.plan.plan import Plan
-from treadle.plan.sketch import Edge, Shape, Sketch, case_label, literal, local_name, note_of, sketch, text_of
+from treadle.plan.sketch import (
+    Edge,
+    Shape,
+    Sketch,
+    case_label,
+    literal,
+    local_name,
+    note_of,
+    repeat_of,
+    sketch,
+    text_of,
+    value_of,
+)
 from treadle.plan.svg import svg
 
 Format = Literal["svg", "mermaid", "text", "json"]
@@ -113,13 +125,14 @@ Branch = tuple[str, NodeId | None]
 class _TextTree:
     """Draws the needs of nodes, and remembers which have been drawn."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Planned) -> None:
         self.plan = plan
         self.seen: set[NodeId] = set()
 
-    def lines(self, branches: Sequence[Branch], indent: str) -> Iterator[str]:
+    def lines(self, branches: Sequence[Branch], indent: str, *, more: bool = False) -> Iterator[str]:
+        """Draw branches; ``more``: others follow below them."""
         for number, (label, node_id) in enumerate(branches):
-            is_last = number == len(branches) - 1
+            is_last = number == len(branches) - 1 and not more
             start, below = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
             if node_id is None:
                 yield f"{indent}{start}{label}"
@@ -130,7 +143,12 @@ class _TextTree:
             line = f"{label}{self._words(node)}{f'  → {read}' if read else ''}"
             yield f"{indent}{start}{line}{'  (above)' if again else ''}"
             if not again:
-                yield from self.lines(self._needs(node), indent + below)
+                body = node.body
+                yield from self.lines(self._needs(node), indent + below, more=body is not None)
+                if body is not None:
+                    word = "every item: " if node.kind == "each" else "every round: "
+                    inside = [(word, node_id) for node_id in wires(value_of(node))]
+                    yield from _TextTree(body).lines(inside, indent + below)
 
     def _root(self, node_id: NodeId) -> tuple[PlanNode, str]:
         """The node behind a chain of reads, and what is read from it."""
@@ -144,6 +162,8 @@ class _TextTree:
     def _words(self, node: PlanNode) -> str:
         if node.kind in WORK:
             return f"{node.id}  [{note_of(node)}]"
+        if node.body is not None:
+            return f"{repeat_of(node)}: {node.body.name}"
         if node.kind == "expression":
             return text_of(self.plan, node, short=False)
         return node.id

@@ -14,8 +14,20 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from treadle.ids import NodeId
-from treadle.plan.parts import CHOICE, WORK, Binding, Case, Constant, PlanNode, Scope, Wire, wires
-from treadle.plan.plan import Plan
+from treadle.plan.parts import (
+    CHOICE,
+    REPEATED,
+    WORK,
+    Binding,
+    Case,
+    Constant,
+    Group,
+    Planned,
+    PlanNode,
+    Scope,
+    Wire,
+    wires,
+)
 
 Shape = Literal[
     "input", "node", "tool", "agent", "human", "retriever",
@@ -67,9 +79,9 @@ class Sketch:
     scopes: tuple[Scope, ...]
 
 
-def sketch(plan: Plan) -> Sketch:
-    """Reduce a plan to what a picture shows."""
-    return _Sketcher(plan).draw()
+def sketch(plan: Planned, result: Binding | None = None) -> Sketch:
+    """Reduce a plan to what a picture shows; ``result`` stands for the plan's own where it is given."""
+    return _Sketcher(plan, plan.result if result is None else result).draw()
 
 
 def local_name(node_id: str) -> str:
@@ -108,7 +120,37 @@ def note_of(node: PlanNode) -> str:
     return " · ".join(word for word in words if word)
 
 
-def text_of(plan: Plan, node: PlanNode, *, short: bool) -> str:
+def repeat_of(node: PlanNode) -> str:
+    """What an ``each`` or a ``loop`` does again and again, in words: ``each · 8 at once · drop``."""
+    settings = node.settings
+    if node.kind == "each":
+        words = [node.id, f"{settings['at_once']} at once"]
+        return " · ".join([*words, settings["on_error"]] if settings["on_error"] != "stop" else words)
+    words = [node.id, f"at most {settings['at_most']}"]
+    body = node.body
+    if body is None or not isinstance(body.result, Group):
+        return " · ".join(words)
+    until = body.result.items[1]
+    last = body.by_id[until.node] if isinstance(until, Wire) else None
+    if last is not None:
+        is_read = last.kind == "expression"
+        words.append(f"until {text_of(body, last, short=False) if is_read else local_name(last.id)}")
+    return " · ".join(words)
+
+
+def value_of(node: PlanNode) -> Binding:
+    """What an item or a round gives: of a round the value alone, where ``until`` is no node of its own."""
+    body = node.body
+    if body is None:
+        return Group("tuple", ())
+    if node.kind == "each" or not isinstance(body.result, Group):
+        return body.result
+    value, until = body.result.items
+    is_work = isinstance(until, Wire) and body.by_id[until.node].kind in WORK
+    return body.result if is_work else value
+
+
+def text_of(plan: Planned, node: PlanNode, *, short: bool) -> str:
     """An expression in words; ``short`` leaves out the node it reads from."""
     operands = [_operand(plan, argument.binding, short=short) for argument in node.arguments]
     if node.operation == "read":
@@ -119,7 +161,7 @@ def text_of(plan: Plan, node: PlanNode, *, short: bool) -> str:
     return f" {node.operation} ".join(operands).strip()
 
 
-def _operand(plan: Plan, binding: Binding, *, short: bool) -> str:
+def _operand(plan: Planned, binding: Binding, *, short: bool) -> str:
     if isinstance(binding, Constant):
         return literal(binding.payload.json())
     if not isinstance(binding, Wire):
@@ -134,12 +176,14 @@ def _operand(plan: Plan, binding: Binding, *, short: bool) -> str:
 class _Sketcher:
     """Collects vertices and edges of one plan."""
 
-    plan: Plan
+    plan: Planned
+    result: Binding
     vertices: dict[str, Vertex] = field(default_factory=dict[str, Vertex])
     edges: dict[tuple[str, str], Edge] = field(default_factory=dict[tuple[str, str], Edge])
+    bodies: dict[str, Sketch] = field(default_factory=dict[str, Sketch])
 
     def __post_init__(self) -> None:
-        self.taken = Counter(wires(self.plan.result))
+        self.taken = Counter(wires(self.result))
         for node in self.plan.nodes:
             self.taken.update(node.needs)
         self.sinks = self._find_sinks()
@@ -150,15 +194,25 @@ class _Sketcher:
         self._add(Vertex(id=RESULT, shape="result", title="result"))
         for node in self.plan.nodes:
             self._add_flow(node)
-        self._flow(self.plan.result, RESULT)
+        self._flow(self.result, RESULT)
         for node in self.plan.nodes:
             self._add_demand(node)
         return Sketch(
             name=self.plan.name,
             vertices=tuple(self.vertices.values()),
             edges=tuple(self.edges.values()),
-            scopes=self.plan.scopes,
+            scopes=(*self.plan.scopes, *self._boxes()),
         )
+
+    def _boxes(self) -> Iterator[Scope]:
+        """The boxes around the bodies of ``each`` and ``loop``, and those inside them."""
+        for node in self.plan.nodes:
+            if node.id in self.bodies:
+                box = repeat_of(node)
+                yield Scope(id=box, graph=node.kind, parent=node.scope)
+                for inner in self.bodies[node.id].scopes:
+                    parent = f"{box}/{inner.parent}" if inner.parent else box
+                    yield replace(inner, id=f"{box}/{inner.id}", parent=parent)
 
     # Where things are drawn
 
@@ -166,8 +220,8 @@ class _Sketcher:
         """For each merging control word the vertex its branches flow to: its taker, or a junction."""
         sinks: dict[NodeId, str] = {}
         takers: dict[NodeId, str] = {}
-        if isinstance(self.plan.result, Wire):
-            takers[self.plan.result.node] = RESULT
+        if isinstance(self.result, Wire):
+            takers[self.result.node] = RESULT
         for node in reversed(self.plan.nodes):
             if node.kind not in _MERGES:
                 continue
@@ -202,6 +256,10 @@ class _Sketcher:
             )
         elif node.kind in {"when", "match"}:
             self._add(Vertex(id=node.id, shape="choice", title=self._subject(node), scope=node.scope))
+        elif node.kind == "race":
+            self._add(Vertex(id=node.id, shape="join", title="race", scope=node.scope))
+        elif node.kind in REPEATED:
+            self._add_body(node)
         elif node.kind in {"and", "or", "do"}:
             self._add(Vertex(id=node.id, shape="expression", title=node.kind, scope=node.scope))
         elif node.kind == "expression" and not self._is_folded(node):
@@ -210,6 +268,28 @@ class _Sketcher:
         if node.id in self.sinks and not self._is_passed_on(node.id):
             title = node.kind if node.kind == "fallback" else ""
             self._add(Vertex(id=self.sinks[node.id], shape="join", title=title, scope=node.scope))
+
+    def _add_body(self, node: PlanNode) -> None:
+        """Draw the plan of an item or a round in a box, and where its results come together."""
+        self._add(Vertex(id=node.id, shape="join", title=node.kind, scope=node.scope))
+        if node.body is None:  # its wiring is faulty
+            return
+        box, inner = repeat_of(node), sketch(node.body, value_of(node))
+        self.bodies[node.id] = inner
+        for vertex in inner.vertices:
+            if vertex.shape not in {"input", "result"}:
+                scope = f"{box}/{vertex.scope}" if vertex.scope else box
+                self._add(replace(vertex, id=f"{box}/{vertex.id}", scope=scope))
+
+    def _flow_through(self, node: PlanNode) -> None:
+        """Draw what flows into a body, inside it, and out of it."""
+        box, given = repeat_of(node), {argument.name: argument.binding for argument in node.arguments}
+        for edge in self.bodies[node.id].edges:
+            target = node.id if edge.target == RESULT else f"{box}/{edge.target}"
+            if edge.source in given:
+                self._flow(given[edge.source], target)
+            else:
+                self._connect(replace(edge, source=f"{box}/{edge.source}", target=target))
 
     def _subject(self, node: PlanNode) -> str:
         if isinstance(node.subject, Wire):
@@ -254,6 +334,9 @@ class _Sketcher:
 
     def _add_flow(self, node: PlanNode) -> None:
         if self._is_folded(node) or node.kind == "input":
+            return
+        if node.id in self.bodies:
+            self._flow_through(node)
             return
         if node.kind in _MERGES:
             self._flow(node.subject, node.id, labels=False)
@@ -307,7 +390,7 @@ class _Sketcher:
     def _entries(self, node: PlanNode, position: int) -> list[str]:
         """The first vertices of what only this case needs."""
         case = node.cases[position]
-        otherwise = self._reach(wires(self.plan.result), without=(node.id, position))
+        otherwise = self._reach(wires(self.result), without=(node.id, position))
         own = [found for found in self._at_once(wires(case.binding)) if found not in otherwise]
         drawn = [found for found in own if found in self.vertices]
         return [
