@@ -31,7 +31,7 @@ from treadle.plan.parts import (
 
 Shape = Literal[
     "input", "node", "tool", "agent", "human", "retriever",
-    "choice", "join", "expression", "constant", "result",
+    "choice", "join", "repeat", "expression", "constant", "result",
 ]  # fmt: skip
 Style = Literal["value", "input", "demand"]
 
@@ -208,7 +208,7 @@ class _Sketcher:
         """The boxes around the bodies of ``each`` and ``loop``, and those inside them."""
         for node in self.plan.nodes:
             if node.id in self.bodies:
-                box = repeat_of(node)
+                box = f"{node.id} "
                 yield Scope(id=box, graph=node.kind, parent=node.scope)
                 for inner in self.bodies[node.id].scopes:
                     parent = f"{box}/{inner.parent}" if inner.parent else box
@@ -271,10 +271,11 @@ class _Sketcher:
 
     def _add_body(self, node: PlanNode) -> None:
         """Draw the plan of an item or a round in a box, and where its results come together."""
-        self._add(Vertex(id=node.id, shape="join", title=node.kind, scope=node.scope))
+        words = repeat_of(node).partition(" · ")[2]
+        self._add(Vertex(id=node.id, shape="repeat", title=node.kind, note=words, scope=node.scope))
         if node.body is None:  # its wiring is faulty
             return
-        box, inner = repeat_of(node), sketch(node.body, value_of(node))
+        box, inner = f"{node.id} ", sketch(node.body, value_of(node))
         self.bodies[node.id] = inner
         for vertex in inner.vertices:
             if vertex.shape not in {"input", "result"}:
@@ -283,7 +284,7 @@ class _Sketcher:
 
     def _flow_through(self, node: PlanNode) -> None:
         """Draw what flows into a body, inside it, and out of it."""
-        box, given = repeat_of(node), {argument.name: argument.binding for argument in node.arguments}
+        box, given = f"{node.id} ", {argument.name: argument.binding for argument in node.arguments}
         for edge in self.bodies[node.id].edges:
             target = node.id if edge.target == RESULT else f"{box}/{edge.target}"
             if edge.source in given:

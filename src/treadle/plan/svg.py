@@ -30,6 +30,7 @@ _COLOURS: Final = {
     "expression": ("#ffffff", "#8c959f", "#161b22", "#6e7681"),
     "constant": ("#ffffff", "#8c959f", "#161b22", "#6e7681"),
     "join": ("#ffffff", "#8c959f", "#161b22", "#6e7681"),
+    "repeat": ("#ffffff", "#8c959f", "#161b22", "#6e7681"),
 }
 
 _THEMES: Final = (
@@ -150,7 +151,7 @@ def _shapes(sketch: Sketch, layout: Layout, sizes: dict[str, Size]) -> Iterator[
 
 def _outline(vertex: Vertex, place: Rectangle) -> str:
     if vertex.shape != "choice":
-        round_ends = vertex.shape in {"input", "result", "join"}
+        round_ends = vertex.shape in {"input", "result", "join", "repeat"}
         return _rect(vertex.shape, place, radius=place.height / 2 if round_ends else 8)
     left, right, middle = place.x, place.x + place.width, place.y + place.height / 2
     return (
