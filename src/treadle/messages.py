@@ -16,6 +16,7 @@ from pydantic import Field
 
 from treadle.budget import Usage
 from treadle.errors import nearest
+from treadle.ids import NodeId, StepId
 
 
 def _is_nothing(value: object) -> bool:
@@ -247,6 +248,22 @@ class Delta:
     text: str
     index: int = 0
     name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A piece of an answer, and whose it is: what ``handle.events(pieces=True)`` gives between the events.
+
+    Attributes:
+        node, attempt, step, request: As in the ``MoneyHeld`` and ``MoneySettled`` that it comes between.
+            Where a request fails after some pieces, those of the next have another ``request``.
+    """
+
+    node: NodeId
+    attempt: int
+    step: StepId
+    request: int
+    delta: Delta
 
 
 Attachment = Image | Document | CachePoint

@@ -335,6 +335,9 @@ class Calls:
                 known=self.counted.known(model, request),
                 requests=live.requests_made.get((self.node, self.number, call.step), 0),
                 span=call.body.span,
+                listening=functools.partial(
+                    live.services.pieces.teller, live.run_id, self.node, self.number, call.step
+                ),
             ),
             request,
         )

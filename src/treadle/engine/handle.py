@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Final, Generic, Protocol, TypeVar, cast
+from typing import Final, Generic, Literal, Protocol, TypeVar, cast, overload
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from treadle.engine.listening import Listener, Pieces
 from treadle.engine.tracked import AT_REST, FINAL, Status, Tracked
 from treadle.events import Recorded, RunEnded
 from treadle.ids import RunId
 from treadle.interfaces import Store
+from treadle.messages import Piece
 
 R = TypeVar("R", covariant=True)
 
@@ -20,8 +22,18 @@ STOPPED_WITHIN: Final = 1.0
 """Seconds that somebody who leaves a run he is attached to waits for it to be gone."""
 
 
+class Heard(Protocol):
+    """Where answers are heard while they are written."""
+
+    @property
+    def pieces(self) -> Pieces: ...
+
+
 class Home(Protocol):
     """What a handle needs of its engine."""
+
+    @property
+    def services(self) -> Heard: ...
 
     @property
     def store(self) -> Store: ...
@@ -85,7 +97,12 @@ class RunHandle(Generic[R]):
         """Ids of the questions the run waits for, while it waits."""
         return self._tracked.questions
 
-    async def events(self, after: int = 0) -> AsyncGenerator[Recorded]:
+    @overload
+    def events(self, after: int = 0) -> AsyncGenerator[Recorded]: ...
+    @overload
+    def events(self, after: int = 0, *, pieces: Literal[True]) -> AsyncGenerator[Recorded | Piece]: ...
+
+    def events(self, after: int = 0, *, pieces: bool = False) -> AsyncGenerator[Recorded | Piece]:
         """Give the run's events once they are safely recorded, from one on, until it ends.
 
         Where another process works on the run, they are given as soon as it has committed them.
@@ -93,17 +110,26 @@ class RunHandle(Generic[R]):
 
         Args:
             after: The ``seq`` of the last event that is known already.
+            pieces: Give what models write while they write it, too, as ``Piece``s between the events:
+                those of a request after its ``MoneyHeld`` and before its ``MoneySettled``.  They are of
+                requests sent by this process from now on, and are not recorded.
 
         Raises:
             StoreError, RunError: This process lost the run; what it had recorded was given.
+
+        Example::
+
+            async for item in handle.events(pieces=True):
+                if isinstance(item, Piece) and item.delta.kind == "text":
+                    print(item.delta.text, end="", flush=True)
         """
-        store, tracked = self._engine.store, self._tracked
+        return self._events_and_pieces(after) if pieces else self._events(after)
+
+    async def _events(self, after: int) -> AsyncGenerator[Recorded]:
+        tracked = self._tracked
         while True:
             is_lost = tracked.is_lost
-            listed = await store.read(self.id, after=after)
-            if listed:
-                await self._engine.flush(self.id)
-            for recorded in listed:
+            for recorded in await self._read(after):
                 after = recorded.seq
                 yield recorded
                 if isinstance(recorded.event, RunEnded):
@@ -111,6 +137,32 @@ class RunHandle(Generic[R]):
             if is_lost and tracked.error is not None:
                 raise tracked.error
             await self._wait_for_more(after)
+
+    async def _events_and_pieces(self, after: int) -> AsyncGenerator[Recorded | Piece]:
+        tracked = self._tracked
+        with self._engine.services.pieces.listen(self.id) as heard:
+            while True:
+                is_lost = tracked.is_lost
+                heard.begin()
+                for recorded in await self._read(after):
+                    after = recorded.seq
+                    for piece in heard.before(recorded.event):
+                        yield piece
+                    yield recorded
+                    if isinstance(recorded.event, RunEnded):
+                        return
+                for piece in heard.after():
+                    yield piece
+                if is_lost and tracked.error is not None:
+                    raise tracked.error
+                await self._wait_for_more(after, heard)
+
+    async def _read(self, after: int) -> list[Recorded]:
+        """The events after one, safely recorded."""
+        listed = await self._engine.store.read(self.id, after=after)
+        if listed:
+            await self._engine.flush(self.id)
+        return listed
 
     @asynccontextmanager
     async def attached(self, after: int = 0) -> AsyncGenerator[AsyncIterator[Recorded]]:
@@ -143,16 +195,22 @@ class RunHandle(Generic[R]):
         while tracked.status not in FINAL and not tracked.is_lost:
             await tracked.wait_change()
 
-    async def _wait_for_more(self, after: int) -> None:
-        """Return when the run has another event, or this process has lost it."""
+    async def _wait_for_more(self, after: int, heard: Listener | None = None) -> None:
+        """Return when the run has another event or piece, or this process has lost it."""
 
         async def watch(scope: anyio.CancelScope) -> None:
             while not self._tracked.is_lost:
                 await self._tracked.wait_change()
             scope.cancel()
 
+        async def listen(heard: Listener, scope: anyio.CancelScope) -> None:
+            await heard.wait()
+            scope.cancel()
+
         async with anyio.create_task_group() as group:
             group.start_soon(watch, group.cancel_scope)
+            if heard is not None:
+                group.start_soon(listen, heard, group.cancel_scope)
             await self._engine.store.changed(self.id, after=after)
             group.cancel_scope.cancel()
 

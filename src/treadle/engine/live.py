@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from treadle.engine.claims import Claims
+from treadle.engine.listening import Pieces
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
@@ -32,6 +33,11 @@ class Services(Protocol):
 
     @property
     def tracer(self) -> Tracer | None: ...
+
+    @property
+    def pieces(self) -> Pieces:
+        """Who listens to answers while they are written."""
+        ...
 
     async def model(self, declared: str | Model, graph: str) -> Model:
         """The live model behind a declared one."""

@@ -8,7 +8,7 @@ the history, and what it may have cost is always counted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
@@ -19,8 +19,8 @@ from treadle.engine.money import Account, Hold, hold, settle
 from treadle.errors import MalformedResponse, ProviderError, StoreError
 from treadle.events import Event, MoneyHeld, MoneySettled
 from treadle.ids import NodeId, StepId
-from treadle.interfaces import Clock, Model, ModelSpan, Span
-from treadle.messages import Message, ModelRequest, ModelResponse
+from treadle.interfaces import Clock, Model, ModelSpan, Span, StreamingModel
+from treadle.messages import Delta, Message, ModelRequest, ModelResponse
 from treadle.retry import Retry, qualified_name, qualified_names
 
 PROVIDER_RETRY: Final = Retry(attempts=3)
@@ -30,6 +30,12 @@ MIN_OUTPUT: Final = 256
 """The output tokens a tight budget leaves a request at least."""
 
 Outcome = Literal["completed", "failed", "cancelled"]
+
+
+def _nobody(request: int) -> None:
+    """Nobody listens to a request."""
+    del request
+
 
 
 class Desk(Protocol):
@@ -68,6 +74,8 @@ class Call:
         requests: How many requests the history shows for this step: they count as attempts.
         span: The span around the step, or ``None`` where nobody traces.
         within: The hold that an ancestor keeps meanwhile, or ``None``.
+        listening: Given the number of a request, what its pieces are told to, or ``None`` where nobody
+            listens: then it is not streamed.
     """
 
     node: NodeId
@@ -82,6 +90,7 @@ class Call:
     requests: int = 0
     span: Span | None = None
     within: Hold | None = None
+    listening: Callable[[int], Callable[[Delta], None] | None] = _nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +234,7 @@ class _Request:
 
     async def _complete(self, held: Hold, request: ModelRequest) -> ModelResponse:
         try:
-            response = await self.call.model.complete(request)
+            response = await self._ask(request)
         except BaseException as error:
             charged = _charge(held, error) if isinstance(error, ProviderError) else held.amounts
             outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
@@ -233,6 +242,12 @@ class _Request:
             raise
         self._answered(held, response)
         return response
+
+    async def _ask(self, request: ModelRequest) -> ModelResponse:
+        model, each = self.call.model, self.call.listening(self.number)
+        if each is None or not isinstance(model, StreamingModel):
+            return await model.complete(request)
+        return await model.stream(request, each)
 
     def _answered(self, held: Hold, response: ModelResponse) -> None:
         """Settle to the true usage; an answer that tells none is charged as held."""

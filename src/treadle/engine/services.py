@@ -9,6 +9,7 @@ import anyio
 from anyio import to_thread
 
 from treadle import compose
+from treadle.engine.listening import Pieces
 from treadle.errors import ConfigurationError, InternalError
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Clock, Index, Model, Tracer
@@ -45,6 +46,7 @@ class EngineServices:
         self.fresh_copies = fresh_copies
         self.clock = clock
         self.tracer = tracer
+        self.pieces = Pieces()
         self.rehearsals: dict[str, object] = {}
         self.choices: dict[str, compose.ModelChoice] = {}
         self._models: dict[tuple[str, int], compose.ModelChoice] = {}

@@ -228,7 +228,7 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
     content: Any = wire.get("content")
     if not isinstance(content, list):
         raise malformed("the response has no content")
-    parts = [part for block in cast("list[Any]", content) for part in _part(_mapping(block, "a block"))]
+    parts = [part for block in cast("Sequence[Any]", content) for part in _part(_mapping(block, "a block"))]
     stop = STOPS.get(str(wire.get("stop_reason")), "end")
     said = _details(wire.get("stop_details")).get("explanation")
     if stop == "refusal" and isinstance(said, str) and said:

@@ -165,7 +165,7 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
     output: Any = wire.get("output")
     if not isinstance(output, list):
         raise malformed("the response has no output")
-    parts = [part for item in cast("list[Any]", output) for part in _read(_mapping(item, "an item"))]
+    parts = [part for item in cast("Sequence[Any]", output) for part in _read(_mapping(item, "an item"))]
     message = Message(role="assistant", parts=tuple(parts))
     return ModelResponse(
         message=message,
@@ -203,7 +203,7 @@ def _read_message(item: Mapping[str, Any]) -> Iterator[Part]:
     content: Any = item.get("content")
     if not isinstance(content, list):
         raise malformed("the content of a message is not a list")
-    for each in cast("list[Any]", content):
+    for each in cast("Sequence[Any]", content):
         piece = _mapping(each, "a piece of a message")
         if piece.get("type") == "refusal":
             yield Refusal(text=_text(piece.get("refusal")))

@@ -5,7 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat-streaming (read in N
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from treadle.messages import Delta
@@ -47,7 +47,7 @@ class ChatStream:
         choices: Any = chunk.get("choices") or ()
         if not isinstance(choices, list | tuple):
             raise malformed("the choices of a chunk are not a list")
-        for choice in cast("list[Any]", choices):
+        for choice in cast("Sequence[Any]", choices):
             self._take_choice(_mapping(choice, "a choice of a chunk"))
 
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class ChatStream:
             if name in _JOINED and isinstance(value, str):
                 self._add(name, value)
             elif name == "tool_calls" and isinstance(value, list):
-                for piece in cast("list[Any]", value):
+                for piece in cast("Sequence[Any]", value):
                     self._add_call(_mapping(piece, "a piece of a tool call"))
             elif value:
                 self._merge(name, value)

@@ -164,10 +164,9 @@ class Service:
             data: object = from_json(content)
         except ValueError as error:
             raise http_errors.malformed("the response is not JSON", provider=self.asked.provider) from error
-        known = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
-        if known.get("error"):
-            raise http_errors.from_status(200, headers, known, asked=self.asked)
-        return cast("object", data)
+        if isinstance(data, dict) and cast("dict[str, Any]", data).get("error"):
+            raise http_errors.from_status(200, headers, cast("object", data), asked=self.asked)
+        return data  # pyright: ignore[reportUnknownVariableType] - narrowed to a dict of anything
 
     @asynccontextmanager
     async def _line(self) -> AsyncGenerator[_Line]:

@@ -8,7 +8,7 @@ answer all the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 _KEPT: Final = frozenset(
@@ -57,7 +57,9 @@ def _references(schema: Any) -> set[str]:
         own = {str(given["$ref"]).rpartition("/")[2]} if "$ref" in given else set[str]()
         return own.union(*map(_references, given.values()))
     return (
-        set[str]().union(*map(_references, cast("list[Any]", schema))) if isinstance(schema, list) else set()
+        set[str]().union(*map(_references, cast("Sequence[Any]", schema)))
+        if isinstance(schema, list)
+        else set()
     )
 
 

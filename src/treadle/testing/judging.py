@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -53,7 +53,7 @@ def _read(document: Path) -> dict[str, Any]:
 def _with_any_of(schema: Any) -> Any:
     """Let a union with a field that tells its members apart be met by several: they overlap without it."""
     if isinstance(schema, list):
-        return [_with_any_of(item) for item in cast("list[Any]", schema)]
+        return [_with_any_of(item) for item in cast("Sequence[Any]", schema)]
     if not isinstance(schema, dict):
         return schema
     given = cast("dict[str, Any]", schema)
