@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, cast
 
-from treadle.events import NodeCompleted, Recorded
-from treadle.plan.parts import WORK, Binding, Case, PlanNode, Wire, wires
+from treadle.events import AttemptFailed, NodeCompleted, Recorded
+from treadle.plan.parts import REPEATED, WORK, Binding, Case, PlanNode, Wire, wires
 from treadle.plan.plan import Plan
 from treadle.plan.sketch import case_label, local_name
 from treadle.values import Payload
@@ -134,8 +134,10 @@ def _steps(facts: RunFacts, plan: Plan, binding: Binding) -> list[str]:
         return _steps(facts, plan, Wire(node.needs[0])) if node.needs else []
     if node.kind in {"when", "match"}:
         return _chosen(facts, plan, node)
-    if node.kind == "fallback":
+    if node.kind in {"fallback", "race"}:
         return _steps(facts, plan, _taken(facts, plan, node).binding)
+    if node.kind in REPEATED:
+        return [node.body.name if node.body is not None else local_name(node.id)]
     if node.kind == "do":
         return _steps(facts, plan, node.cases[-1].binding if node.cases else node.arguments[-1].binding)
     return []
@@ -168,12 +170,27 @@ def _has_result(facts: RunFacts, plan: Plan, node: PlanNode) -> bool:
     if node.kind in WORK:
         latest = facts.latest(node.id)
         return latest is not None and isinstance(latest.ended, NodeCompleted)
-    if node.kind == "fallback":
+    if node.kind in REPEATED:
+        return _is_repeated(facts, node)
+    if node.kind in {"fallback", "race"}:
         return any(_is_given(facts, plan, case.binding) for case in node.cases)
     if node.kind in {"when", "match"}:
         case = _choice(facts, node)
         return case is not None and _is_given(facts, plan, case.binding)
     return all(_has_result(facts, plan, plan.by_id[need]) for need in node.needs)
+
+
+def _is_repeated(facts: RunFacts, node: PlanNode) -> bool:
+    """Whether an ``each`` or a ``loop`` has come to its end without a failure that ended it."""
+    decided = facts.choices.get(node.id)
+    if decided is None or decided.failure is not None:
+        return False
+    if node.kind == "loop":
+        return decided.choice == 1
+    if node.settings["on_error"] != "stop":
+        return True
+    inside = [attempts for name, attempts in facts.nodes.items() if name.startswith(f"{node.id}(")]
+    return not any(isinstance(list(attempts.values())[-1].ended, AttemptFailed) for attempts in inside)
 
 
 def _is_tried(facts: RunFacts, plan: Plan, binding: Binding) -> bool:

@@ -19,8 +19,8 @@ from treadle.events import (
     StepClaimed,
     StepFailed,
 )
-from treadle.ids import StepId
-from treadle.plan.parts import WORK
+from treadle.ids import NodeId, PartId, StepId, owner_of, split, within
+from treadle.plan.parts import REPEATED
 from treadle.views.facts import AttemptFact, QuestionFact, RequestFact, RunFacts, StepFact, read_facts
 
 SpanKind = Literal["run", "scope", "node", "attempt", "step", "request", "question"]
@@ -71,7 +71,7 @@ def timeline(history: Sequence[Recorded]) -> Span:
     """
     facts = read_facts(history)
     started = facts.started
-    children = _inside(facts, "")
+    children = _Tree(facts).inside("")
     return _above(
         Span(
             kind="run",
@@ -141,21 +141,69 @@ def failure_note(failure: Failure) -> str:
     return f"{failure.type}: {failure.message.partition(chr(10))[0]}"
 
 
-def _inside(facts: RunFacts, scope: str) -> list[Span]:
-    """The spans directly inside a subgraph, in order of time; only what began is there."""
-    spans: list[Span] = []
-    scopes = facts.plan.scopes if facts.plan else ()
-    for box in scopes:
-        if box.parent == scope:
-            children = _inside(facts, box.id)
+SHOWN_ITEMS: Final = 50
+"""Of an ``each`` with more items the completed ones after so many are shown as one line."""
+
+
+class _Tree:
+    """What began in a run, by where it stands: in which part, and of which ``each`` or ``loop`` that is."""
+
+    def __init__(self, facts: RunFacts) -> None:
+        self.facts = facts
+        self.plan = facts.plan
+        self.nodes: dict[PartId, list[NodeId]] = {}
+        self.parts: dict[NodeId, dict[PartId, None]] = {}
+        for node in facts.nodes:
+            part = PartId("") if self.plan is None or node in self.plan.by_id else split(node)[0]
+            self.nodes.setdefault(part, []).append(node)
+            self._note(part)
+
+    def _note(self, part: PartId) -> None:
+        while part:
+            node, _ = owner_of(part)
+            self.parts.setdefault(node, {})[part] = None
+            part = split(node)[0]
+
+    def inside(self, scope: str, part: PartId = PartId("")) -> list[Span]:  # noqa: B008 - a text
+        """The spans directly inside a subgraph, in order of time; only what began is there."""
+        spans: list[Span] = []
+        plan = None if self.plan is None else self.plan.body_of(part)
+        for box in plan.scopes if plan is not None else ():
+            children = self.inside(box.id, part) if box.parent == scope else ()
             if children:
                 spans.append(_scope(box.id, children))
-    for node_id, attempts in facts.nodes.items():
-        node = facts.plan.by_id.get(node_id) if facts.plan else None
-        if (node.scope if node else "") != scope or (node is not None and node.kind not in WORK):
-            continue
-        spans.append(_node(facts, node_id, node.kind if node else "node", list(attempts.values())))
-    return sorted(spans, key=lambda span: span.started_at)
+        for node in self.nodes.get(part, ()):
+            planned = None if plan is None else plan.by_id.get(split(node)[1] if part else node)
+            if (planned.scope if planned is not None else "") == scope:
+                kind = planned.kind if planned is not None else "node"
+                spans.append(_node(self.facts, node, kind, list(self.facts.nodes[node].values())))
+        for planned in plan.nodes if plan is not None and self.parts else ():
+            if planned.kind in REPEATED and planned.scope == scope:
+                spans += self._repeated(within(part, planned.id))
+        return sorted(spans, key=lambda span: span.started_at)
+
+    def _repeated(self, node: NodeId) -> list[Span]:
+        """An ``each`` or a ``loop`` with its items or rounds; nothing where none has begun."""
+        items = [self._item(part) for part in self.parts.get(node, ())]
+        if not items:
+            return []
+        shown = [item for number, item in enumerate(items) if number < SHOWN_ITEMS or _is_news(item)]
+        if len(shown) < len(items):
+            rest = [item for number, item in enumerate(items) if number >= SHOWN_ITEMS and not _is_news(item)]
+            whole = _scope(f"and {len(rest)} more", rest)
+            shown.append(replace(whole, children=()))
+        return [replace(_scope(node, shown), callee=node.rpartition("/")[2].partition(".")[0])]
+
+    def _item(self, part: PartId) -> Span:
+        """An item or a round: where it is one node, that node stands for it."""
+        children, number = self.inside("", part), f"({owner_of(part)[1]})"
+        if len(children) == 1 and children[0].kind == "node":
+            return replace(children[0], name=f"{children[0].name} {number}")
+        return replace(_scope(number, children), callee="item")
+
+
+def _is_news(item: Span) -> bool:
+    return item.status not in ("completed", "claimed")
 
 
 _WORST: Final[tuple[SpanStatus, ...]] = ("failed", "in doubt", "waiting", "running", "lost", "cancelled")
