@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import math
-import time
 from decimal import Decimal
 from typing import Literal
 
@@ -433,8 +432,6 @@ async def test_a_thousand_nodes_that_never_wait_leave_the_loop_usable() -> None:
     assert chain.plan is not None
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(other)
-        started = time.perf_counter()
         assert await run(chain, 0) == 1000
         done.set()
     assert turns >= 10
-    assert time.perf_counter() - started < 5
