@@ -164,6 +164,8 @@ class Codec(Generic[T]):
             ResultRefused: pydantic cannot write it.
         """
         try:
+            if type(value) is self._plain:
+                return to_json(value)
             return self.adapter.dump_json(value, warnings="error")
         except ValueError as error:  # pydantic's own, and Python's for a number of too many digits
             raise ResultRefused(_unwritable(value, self.type, str(error))) from error

@@ -20,9 +20,15 @@ async def main(path, steps):
     store = SqliteStore(path)
     await store.open()
     log = await store.create(started())
+    logs = [await store.create(started(f"r-{n}")) for n in range(2, 22)]
     os.write(1, b"begin")
     for number, step in enumerate(steps):
-        if step == "a":
+        if step == "m":
+            async with anyio.create_task_group() as many:
+                for other in logs:
+                    other.append(completed(number))
+                    many.start_soon(other.flush)
+        elif step == "a":
             log.append(completed(number))
         elif step == "d":
             await log.drained(1)
@@ -66,3 +72,8 @@ def test_what_was_committed_without_a_sync_is_synced_by_a_later_flush(tmp_path: 
 
 def test_flushing_again_syncs_nothing(tmp_path: Path) -> None:
     assert synced(tmp_path, "affff") == ["runs.db-wal"]
+
+
+def test_what_many_runs_flush_at_once_is_few_syncs(tmp_path: Path) -> None:
+    synced_files = synced(tmp_path, "m" * 20)  # one each but where the thread was about to look by itself
+    assert 20 <= len(synced_files) < 40

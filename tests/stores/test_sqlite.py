@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import os
 import sqlite3
 from pathlib import Path
@@ -10,7 +12,7 @@ import anyio
 import apsw
 import pytest
 
-from treadle.errors import ConfigurationError, FormatMismatch, StoreUnavailable
+from treadle.errors import ConfigurationError, FormatMismatch, OwnershipLost, StoreError, StoreUnavailable
 from treadle.events import NodeCompleted
 from treadle.ids import NodeId, RunId
 from treadle.stores import SqliteStore, queries, transaction
@@ -192,6 +194,53 @@ async def test_a_question_id_of_another_run_is_not_taken_over(path: str) -> None
     await log.flush()
     assert [q.run_id for q in await store.questions()] == [RUN]
     assert len(await store.read(RUN)) == 3
+    await store.aclose()
+
+
+async def test_one_overtaken_run_among_many_fails_alone(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    logs = [await store.create(started(RunId(f"r-{n}"))) for n in range(20)]
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE runs SET fence = 9 WHERE id = 'r-7'")
+    connection.commit()
+    connection.close()
+    for log in logs:
+        log.append(completed(1))
+    for log in logs:
+        if log.run_id == "r-7":
+            with pytest.raises(OwnershipLost, match="another owner"):
+                await log.flush()
+        else:
+            await log.flush()
+    assert [len(await store.read(log.run_id)) for log in logs] == [1 if n == 7 else 2 for n in range(20)]
+    await store.aclose()
+
+
+async def test_a_time_that_is_no_number_fails_alone(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    good, bad = [await store.create(started(RunId(f"r-{n}"))) for n in range(2)]
+    good.append(completed(1))
+    bad.append(dataclasses.replace(completed(1), at=math.nan))
+    await good.flush()
+    with pytest.raises(StoreError, match="r-1"):
+        await bad.flush()
+    assert len(await store.read(RunId("r-0"))) == 2
+    await store.aclose()
+
+
+async def test_a_batch_of_any_size_is_written_whole(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    total = 1
+    log = await store.create(started())
+    for size in (1, 15, 16, 17, 63, 64, 65, 64 + 16 + 15):
+        log.append(*(completed(total + n) for n in range(size)))
+        await log.flush()
+        total += size
+    assert [r.seq for r in await store.read(RUN)] == list(range(1, total + 1))
+    assert await store.verify(RUN) == []
     await store.aclose()
 
 

@@ -14,14 +14,14 @@ on writing the same event twice in the same way.  The format is described in
 from __future__ import annotations
 
 import dataclasses
-import operator
+import functools
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, cast, get_args, get_origin, get_type_hints
 
-from pydantic_core import from_json, to_json
+from pydantic_core import CoreSchema, SchemaSerializer, core_schema, from_json, to_json
 
 from treadle.budget import Amounts, Budget, Price, Usage
 from treadle.errors import FormatMismatch, TreadleError
@@ -49,8 +49,7 @@ def encode(event: Event) -> tuple[bytes, Payloads]:
     if isinstance(event, Unknown):
         return _encode_unknown(event)
     layout = _layout(type(event))
-    text = layout.prefix + to_json(layout.fields(event))
-    return text, layout.payloads(event) if layout.has_payloads else NONE
+    return layout.prefix + layout.write(event), layout.payloads(event) if layout.has_payloads else NONE
 
 
 def decode(text: bytes, payloads: Payloads) -> Event:
@@ -78,69 +77,27 @@ def _encode_unknown(event: Unknown) -> tuple[bytes, Payloads]:
     return event.name.encode() + to_json({"at": event.at, **fields}), payloads
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Optional:
-    """A field with a default: left out of the text where it has it."""
-
-    name: str
-    default: object
-    pack: Callable[[Any], Any] | None
-
-
 class _Layout:
-    """How one class is written and read; made once, so that writing loops over few fields in C.
+    """How one class is written and read; made once, so that writing is one call into pydantic's core.
 
     Attributes:
+        write: Gives the JSON object of an event's fields, without payloads and defaults.
         prefix: The kind, as it stands before the JSON object.
     """
 
-    __slots__ = (
-        "_get_optional",
-        "_get_required",
-        "_known",
-        "_mappings",
-        "_optional",
-        "_packers",
-        "_payloads",
-        "_required",
-        "_unpackers",
-        "cls",
-        "has_payloads",
-        "prefix",
-    )
+    __slots__ = ("_known", "_mappings", "_payloads", "_unpackers", "cls", "has_payloads", "prefix", "write")
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
         self.prefix = getattr(cls, "kind", "").encode()
-        hints = get_type_hints(cls)
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        bare = {name: _without_none(hints[name]) for name in fields}
-        self._payloads = [name for name in fields if bare[name] is Payload]
-        self._mappings = [name for name in fields if _maps_payloads(bare[name])]
+        bare = {name: _without_none(hint) for name, hint in _hints(cls).items()}
+        self._payloads = [name for name in bare if bare[name] is Payload]
+        self._mappings = [name for name in bare if _maps_payloads(bare[name])]
         self.has_payloads = bool(self._payloads or self._mappings)
-        plain = [name for name in fields if name not in {*self._payloads, *self._mappings}]
-        defaults = {name: _default(cls, fields[name]) for name in plain}
-        self._required = [name for name in plain if defaults[name] is dataclasses.MISSING]
-        self._optional = [
-            _Optional(name=name, default=defaults[name], pack=_packer(bare[name]))
-            for name in plain
-            if name not in self._required
-        ]
-        self._packers = [(n, pack) for n in self._required if (pack := _packer(bare[n])) is not None]
-        self._unpackers = [(n, unpack) for n in plain if (unpack := _unpacker(bare[n])) is not None]
-        self._known = frozenset(plain)
-        self._get_required = _getter(self._required)
-        self._get_optional = _getter([optional.name for optional in self._optional])
-
-    def fields(self, value: object) -> dict[str, Any]:
-        """The fields to write, those with their default left out."""
-        fields = dict(zip(self._required, self._get_required(value), strict=True))
-        for name, pack in self._packers:
-            fields[name] = pack(fields[name])
-        for optional, item in zip(self._optional, self._get_optional(value), strict=True):
-            if item != optional.default:
-                fields[optional.name] = item if optional.pack is None else optional.pack(item)
-        return fields
+        self._known = frozenset(bare.keys() - {*self._payloads, *self._mappings})
+        self._unpackers = [(n, unpack) for n in self._known if (unpack := _unpacker(bare[n])) is not None]
+        write = SchemaSerializer(_schema(cls), {"ser_json_inf_nan": "constants"}).to_json
+        self.write = functools.partial(write, exclude_defaults=True)
 
     def payloads(self, value: object) -> Payloads:
         """The payloads by name; what is ``None`` is left out."""
@@ -176,11 +133,32 @@ def _layout(cls: type) -> _Layout:
     return layout
 
 
-def _getter(names: list[str]) -> Callable[[object], Iterable[Any]]:
-    if not names:
-        return lambda _value: ()
-    get = operator.attrgetter(*names)
-    return get if len(names) > 1 else lambda value: (get(value),)
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of a dataclass's fields, in the order of their declaration."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+
+def _schema(cls: type) -> CoreSchema:
+    """How pydantic's core writes a class of ours: each field as what it is, but for payloads."""
+    hints, fields = _hints(cls), dataclasses.fields(cls)
+    written = [_field(field, _without_none(hints[field.name]), _default(cls, field)) for field in fields]
+    arguments = core_schema.dataclass_args_schema(cls.__name__, written)
+    return core_schema.dataclass_schema(cls, arguments, list(hints))
+
+
+def _field(field: dataclasses.Field[Any], hint: Any, default: object) -> core_schema.DataclassField:
+    if hint is Payload or _maps_payloads(hint):
+        return core_schema.dataclass_field(field.name, core_schema.any_schema(), serialization_exclude=True)
+    schema: CoreSchema = core_schema.any_schema()
+    if hint in _NESTED:
+        schema = core_schema.nullable_schema(_schema(hint))
+    elif get_origin(hint) is Mapping:  # any class of mapping will do
+        as_dict = core_schema.plain_serializer_function_ser_schema(dict)
+        schema = core_schema.any_schema(serialization=as_dict)
+    if default is not dataclasses.MISSING:
+        schema = core_schema.with_default_schema(schema, default=default)
+    return core_schema.dataclass_field(field.name, schema)
 
 
 def _default(cls: type, field: dataclasses.Field[Any]) -> object:
@@ -200,12 +178,6 @@ def _without_none(hint: Any) -> Any:
 
 def _maps_payloads(hint: Any) -> bool:
     return get_origin(hint) is not None and Payload in get_args(hint)
-
-
-def _packer(hint: Any) -> Callable[[Any], Any] | None:
-    if hint in _NESTED:
-        return _layout(hint).fields
-    return dict if get_origin(hint) is Mapping else None
 
 
 def _unpacker(hint: Any) -> Callable[[Any], Any] | None:

@@ -174,7 +174,7 @@ class WriterLog:
         while self.queued >= max(below, 1) and self.error is None:
             waiter = Waiter()
             self.slack[waiter] = below
-            self._writer.hurry()
+            self._writer.hurry(waiter)
             if self.queued < max(below, 1):
                 self.slack.pop(waiter, None)
                 return
@@ -205,6 +205,8 @@ class WriterLog:
     def settle(self, count: int) -> list[Waiter]:
         """Take note that events have left the queue, and say who waited for that."""
         self.settled += count
+        if not self.slack:
+            return []
         queued = self.queued
         ready = [waiter for waiter, below in list(self.slack.items()) if queued < max(below, 1) or self.error]
         for waiter in ready:
@@ -215,10 +217,12 @@ class WriterLog:
 def _encoded(event: Event) -> Encoded:
     text, payloads = encode(event)
     check_size(text, event.kind)
+    digests: dict[str, str] = {}
     for name, payload in payloads.items():
         if not payload.is_erased:
             check_size(payload.data, name)
-    return event, text, payloads, {name: payload.digest for name, payload in payloads.items()}
+        digests[name] = payload.digest
+    return event, text, payloads, digests
 
 
 def again(error: StoreError) -> StoreError:

@@ -7,12 +7,15 @@ driver's own depends on a ``Buffer`` that type checkers do not know on Python 3.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final, cast
 
 import apsw
+
+from treadle.errors import InternalError
 
 Row = tuple[Any, ...]
 """The columns of one row, in the order of the statement."""
@@ -20,6 +23,10 @@ Row = tuple[Any, ...]
 Bindings = Sequence[Any] | Mapping[str, Any]
 """Parameters of a statement, by place or by name."""
 
+MOST_ROWS: Final = 64
+"""Rows in one statement at most."""
+
+_ROW: Final = re.compile(r"VALUES (\([?, ]+\))")
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
@@ -44,9 +51,28 @@ def execute(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> 
     cast("Any", connection).execute(queries()[name], bindings)
 
 
-def execute_many(connection: apsw.Connection, name: str, rows: Iterable[Row]) -> None:
-    """Run a statement once for each row."""
-    cast("Any", connection).executemany(queries()[name], rows)
+def execute_rows(connection: apsw.Connection, name: str, rows: Sequence[Row]) -> None:
+    """Run a statement that takes rows (``VALUES (?, ...)``) on some, with few calls into SQLite.
+
+    Each call lets go of the interpreter, and whoever else is busy takes it.
+    """
+    start = 0
+    while start < len(rows):
+        left = len(rows) - start
+        size = left if left < 16 else 16 if left < MOST_ROWS else MOST_ROWS
+        values = tuple(itertools.chain.from_iterable(rows[start : start + size]))
+        cast("Any", connection).execute(_repeated(name, size), values)
+        start += size
+
+
+@functools.cache
+def _repeated(name: str, size: int) -> str:
+    """The statement for so many rows; few sizes are used, so each is compiled once."""
+    text = queries()[name]
+    found = _ROW.search(text)
+    if found is None:
+        raise InternalError(f"the statement {name!r} takes no rows; please report this")
+    return text.replace(found[0], f"VALUES {', '.join([found[1]] * size)}")
 
 
 def fetch_one(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> Row | None:

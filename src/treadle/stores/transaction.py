@@ -14,7 +14,7 @@ would not tell of what is missing, so the log is written again first (``rewritin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import apsw
 from pydantic_core import to_json
@@ -25,7 +25,7 @@ from treadle.stores import chain, contents, schema, tables
 from treadle.stores.encoding import NOT_JSON
 from treadle.stores.log import Encoded, Entry, Flush, Release, WriterLog, again, as_store_error
 from treadle.stores.ownership import Locks, close_locks
-from treadle.stores.queries import execute, execute_many, fetch_one, run_text
+from treadle.stores.queries import execute, execute_rows, fetch_one, run_text
 from treadle.stores.rewriting import write_again
 from treadle.stores.watchers import Watchers
 from treadle.stores.writer import Job, Waiter
@@ -71,13 +71,20 @@ class _Refused(Exception):
         self.error = error
 
 
-class _Head(NamedTuple):
+class _Unclear(Exception):
+    """Something is wrong with an entry, and nobody knows yet with which: statements for one run each say."""
+
+
+class _Head:
     """How far a run has come within a batch, and the entry its part of the batch began with."""
 
-    seq: int
-    hash: bytes
-    at: float
-    first: Entry
+    __slots__ = ("at", "first", "hash", "seq")
+
+    def __init__(self, first: Entry) -> None:
+        self.first = first
+        self.seq = first.log.seq
+        self.hash = first.log.head
+        self.at = 0.0
 
 
 class Batch:
@@ -99,24 +106,25 @@ class Batch:
             _Refused
         """
         log = entry.log
+        head = self.heads.get(log)
+        if head is None:
+            head = self.heads[log] = _Head(entry)
         try:
-            encoded = entry.encode()
-            seq, head, _, first = self.heads.get(log) or _Head(log.seq, log.head, 0.0, entry)
-            for item in encoded:
-                seq += 1
-                head = self._write(log.number, seq, head, item)
+            for item in entry.encode():
+                self._write(log.number, head, item)
         except StoreError as error:
             raise _Refused(entry, error) from error
         except _OWN_FAULT as error:
             raise _Refused(entry, as_store_error(error, entry)) from error
-        self.heads[log] = _Head(seq, head, entry.events[-1].at, first)
+        head.at = entry.events[-1].at
 
-    def _write(self, number: int, seq: int, previous: bytes, item: Encoded) -> bytes:
+    def _write(self, number: int, head: _Head, item: Encoded) -> None:
         event, text, payloads, digests = item
-        head = chain.link(previous, text, digests)
-        row = tables.event_row(number, seq)
+        head.seq += 1
+        head.hash = chain.link(head.hash, text, digests)
+        row = tables.event_row(number, head.seq)
         if not payloads:
-            self.rows.append((row, head, text, None, None))
+            self.rows.append((row, head.hash, text, None, None))
         else:
             parts: dict[str, Any] = {}
             inline = b""
@@ -128,9 +136,8 @@ class Batch:
                     inline += data
                 else:
                     parts[name] = self._content(digests[name], data)
-            self.rows.append((row, head, text, to_json(parts), inline or None))
-        tables.derive(self.connection, number, seq, event)
-        return head
+            self.rows.append((row, head.hash, text, to_json(parts), inline or None))
+        tables.derive(self.connection, number, head.seq, event)
 
     def _content(self, digest: str, data: bytes) -> int:
         row = self._known.get(digest) or self.fresh.get(digest)
@@ -144,31 +151,48 @@ class Batch:
         self.fresh[digest] = int(found[0])
         return self.fresh[digest]
 
-    def finish(self) -> None:
+    def finish(self, *, one_by_one: bool) -> None:
         """Write the events and the new heads.
 
         Raises:
             _Refused: A run has another owner by now, or a history that goes on behind its head.
+            _Unclear: So it is with one of them; ``one_by_one`` finds out with which.
         """
-        for log, (seq, head, at, first) in self.heads.items():
-            row = (seq, head, at, log.number, log.fence, log.seq)
-            try:
-                execute(self.connection, "advance_run", row)
-            except _OWN_FAULT as error:
-                raise _Refused(first, as_store_error(error, first)) from error
-            if self.connection.changes() == 0:
-                raise _Refused(first, _overtaken(log))
+        if one_by_one or len(self.heads) == 1:
+            for log, head in self.heads.items():
+                self._advance(log, head)
+        else:
+            self._advance_all()
         try:
-            execute_many(self.connection, "insert_event", self.rows)
+            execute_rows(self.connection, "insert_events", self.rows)
         except apsw.ConstraintError:
             raise self._blocked() from None
 
+    def _advance_all(self) -> None:
+        rows = [(log.number, log.fence, log.seq, h.seq, h.hash, h.at) for log, h in self.heads.items()]
+        before = self.connection.total_changes()
+        try:
+            execute_rows(self.connection, "advance_runs", rows)
+        except _OWN_FAULT as error:
+            raise _Unclear from error
+        if self.connection.total_changes() - before != len(rows):
+            raise _Unclear
+
+    def _advance(self, log: WriterLog, head: _Head) -> None:
+        try:
+            row = (head.seq, head.hash, head.at, log.number, log.fence, log.seq)
+            execute(self.connection, "advance_run", row)
+        except _OWN_FAULT as error:
+            raise _Refused(head.first, as_store_error(error, head.first)) from error
+        if self.connection.changes() == 0:
+            raise _Refused(head.first, _overtaken(log))
+
     def _blocked(self) -> Exception:
-        for log, (_seq, _head, _at, first) in self.heads.items():
+        for log, head in self.heads.items():
             place = (tables.event_row(log.number, log.seq + 1),)
             if fetch_one(self.connection, "has_event", place):
                 return _Refused(
-                    first,
+                    head.first,
                     FormatMismatch(
                         f"the history of run {log.run_id!r} goes on behind its head (event {log.seq}); "
                         f"somebody has written to it: treadle verify {log.run_id}"
@@ -212,11 +236,15 @@ class SqliteDatabase:
         """Do a batch of jobs in one transaction."""
         if self._pages >= self._limit + BUSY_PAGES:
             self._checkpoint()
-        dead = {job.log for job in jobs if isinstance(job, Entry) and job.log.error is not None}
+        dead = {job.log for job in jobs if type(job) is Entry and job.log.error is not None}
+        one_by_one = False
         while True:
             try:
-                self._attempt(jobs, dead)
+                self._attempt(jobs, dead, one_by_one=one_by_one)
                 break
+            except _Unclear:
+                self._roll_back()
+                one_by_one = True
             except _Refused as refused:
                 self._roll_back()
                 refused.entry.fail(refused.error)
@@ -237,7 +265,7 @@ class SqliteDatabase:
         self.connection.close()
         close_locks(self._locks)
 
-    def _attempt(self, jobs: Sequence[Job], dead: set[WriterLog]) -> None:
+    def _attempt(self, jobs: Sequence[Job], dead: set[WriterLog], *, one_by_one: bool) -> None:
         full = self._must_sync(jobs)
         if not full and all(type(job) is Flush for job in jobs):
             return
@@ -253,7 +281,7 @@ class SqliteDatabase:
         stopped = set(dead)
         for job in jobs:
             self._do(job, batch, stopped)
-        batch.finish()
+        batch.finish(one_by_one=one_by_one)
         if full and self.connection.total_changes() == before:
             execute(self.connection, "touch")
         run_text(self.connection, "COMMIT")

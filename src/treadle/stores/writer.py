@@ -11,10 +11,12 @@ and that is all of them that is used here.
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from queue import Empty, SimpleQueue
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
@@ -36,28 +38,36 @@ T = TypeVar("T")
 
 
 class Waiter:
-    """A task that waits for the writer; made in the event loop, woken from the thread."""
+    """A task that waits for the writer; made in the event loop, woken from the thread.
 
-    __slots__ = ("_event", "post")
+    Attributes:
+        home: The event loop it lives in: asyncio's loop, or trio's token.
+    """
+
+    __slots__ = ("_answer", "home")
 
     def __init__(self) -> None:
-        self._event = anyio.Event()
-        self.post = _poster()
+        self.home = home = cast("Any", current_token().native_token)
+        # On asyncio a future of its own: waiting for an event costs twice as much.
+        self._answer = anyio.Event() if _is_trio(home) else home.create_future()
 
     def set(self) -> None:
         """Let the task go on; only within its event loop."""
-        self._event.set()
+        if isinstance(self._answer, anyio.Event):
+            self._answer.set()
+        elif not self._answer.done():  # else the task was cancelled while it waited
+            self._answer.set_result(None)
 
     async def wait(self) -> None:
-        """Return once the writer has answered."""
-        await self._event.wait()
+        """Return once the writer has answered; to be called once."""
+        if isinstance(self._answer, anyio.Event):
+            await self._answer.wait()
+        else:
+            await self._answer
 
 
-def _poster() -> Callable[..., object]:
-    token = cast("Any", current_token().native_token)
-    if hasattr(token, "run_sync_soon"):  # trio
-        return cast("Callable[..., object]", token.run_sync_soon)
-    return cast("Callable[..., object]", token.call_soon_threadsafe)  # asyncio
+def _is_trio(home: object) -> bool:
+    return hasattr(home, "run_sync_soon")
 
 
 def _set_all(waiters: Iterable[Waiter]) -> None:
@@ -67,10 +77,11 @@ def _set_all(waiters: Iterable[Waiter]) -> None:
 
 def wake(waiters: Iterable[Waiter]) -> None:
     """Wake tasks from the thread: one call to each event loop they live in."""
-    loops: dict[Callable[..., object], list[Waiter]] = {}
+    homes: dict[Any, list[Waiter]] = {}
     for waiter in waiters:
-        loops.setdefault(waiter.post, []).append(waiter)
-    for post, group in loops.items():
+        homes.setdefault(waiter.home, []).append(waiter)
+    for home, group in homes.items():
+        post = home.run_sync_soon if _is_trio(home) else home.call_soon_threadsafe
         try:
             post(_set_all, group)
         except RuntimeError:
@@ -111,6 +122,54 @@ def forked() -> StoreUnavailable:
     )
 
 
+class Bell:
+    """Wakes the thread, through a pipe.
+
+    Ringing lets go of the interpreter while it does, so the thread can have it at once.  A lock or a queue
+    is handed over by a thread that holds the interpreter: who is woken by it has to sleep again until that
+    one rests, which costs as much as the commit itself.
+    """
+
+    __slots__ = ("_guard", "_is_open", "_listen", "_mouth", "_poll", "_rope")
+
+    def __init__(self) -> None:
+        self._mouth, self._rope = os.pipe()
+        os.set_blocking(self._mouth, False)
+        os.set_blocking(self._rope, False)
+        self._poll = select.poll()
+        self._poll.register(self._mouth, select.POLLIN)
+        self._guard = threading.Lock()
+        self._is_open = True
+
+    def ring(self, sound: bytes) -> None:
+        """Wake who listens, or let him not fall asleep; nothing happens once it is closed."""
+        with self._guard:
+            if self._is_open:
+                with suppress(BlockingIOError):  # it rings already, very loudly
+                    os.write(self._rope, sound)
+
+    def listen(self, seconds: float | None) -> bytes:
+        """Return what was rung since the last time, waiting for it; nothing where the time is over."""
+        if not self._poll.poll(None if seconds is None else seconds * 1000):
+            return b""
+        return os.read(self._mouth, 4096)
+
+    def close(self) -> None:
+        """Let the pipe go; nobody may listen any more."""
+        with self._guard:
+            if self._is_open:
+                self._is_open = False
+                os.close(self._mouth)
+                os.close(self._rope)
+
+
+SOON: Final = b"s"
+"""Rung for a job that nobody waits for."""
+
+NOW: Final = b"n"
+"""Rung for one that somebody waits for."""
+
+
 class Database(Protocol):
     """What the thread works on; every method is called on the thread, one at a time."""
 
@@ -133,8 +192,9 @@ class Writer:
     def __init__(self, database: Database, name: str) -> None:
         self._database = database
         self._jobs: deque[Job] = deque()
-        self._signals: SimpleQueue[bool] = SimpleQueue()
+        self._bell = Bell()
         self._is_asleep = False
+        self._ringing: object = None
         self._closed: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"treadle writer of {name}", daemon=True)
 
@@ -149,12 +209,24 @@ class Writer:
         self._jobs.append(job)
         if self._is_asleep:
             self._is_asleep = False
-            self._signals.put(False)
+            self._bell.ring(SOON)
 
-    def hurry(self) -> None:
-        """Have the thread start at once."""
+    def hurry(self, waiter: Waiter) -> None:
+        """Have the thread start once all tasks that can run now have had their turn.
+
+        So it gets what they have to say in one batch, and does not fight with them for the interpreter.
+        """
+        home = waiter.home
+        if _is_trio(home):
+            self._ring()
+        elif self._ringing is not home:
+            self._ringing = home
+            home.call_soon(self._ring)
+
+    def _ring(self) -> None:
+        self._ringing = None
         self._is_asleep = False
-        self._signals.put(True)
+        self._bell.ring(NOW)
 
     async def do(self, job: Job) -> None:
         """Queue a job, wait until it is done, and raise its error.
@@ -165,7 +237,7 @@ class Writer:
             raise self._closed
         waiter = job.waiter = Waiter()
         self._jobs.append(job)
-        self.hurry()
+        self.hurry(waiter)
         await waiter.wait()
         if job.error is not None:
             raise job.error
@@ -176,6 +248,7 @@ class Writer:
             if self._closed is None:
                 await self.do(Stop())
         self._thread.join()
+        self._bell.close()
 
     def orphan(self) -> None:
         """Refuse everything from now on: this is a forked child, which has no thread."""
@@ -184,10 +257,14 @@ class Writer:
     def _run(self) -> None:
         jobs: list[Job] = []
         try:
-            while not any(isinstance(job, Stop) for job in jobs):
+            while True:
                 self._wait()
                 jobs = self._take()
-                wake(self._do(jobs))
+                done = self._do(jobs)
+                is_over = any(isinstance(job, Stop) for job in jobs)
+                wake(done)
+                if is_over:
+                    break
                 if not self._jobs:
                     self._database.rest()
         except BaseException as error:  # whoever waits must hear of it, or would wait for ever
@@ -200,31 +277,22 @@ class Writer:
             self._give_up(self._jobs, self._closed or StoreUnavailable("the store is closed"))
 
     def _wait(self) -> None:
-        if self._jobs:
-            return
         for _ in range(WATCHFUL):
-            if self._is_signalled(LINGER) or self._jobs:
+            if self._bell.listen(LINGER) or self._jobs:
                 return
         self._is_asleep = True
-        if not self._jobs and not self._signals.get():
-            self._is_signalled(LINGER)
-
-    def _is_signalled(self, patience: float) -> bool:
-        try:
-            self._signals.get(timeout=patience)
-        except Empty:
-            return False
-        return True
+        if not self._jobs and NOW not in self._bell.listen(None):
+            self._bell.listen(LINGER)
 
     def _take(self) -> list[Job]:
         self._is_asleep = False
-        while not self._signals.empty():  # before the queue is read: each signal comes after its job
-            self._signals.get()
         jobs: list[Job] = []
         while self._jobs and len(jobs) < LARGEST_BATCH:
             jobs.append(self._jobs.popleft())
             if isinstance(jobs[-1], Stop):
                 self._closed = StoreUnavailable("the store is closed; open it again")
+        if self._jobs:  # too many for one batch, and somebody may wait for them
+            self._bell.ring(NOW)
         return jobs
 
     def _do(self, jobs: list[Job]) -> list[Waiter]:

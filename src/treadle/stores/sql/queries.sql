@@ -31,8 +31,14 @@ UPDATE runs SET owner = '' WHERE no = ? AND fence = ?;
 -- The new head; changes nothing where another owner has come, which is how the old one finds out.
 UPDATE runs SET events = ?, head = ?, updated_at = ? WHERE no = ? AND fence = ? AND events = ?;
 
--- name: insert_event
--- One event.
+-- name: advance_runs
+-- The same for several: number, fence and length as known, then length, head and time as they are now.
+UPDATE runs SET events = now.column4, head = now.column5, updated_at = now.column6
+FROM (VALUES (?, ?, ?, ?, ?, ?)) AS now
+WHERE runs.no = now.column1 AND runs.fence = now.column2 AND runs.events = now.column3;
+
+-- name: insert_events
+-- Events, a row for each.
 INSERT INTO events (id, hash, body, parts, inline) VALUES (?, ?, ?, ?, ?);
 
 -- name: has_event
