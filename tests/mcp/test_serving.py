@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -203,6 +204,46 @@ def test_it_listens_on_this_machine_alone() -> None:
         assert listening.getsockname()[0] == "127.0.0.1"
         with pytest.raises(ConfigurationError, match="cannot be served on: .*in use.*choose another"):
             listen(listening.getsockname()[1])
+
+
+def lines_to_call() -> str:
+    """What a client writes to call the endless node, over standard input."""
+    start = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    call = {"name": "loom", "arguments": {"order": {"ells": -1}}, "_meta": {"progressToken": 7}}
+    messages = [
+        {"id": 1, "method": "initialize", "params": start},
+        {"method": "notifications/initialized"},
+        {"id": 2, "method": "tools/call", "params": call},
+    ]
+    return "".join(json.dumps({"jsonrpc": "2.0", **message}) + "\n" for message in messages)
+
+
+def stopped_while_it_spins(store: str, spun: Path) -> int:
+    """Call the endless node, tell the server to stop, and give its exit code."""
+    command = [*COMMAND, f"{HERE / 'served_graphs.py'}:loom", "--store", store, "--grace", "0"]
+    environment = {**os.environ, "SPUN": str(spun)}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(lines_to_call())
+        server.stdin.flush()
+        assert any("spinning" in line for line in server.stdout)
+        server.terminate()
+        server.communicate(timeout=30)
+    return server.returncode
+
+
+async def test_a_server_that_is_told_to_stop_parks_its_runs(tmp_path: Path) -> None:
+    store, spun = f"sqlite:///{tmp_path / 'runs.db'}", tmp_path / "spun"
+    assert stopped_while_it_spins(store, spun) == 128 + signal.SIGTERM
+    assert spun.read_text() == "stopped"
+    async with Engine(store) as engine:
+        [parked] = await engine.store.runs()
+        assert not [
+            one.event for one in await engine.store.read(parked.id) if one.event.kind == "cancel_requested"
+        ]
+    assert (parked.status, parked.owner) == ("pending", "")
 
 
 async def test_over_standard_input_what_a_node_prints_is_no_message(tmp_path: Path) -> None:

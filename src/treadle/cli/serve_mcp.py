@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from treadle.cli.options import DEFAULT_STORE, StoreOption, run_async
+from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
 
 if TYPE_CHECKING:
     from treadle.cli.load import Loaded
+    from treadle.mcp.server import Offer
     from treadle.nodes.graph import Graph
 
 
@@ -33,6 +37,7 @@ def serve_mcp(
         ),
     ] = None,
     store: StoreOption = DEFAULT_STORE,
+    grace: GraceOption = DEFAULT_GRACE,
 ) -> None:
     """Serve a graph as an MCP tool, on standard input and output, or on a port of this machine.
 
@@ -43,12 +48,15 @@ def serve_mcp(
     """
     from treadle.cli.load import load_graph
 
+    seconds = read_grace(grace)
     loaded, found = load_graph(file if graph is None else f"{file}:{graph}")
     _ = found.plan  # every fault of it, before anybody calls
-    run_async(lambda: _serve(loaded, found, store, http))
+    run_async(lambda: _serve(loaded, found, store, http, grace=seconds))
 
 
-async def _serve(loaded: Loaded, graph: Graph[..., Any], store: str, port: int | None) -> None:
+async def _serve(
+    loaded: Loaded, graph: Graph[..., Any], store: str, port: int | None, *, grace: float
+) -> None:
     from treadle.cli import offer
     from treadle.cli.served import ServedGraph
     from treadle.engine.engine import Engine
@@ -59,9 +67,15 @@ async def _serve(loaded: Loaded, graph: Graph[..., Any], store: str, port: int |
     typer.echo(f"{graph.name}: {offer.models_in_words(choices, graph.plan)}", err=True)
     async with Engine(store, graphs=[graph]) as engine:
         offers = ServedGraph(engine, graph, store=store).offers()
-        if listening is None:
-            await server.serve_stdio("treadle", offers)
-            return
-        address = f"http://127.0.0.1:{listening.getsockname()[1]}{server.PATH}"
-        typer.echo(f"serving at {address}; only programs of this machine reach it", err=True)
-        await server.serve_http("treadle", offers, listening)
+        await until_told_to_stop(engine, lambda: _offer(offers, listening), grace=grace)
+
+
+async def _offer(offers: Sequence[Offer], listening: socket.socket | None) -> None:
+    from treadle.mcp import server
+
+    if listening is None:
+        await server.serve_stdio("treadle", offers)
+        return
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}{server.PATH}"
+    typer.echo(f"serving at {address}; only programs of this machine reach it", err=True)
+    await server.serve_http("treadle", offers, listening)

@@ -85,12 +85,16 @@ class ServedGraph:
 
     @asynccontextmanager
     async def _cancelled_with_its_caller(self, handle: RunHandle[Any]) -> AsyncGenerator[None]:
-        """Nobody waits for what a run gives whose caller has gone, so it spends nothing more."""
+        """Nobody waits for what a run gives whose caller has gone, so it spends nothing more.
+
+        Where it is this process that stops, the run is parked by now, and can be resumed.
+        """
         try:
             yield
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await handle.cancel(by=CALLER, reason="the call was cancelled, or its caller has gone")
+            if handle.id in self._engine.loops:
+                with anyio.CancelScope(shield=True):
+                    await handle.cancel(by=CALLER, reason="the call was cancelled, or its caller has gone")
             raise
 
     async def _look(self, arguments: dict[str, Any], tell: Tell) -> Answer:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
+
+import anyio
 
 from treadle.errors import ConfigurationError
 
@@ -71,7 +74,7 @@ async def serve_stdio(name: str, offers: Sequence[Offer]) -> None:
 
 
 async def serve_http(name: str, offers: Sequence[Offer], listening: socket.socket) -> None:
-    """Serve on a socket of this machine, until the process is told to stop.
+    """Serve on a socket of this machine, until it is cancelled; then calls under way have a second.
 
     Only requests that name this very address are answered, and of those that a web page makes only its
     own (the specification's protection against DNS rebinding).
@@ -85,8 +88,7 @@ async def serve_http(name: str, offers: Sequence[Offer], listening: socket.socke
         ConfigurationError: The SDK is not installed.
     """
     server = _server(name, offers)
-    import uvicorn  # noqa: PLC0415 - loads on first use
-    from mcp.server.transport_security import TransportSecuritySettings  # noqa: PLC0415 - the same
+    from mcp.server.transport_security import TransportSecuritySettings  # noqa: PLC0415 - on first use
 
     port = listening.getsockname()[1]
     hosts = [f"{host}:{port}" for host in ("127.0.0.1", "localhost")]
@@ -96,8 +98,27 @@ async def serve_http(name: str, offers: Sequence[Offer], listening: socket.socke
         allowed_origins=[f"http://{host}" for host in hosts],
     )
     app = server.streamable_http_app(streamable_http_path=PATH, transport_security=security)
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=2)
-    await uvicorn.Server(config).serve(sockets=[listening])
+    await _serve(app, listening)
+
+
+async def _serve(app: Any, listening: socket.socket) -> None:
+    """Run uvicorn as a part of ours: who stops it is the task around it, and no signal."""
+    import uvicorn  # noqa: PLC0415 - loads on first use
+
+    running: Any = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    running.capture_signals = nullcontext  # they are the command's to hear
+
+    async def until_it_has_stopped() -> None:
+        with anyio.CancelScope(shield=True):  # its tasks are its own, and end with it
+            await running.serve(sockets=[listening])
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(until_it_has_stopped)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            running.should_exit = True
 
 
 def listen(port: int) -> socket.socket:
