@@ -201,9 +201,8 @@ async def test_one_overtaken_run_among_many_fails_alone(path: str) -> None:
     store = SqliteStore(path)
     await store.open()
     logs = [await store.create(started(RunId(f"r-{n}"))) for n in range(20)]
-    connection = sqlite3.connect(path)
+    connection = apsw.Connection(path)
     connection.execute("UPDATE runs SET fence = 9 WHERE id = 'r-7'")
-    connection.commit()
     connection.close()
     for log in logs:
         log.append(completed(1))

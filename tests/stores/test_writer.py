@@ -53,6 +53,11 @@ def test_a_closed_bell_rings_into_nobodys_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
+def open_files() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 @pytest.mark.anyio
 async def test_a_waiter_that_was_cancelled_is_woken_in_vain() -> None:
     early, late = Waiter(), Waiter()
@@ -66,10 +71,10 @@ async def test_a_waiter_that_was_cancelled_is_woken_in_vain() -> None:
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not list open files")
 async def test_a_closed_store_leaves_no_file_open(tmp_path: Path) -> None:
     store = SqliteStore(str(tmp_path / "runs.db"))
-    before = list(Path("/proc/self/fd").iterdir())
+    before = open_files()
     for number in range(3):
         await store.open()
         log = await store.create(started(RunId(f"r-{number}")))
         log.append(completed(1))
         await store.aclose()
-    assert len(list(Path("/proc/self/fd").iterdir())) <= len(before)
+    assert open_files() <= before
