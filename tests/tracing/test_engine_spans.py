@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.tracing.conftest import Spans
 
-from treadle import Ask, Context, Engine, Prompt, agent, compose, graph, human, node, run, tool
+from treadle import Ask, Context, Engine, Prompt, agent, compose, each, graph, human, node, run, tool
 from treadle.testing import ScriptedModel, call
 
 pytestmark = pytest.mark.anyio
@@ -79,6 +79,31 @@ async def test_a_run_an_agent_its_requests_and_its_tools_are_one_tree(exporter: 
         parent = spans[name].parent
         assert parent is not None
         assert parent.span_id == agent_span.context.span_id
+
+
+@graph
+def loud(word: str) -> str:
+    return shout(shout(word))
+
+
+@graph
+def items(words: list[str]) -> list[str]:
+    return each(loud, each(shout, words))
+
+
+async def test_an_item_that_is_a_graph_has_a_span_and_an_item_that_is_a_node_is_its_own(
+    exporter: InMemorySpanExporter,
+) -> None:
+    assert await run(items, ["a", "b"]) == ["A", "B"]
+    spans = exporter.get_finished_spans()
+    scopes = {span.attributes["treadle.scope.id"]: span for span in spans if "loud" in span.name}  # type: ignore[index]  # set
+    assert set(scopes) == {"each.2(0)", "each.2(1)"}
+    parents = {str(span.attributes["treadle.node.id"]): span.parent for span in spans if "shout" in span.name}  # type: ignore[index]  # set
+    inner, single = parents["each.2(1)/shout.2"], parents["each(1)/shout"]
+    assert inner is not None
+    assert single is not None
+    assert inner.span_id == scopes["each.2(1)"].context.span_id
+    assert single.span_id == next(s for s in spans if s.name.endswith("items")).context.span_id
 
 
 async def test_one_trace_goes_through_a_pause_and_another_engine(

@@ -11,6 +11,7 @@ from treadle.events import RunStarted
 from treadle.ids import RunId
 from treadle.interfaces import RunSpan, Tracer
 from treadle.nodes.graph import Graph
+from treadle.plan.scopes import ScopeNames
 from treadle.values import Payload
 
 
@@ -60,7 +61,7 @@ def open_span(
         graph=graph.name,
         digest=graph.plan.digest,
         at=at,
-        scopes={scope.id: (scope.graph, scope.parent) for scope in graph.plan.scopes},
+        scopes=ScopeNames(graph.plan),
         traceparent=traceparent,
     )
 

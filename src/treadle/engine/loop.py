@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
@@ -47,6 +47,7 @@ from treadle.events import (
 from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import RunLog, RunSpan, Span
 from treadle.plan.parts import PlanNode
+from treadle.plan.scopes import scope_of
 from treadle.retry import qualified_name
 from treadle.scheduler.commands import (
     CancelAttempt,
@@ -275,9 +276,8 @@ class RunLoop:
         if self.span is None:
             return None
         name = planned.definition.name if planned.definition is not None else node
-        return self.span.node(
-            node=node, kind=planned.kind, name=name, attempt=attempt, at=at, scope=planned.scope
-        )
+        scope = planned.scope if node == planned.id else scope_of(self.compiled.plan, node, planned)
+        return self.span.node(node=node, kind=planned.kind, name=name, attempt=attempt, at=at, scope=scope)
 
     def end_span(self, span: Span, *, error: BaseException | None = None, status: str = "") -> None:
         """Close a span now."""
@@ -352,6 +352,8 @@ class RunLoop:
             for attempt in range(1, newest + 1):
                 self.histories.attempts.pop((part.node(vertex), attempt), None)
         self.accounts.leave(command.part)
+        if self.span is not None:
+            self.span.leave(command.part)
 
     def close_span(self, ended: RunEnded | None) -> None:
         """Close the span of the run, or of the part of it up to a pause."""
@@ -453,7 +455,7 @@ class RunLoop:
         await self._work()
         self._has_left()
 
-    def _host(self, hold: Callable[[], Awaitable[None]]) -> None:
+    def _host(self, hold: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start a task that holds a session open for the run."""
         if self._group is not None:
             self._clean.run(self._group.start_soon, hold)

@@ -7,15 +7,18 @@ it broke, and closed when the run ends or waits for people: a waiting run holds 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import anyio
 
 from treadle.errors import ToolUnavailable, TreadleError
 from treadle.interfaces import ToolServer, ToolSession
 
-Start = Callable[[Callable[[], Awaitable[None]]], None]
+_log: Final = logging.getLogger(__name__)
+
+Start = Callable[[Callable[[], Coroutine[Any, Any, None]]], None]
 """Starts a task in the group of the run."""
 
 
@@ -63,7 +66,7 @@ class Sessions:
 class _Held:
     """One session, and the task that holds it."""
 
-    __slots__ = ("_closing", "error", "opened", "server", "session")
+    __slots__ = ("_closing", "_opening", "error", "opened", "server", "session")
 
     def __init__(self, server: ToolServer) -> None:
         self.server = server
@@ -71,6 +74,7 @@ class _Held:
         self.session: ToolSession | None = None
         self.error: TreadleError | None = None
         self._closing = anyio.Event()
+        self._opening = anyio.CancelScope()
 
     @property
     def is_over(self) -> bool:
@@ -80,17 +84,36 @@ class _Held:
         return self.session is None or self.session.is_lost
 
     def close(self) -> None:
+        """Have it closed; one that is still opening is given up."""
         self._closing.set()
+        if not self.opened.is_set():
+            self._opening.cancel()
 
     async def hold(self) -> None:
         """Open the session, keep it until it is to be closed, and close it."""
         try:
-            async with self.server.open() as self.session:
-                self.opened.set()
-                await self._closing.wait()
+            with self._opening:
+                await self._keep()
         except ToolUnavailable as error:
             self.error = error
+        except Exception as error:  # a server may be anybody's code
+            self._went_wrong(error)
         finally:
             if not self.opened.is_set():
                 self.session = None
             self.opened.set()
+
+    async def _keep(self) -> None:
+        async with self.server.open() as self.session:
+            self.opened.set()
+            await self._closing.wait()
+
+    def _went_wrong(self, error: Exception) -> None:
+        """Tell those who wait for the session; where it was open, what it gave is recorded already."""
+        name = self.server.name
+        if self.opened.is_set():
+            _log.warning("the session with %r did not close well: %s: %s", name, type(error).__name__, error)
+            return
+        why = f"opening a session with {name!r} failed with {type(error).__name__}: {error}"
+        self.error = ToolUnavailable(why, server=name, tool="")
+        self.error.__cause__ = error

@@ -63,6 +63,10 @@ class RunSpan(Span, Protocol):
         """Open the span of an attempt; the spans of the subgraphs around it open with the first."""
         ...
 
+    def leave(self, scope: str) -> None:
+        """Close the spans of an item or a round that is over, and of the subgraphs in it."""
+        ...
+
 
 class Tracer(Protocol):
     """Makes spans.  Where nobody reads traces there is none, and asking costs a check for ``None``."""

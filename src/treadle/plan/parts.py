@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Protocol
 
 from treadle.budget import Budget
-from treadle.ids import NodeId
+from treadle.ids import NodeId, PartId
 from treadle.interfaces import Context
 from treadle.retry import Retry
 from treadle.values import Codec, Payload, canonical, digest
@@ -233,6 +233,8 @@ class Planned(Protocol):
     def digest(self) -> str: ...
 
     def find(self, node: NodeId) -> PlanNode | None: ...
+
+    def body_of(self, part: PartId) -> Planned | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

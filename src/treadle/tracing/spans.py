@@ -281,6 +281,14 @@ class TracedRun(Traced):
         around = self._scope(scope, at)
         return around.traced.child(kind, name, attributes, at, around.ended)
 
+    def leave(self, scope: str) -> None:
+        """Close the spans of an item or a round, and of the subgraphs in it."""
+        for inside in [
+            name for name in reversed(self._scopes) if name == scope or name.startswith(f"{scope}/")
+        ]:
+            over = self._scopes.pop(inside)
+            over.traced.end(at=over.ended_at)
+
     def end(self, *, at: float, error: str = "", status: str = "") -> None:
         """Close it, and the subgraphs in it."""
         for scope in reversed(self._scopes.values()):
