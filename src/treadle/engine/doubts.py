@@ -109,7 +109,7 @@ async def _ask(maker: Maker, call: Call) -> Any:
         return await _make_again(maker, call, "answer")
     started_at = maker.live.now()
     if answer.outcome == "did_not_happen":
-        error = people.SaidNotToHappen(f"{call.callee.name!r} did not happen: a person said so")
+        error = DidNotHappen(f"{call.callee.name!r} did not happen: a person said so")
         raise maker.record_failure(call, started_at, error)
     return maker.returns(call, started_at, call.callee.result.adapter.validate_python(answer.result))
 

@@ -186,7 +186,7 @@ def error_of(failure: Failure, *, run_id: str, cause: BaseException | None = Non
         attempt=failure.attempt,
     )
     error.failure = failure
-    error.__cause__ = cause.__cause__ if isinstance(cause, errors.NodeFailed) else cause
+    error.__cause__ = cause.__cause__ if type(cause) is errors.NodeFailed else cause
     return error
 
 

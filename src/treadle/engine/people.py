@@ -19,10 +19,6 @@ from treadle.ids import NodeId, QuestionId, StepId, question_id
 from treadle.values import JSON, Codec, Payload, canonical, codec, digest
 
 
-class SaidNotToHappen(Exception):
-    """A call that was in doubt did not happen, as a person has said."""
-
-
 class Question(Protocol):
     """What a body asks: filled in by ``@human``, or given to ``ctx.ask``."""
 
