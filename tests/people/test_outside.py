@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,7 +14,8 @@ from set_clock import SetClock
 
 from treadle import Ask, Context, Engine, graph, human, node
 from treadle.engine import outside
-from treadle.errors import HistoryMismatch, RunCancelled, StoreUnavailable
+from treadle.engine.questions import request_to_answer
+from treadle.errors import HistoryMismatch, NodeTimeout, QuestionError, RunCancelled, StoreUnavailable
 from treadle.events import (
     CancelRequested,
     QuestionAnswered,
@@ -21,7 +23,7 @@ from treadle.events import (
     QuestionWithdrawn,
     RunEnded,
 )
-from treadle.interfaces import Request
+from treadle.interfaces import Question, Request
 from treadle.stores import MemoryStore, SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -87,6 +89,72 @@ async def test_answers_and_passed_deadlines_apply_in_the_order_of_their_times(
         [late, answered] = await events_of(engine, "r-1", QuestionWithdrawn, QuestionAnswered)
         assert (late.why, answered.value.json()) == ("late", "later")
         assert answered.at - late.at == 3600
+
+
+class AtTheLastMoment(SqliteStore):
+    """Another process answers in time, right before somebody closes the question."""
+
+    reply: Request | None = None
+
+    async def submit(self, request: Request) -> None:
+        if request.kind == "late" and self.reply is not None:
+            reply, self.reply = self.reply, None
+            await super().submit(reply)
+        await super().submit(request)
+
+
+@pytest.mark.parametrize("is_at_work", [True, False])
+async def test_an_answer_that_was_acknowledged_counts_though_the_deadline_has_just_passed(
+    is_at_work: bool, clock: SetClock, tmp_path: Path
+) -> None:
+    gate, working = anyio.Event(), anyio.Event()
+
+    @node
+    async def hold(text: str) -> str:
+        working.set()
+        await gate.wait()
+        return text
+
+    @graph
+    def held(text: str) -> list[str]:
+        return [quick(text), hold(text)]
+
+    store = AtTheLastMoment(str(tmp_path / "people.db"))
+    async with Engine(store, graphs=[held], clock=clock) as engine:
+        handle = await engine.start(held, "x", run_id="r-1")
+        await working.wait()
+        if not is_at_work:
+            gate.set()
+            await handle.settled()
+        question = await until_asked(engine)
+        store.reply = request_to_answer(question, "in time", at=clock.now() + 3599, by="ann")
+        clock.advance(3600)
+        await until(lambda: store.reply is None)
+        gate.set()
+        assert await handle.result() == ["in time", "x"]
+        assert not await events_of(engine, "r-1", QuestionWithdrawn)
+
+
+async def until_asked(engine: Engine) -> Question:
+    with anyio.fail_after(10):
+        while not (found := await engine.questions()):
+            await anyio.lowlevel.checkpoint()
+    return found[0]
+
+
+async def test_an_answer_after_the_question_was_closed_is_refused_however_early_it_was_written(
+    database: str, clock: SetClock
+) -> None:
+    async with Engine(database, graphs=[asked_once], clock=clock) as engine:
+        handle = await engine.start(asked_once, "Which?", run_id="r-1")
+        await handle.settled()
+        [question] = await engine.questions()
+        written = request_to_answer(question, "mine", at=clock.now() + 3599, by="ann")
+        clock.advance(3600)
+        with pytest.raises(NodeTimeout):
+            await handle.result()
+        with pytest.raises(QuestionError):
+            await engine.store.submit(written)
 
 
 async def test_an_answer_in_time_counts_however_late_it_is_taken_up(database: str, clock: SetClock) -> None:

@@ -30,7 +30,7 @@ from treadle.engine.outlook import require_clear, told_in
 from treadle.engine.outside import Outside
 from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
-from treadle.engine.questions import THE_RUN, event_of, in_order, request_to_answer
+from treadle.engine.questions import THE_RUN, event_of, in_order, overdue_run, request_to_answer
 from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
 from treadle.engine.registry import Registry, check_budgets, take_options
 from treadle.engine.services import EngineServices
@@ -328,6 +328,7 @@ class Engine:
             if before.ended is not None and not (retry_failed and before.ended.status == "failed"):
                 await log.release()
                 return self._handles.make_ended(run_id, graph, before.ended)
+            await self._outside.close_overdue(run_id)
             return await self._take_up(log, before, graph, await self.store.requests(run_id), told)
 
     async def _take_up(
@@ -351,7 +352,7 @@ class Engine:
         )
         then = in_order(
             [event_of(request) for request in requests],
-            loop.questions.overdue(resumed.at, started.deadline),
+            overdue_run(resumed.at, started.deadline),
         )
         resumed, is_recorded = await recovered(log, before, resumed)
         then = [*unheeded(before, resumed), *then]

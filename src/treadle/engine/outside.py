@@ -18,11 +18,11 @@ from anyio.abc import TaskGroup
 
 from treadle.engine.deadlines import Deadlines
 from treadle.engine.loop import RunLoop
-from treadle.engine.questions import THE_RUN, event_of, overdue_event
+from treadle.engine.questions import THE_RUN, event_of, overdue_run, request_to_close
 from treadle.engine.tracked import Tracked
 from treadle.errors import StoreError, StoreUnavailable, TreadleError
 from treadle.ids import QuestionId, RunId
-from treadle.interfaces import Clock, Request, RunSummary, Store
+from treadle.interfaces import Clock, Question, Request, RunSummary, Store
 
 _log: Final = logging.getLogger("treadle.engine")
 
@@ -209,15 +209,35 @@ class Outside:
             if question.deadline is not None and self._home.knows(question.graph):
                 self._deadlines.add(question.run_id, question.id, question.deadline)
 
+    async def close_overdue(self, run_id: RunId) -> None:
+        """Have the questions of a run closed whose deadlines have passed: an answer that has come counts,
+        and none comes any more.
+
+        Raises:
+            StoreError: It could not be recorded.
+        """
+        now = self._clock.now()
+        for question in await self._home.store.questions(run_id=run_id, due=now):
+            await self._close(question, now)
+
+    async def _close(self, question: Question, now: float) -> None:
+        if question.state == "open" and question.deadline is not None and question.deadline <= now:
+            await self._home.store.submit(request_to_close(question))
+
     async def _close_late(self, run_id: RunId, question: QuestionId, at: float) -> None:
         """Close a question whose deadline has passed, unless an answer came in time; or end the run."""
         try:
+            if question != THE_RUN:
+                await self._close(await self._home.store.question(question), at)
             await self.take(run_id)
             loop = self._home.loops.get(run_id)
-            if loop is not None:
-                loop.deliver(overdue_event(question, at))
-            elif question == THE_RUN or (await self._home.store.question(question)).state == "open":
+            if question != THE_RUN:
+                return
+            if loop is None:
                 await self._bring_one_back(run_id)
+                return
+            for event in overdue_run(at, at):
+                loop.deliver(event)
         except StoreError as error:
             _log.warning("a deadline of run %s could not be kept yet: %s", run_id, error)
             self._deadlines.add(run_id, question, self._clock.now() + DEADLINE_SECONDS)

@@ -28,8 +28,10 @@ Outer = CancelRequested | QuestionAnswered | QuestionWithdrawn
 """What reaches a run from outside of it."""
 
 
-def event_of(request: Request) -> CancelRequested | QuestionAnswered:
+def event_of(request: Request) -> Outer:
     """The event a request comes to; the run fills in which node it concerns."""
+    if request.kind == "late":
+        return QuestionWithdrawn(at=request.at, node=NodeId(""), question=request.question, why="late")
     if request.kind == "cancel" or request.value is None:
         return CancelRequested(at=request.at, by=request.by, reason=request.reason)
     return QuestionAnswered(
@@ -68,11 +70,23 @@ def request_to_answer(question: Question, value: object, *, at: float, by: str, 
     )
 
 
-def overdue_event(question: QuestionId, at: float) -> QuestionWithdrawn | CancelRequested:
-    """What a deadline that has passed comes to: of a question, or of ``THE_RUN``."""
-    if question == THE_RUN:
-        return CancelRequested(at=at, by="deadline", reason="the deadline of the run has passed")
-    return QuestionWithdrawn(at=at, node=NodeId(""), question=question, why="late")
+def request_to_close(question: Question) -> Request:
+    """Ask of a run to go on without an answer to a question whose deadline has passed."""
+    return Request(
+        run_id=question.run_id,
+        kind="late",
+        at=question.deadline or 0.0,
+        by="deadline",
+        question=question.id,
+        opening=question.opening,
+    )
+
+
+def overdue_run(now: float, deadline: float | None) -> list[Outer]:
+    """What the deadline of a run comes to, where it has passed."""
+    if deadline is None or deadline > now:
+        return []
+    return [CancelRequested(at=deadline, by="deadline", reason="the deadline of the run has passed")]
 
 
 def in_order(answers: Iterable[Outer], late: Iterable[Outer]) -> list[Outer]:
@@ -130,16 +144,6 @@ class Questions:
     def is_late(self, question: QuestionId, attempt: int) -> bool:
         """Whether its deadline passed without an answer; a later attempt may ask again."""
         return question in self._late and self._asked[question].attempt >= attempt
-
-    def overdue(self, now: float, deadline: float | None) -> list[Outer]:
-        """What the passed deadlines of a run and of its open questions come to.
-
-        Args:
-            deadline: The run's own.
-        """
-        moments = [(question, self._asked[question].deadline) for question in self.open]
-        moments.append((THE_RUN, deadline))
-        return [overdue_event(question, at) for question, at in moments if at is not None and at <= now]
 
     def admits(self, event: QuestionAnswered | QuestionWithdrawn) -> QuestionAsked | None:
         """Give the opening that an answer or a passed deadline concerns; ``None`` where it came too late."""

@@ -67,13 +67,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What another process, or a caller, wants of a run: an answer or a cancellation.
+    """What another process, or a caller, wants of a run: an answer, a cancellation, or that a question
+    whose deadline has passed is closed.
 
-    The owner of the run turns it into events.  ``id`` is given by the store, in order of arrival.
+    The owner of the run turns it into events.  ``id`` is given by the store, in order of arrival.  Whichever
+    of an answer and a ``"late"`` comes first to an opening of a question, the other comes too late.
     """
 
     run_id: RunId
-    kind: Literal["answer", "cancel"]
+    kind: Literal["answer", "cancel", "late"]
     at: float
     by: str
     reason: str = ""
@@ -257,11 +259,12 @@ class Store(Protocol):
     async def submit(self, request: Request) -> None:
         """Put a request for the owner of a run, durably.
 
-        The same answer by the same person again is fine and changes nothing.
+        The same answer by the same person again is fine and changes nothing; so is a ``"late"`` for a
+        question that is answered, closed or opened anew.
 
         Raises:
             QuestionError: The question has been answered or withdrawn, or its deadline has passed
-                at ``request.at``.
+                at ``request.at``, or somebody has had it closed for that.
             UnknownRun: There is no such run.
         """
         ...
@@ -270,8 +273,8 @@ class Store(Protocol):
         """Give requests not taken up yet, in order of arrival.
 
         One is taken up, and no longer given, once its owner has appended the event that answers it
-        (``QuestionAnswered`` or ``QuestionAsked`` with a next opening; ``CancelRequested``), in that
-        same transaction; requests of ended runs are not given.
+        (``QuestionAnswered``, ``QuestionWithdrawn``, or ``QuestionAsked`` with a next opening;
+        ``CancelRequested``), in that same transaction; requests of ended runs are not given.
         """
         ...
 

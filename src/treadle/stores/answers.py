@@ -1,7 +1,8 @@
 """Whether a request may be put: one rule for every store.
 
 An answer is refused once the question is answered or withdrawn, or its deadline has passed; the same
-answer by the same person again changes nothing, whenever it comes.
+answer by the same person again changes nothing, whenever it comes.  A question is closed for its deadline
+only where no answer waits to be taken up: of the two the first one counts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ class Standing:
     Attributes:
         answered_by, answer: Who answered, and the digest of the answer; ``""`` where nobody has.
         pending: Who has an answer to this opening waiting to be taken up, with its digest.
+        is_late: Whether this opening is about to be closed because its deadline has passed.
     """
 
     run_id: RunId
@@ -31,14 +33,20 @@ class Standing:
     answered_by: str = ""
     answer: str = ""
     pending: Sequence[tuple[str, str]] = ()
+    is_late: bool = False
 
 
 def is_new(request: Request, standing: Standing) -> bool:
     """Tell whether an answer is to be recorded; ``False``: the very same one is there already.
 
+    So it is told of the closing of a question that is late; ``False``: it needs none any more.
+
     Raises:
-        QuestionError: It comes too late, or to another opening, or somebody has answered.
+        QuestionError: An answer comes too late, or to another opening, or somebody has answered.
     """
+    if request.kind == "late":
+        is_open = standing.state == "open" and request.opening == standing.opening
+        return is_open and not standing.pending and not standing.is_late
     given = (request.by, "" if request.value is None else request.value.digest)
     if given in standing.pending or (standing.state == "answered" and given == _last(standing)):
         return False
@@ -60,13 +68,13 @@ def _complaint(request: Request, standing: Standing) -> str:
     if standing.state == "withdrawn":
         return "it was withdrawn, because nobody needs the answer any more"
     if standing.pending:
-        return f"{standing.pending[0][0]!r} has answered it, and the run is about to take that up"
+        return f"{standing.pending[0][0]!r} has answered it already"
     if request.opening != standing.opening:
         return (
             f"it was opened again since (opening {standing.opening}, the answer is to {request.opening}); "
             "read it again with `treadle inbox`"
         )
-    if standing.deadline is not None and request.at > standing.deadline:
+    if standing.deadline is not None and (standing.is_late or request.at > standing.deadline):
         return f"its deadline was {_moment(standing.deadline)}; the run has gone on without an answer"
     return ""
 

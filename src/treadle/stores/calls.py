@@ -139,7 +139,7 @@ class Submit(Call):
             known = fetch_column(batch.connection, "known_runs")
             raise unknown_run(request.run_id, known)
         number, status = found
-        if request.kind == "answer":
+        if request.kind != "cancel":
             wanted = is_new(request, self._standing(batch))
         else:
             asked = fetch_one(batch.connection, "pending_cancel", (number, request.by))
@@ -163,6 +163,7 @@ class Submit(Call):
             answered_by=answered_by,
             answer=answer,
             pending=[(by, "" if value is None else digest_of(value)) for by, value in waiting],
+            is_late=fetch_one(batch.connection, "pending_late", (question, opening)) is not None,
         )
 
     def _insert(self, batch: Batch, number: int) -> None:

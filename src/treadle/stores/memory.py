@@ -18,7 +18,7 @@ from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Fault, LedgerLine, Question, Request, RunLog, RunSummary
 from treadle.stores import chain, encoding
 from treadle.stores.answers import Standing, is_new, run_exists, unknown_question, unknown_run
-from treadle.stores.derived import Asked, Derived, as_ledger, as_question, status
+from treadle.stores.derived import Asked, Derived, State, as_ledger, as_question, status
 
 
 class MemoryLog:
@@ -120,9 +120,21 @@ class _History:
             if request.kind == "answer" and request.question == asked.event.question
         ]
 
+    def is_late(self, asked: Asked) -> bool:
+        return any(
+            request.kind == "late" and request.question == asked.event.question
+            for _seq, request in self.open_requests()
+        )
+
+    def state(self, asked: Asked) -> State:
+        """How a question is shown: what is asked of the run counts as if it had been done."""
+        if asked.state != "open":
+            return asked.state
+        return "answered" if self.pending(asked) else "withdrawn" if self.is_late(asked) else "open"
+
     def questions(self) -> Iterator[Question]:
         for asked in self.derived().questions.values():
-            state = "answered" if asked.state == "open" and self.pending(asked) else asked.state
+            state = self.state(asked)
             yield as_question(asked.event, run_id=self.started.run_id, graph=self.started.graph, state=state)
 
     def summary(self) -> RunSummary:
@@ -265,7 +277,7 @@ class MemoryStore:
         """Put a request for the owner of a run; raises ``QuestionError`` or ``UnknownRun``."""
         history = self._history(request.run_id)
         derived = history.derived()
-        if request.kind == "answer" and not self._admits(history, request):
+        if request.kind != "cancel" and not self._admits(history, request):
             return
         if request.kind == "cancel" and (derived.has_ended or _asks_already(history, request)):
             return
@@ -317,6 +329,7 @@ class MemoryStore:
             answered_by=asked.by,
             answer=asked.answer,
             pending=holder.pending(asked),
+            is_late=holder.is_late(asked),
         )
         return is_new(request, standing)
 

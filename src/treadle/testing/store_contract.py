@@ -46,6 +46,7 @@ from treadle.testing.store_samples import (
     cancel,
     completed,
     ended,
+    late,
     settled,
     started,
 )
@@ -335,6 +336,51 @@ class StoreContract(ABC):
             with pytest.raises(QuestionError, match="deadline"):
                 await store.submit(answer(at=116.5))
             await store.submit(answer(at=116.0))
+
+    async def test_a_question_with_an_answer_waiting_is_not_closed_as_late(self, tmp_path: Path) -> None:
+        async with self.run(tmp_path, asked(deadline=116.0)) as (store, _log):
+            await store.submit(answer())
+            await store.submit(late())
+            assert [request.kind for request in await store.requests()] == ["answer"]
+            assert (await store.question(QUESTION)).state == "answered"
+
+    async def test_a_question_that_is_closed_as_late_takes_no_answer(self, tmp_path: Path) -> None:
+        async with self.run(tmp_path, asked(deadline=116.0)) as (store, log):
+            await store.submit(late())
+            await store.submit(late())
+            assert [request.kind for request in await store.requests()] == ["late"]
+            assert (await store.question(QUESTION)).state == "withdrawn"
+            assert await store.questions() == []
+            with pytest.raises(QuestionError, match="deadline"):
+                await store.submit(answer(at=115.0))
+            log.append(QuestionWithdrawn(at=116.0, node=NodeId("desk"), question=QUESTION, why="late"))
+            await log.flush()
+            assert await store.requests() == []
+
+    async def test_only_the_newest_opening_is_closed_as_late(self, tmp_path: Path) -> None:
+        async with self.run(tmp_path, asked(deadline=116.0)) as (store, log):
+            await store.submit(late())
+            log.append(asked(opening=2, deadline=126.0))
+            await log.flush()
+            await store.submit(late())
+            assert await store.requests() == []
+            assert (await store.question(QUESTION)).state == "open"
+
+    async def test_an_answer_and_a_closing_at_once_come_to_one_of_them(self, tmp_path: Path) -> None:
+        async with self.run(tmp_path, asked(deadline=116.0)) as (store, _log):
+            refused: list[QuestionError] = []
+
+            async def try_it() -> None:
+                try:
+                    await store.submit(answer())
+                except QuestionError as error:
+                    refused.append(error)
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(try_it)
+                tasks.start_soon(store.submit, late())
+            [request] = await store.requests()
+            assert request.kind == ("late" if refused else "answer")
 
     async def test_an_answer_to_a_withdrawn_question_is_refused(self, tmp_path: Path) -> None:
         withdrawn = QuestionWithdrawn(at=112.0, node=NodeId("desk"), question=QUESTION)

@@ -71,6 +71,11 @@ def answer(by: str = "maria", value: bytes = b"true", *, at: float = 115.0, open
     )
 
 
+def late(*, opening: int = 1) -> Request:
+    """What whoever looks at the clock puts for a question without an answer."""
+    return Request(run_id=RUN, kind="late", at=116.0, by="deadline", question=QUESTION, opening=opening)
+
+
 def cancel(by: str = "maria", run_id: RunId = RUN) -> Request:
     """What another process puts to end a run."""
     return Request(run_id=run_id, kind="cancel", at=115.0, by=by, reason="sent twice")

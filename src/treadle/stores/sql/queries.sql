@@ -116,6 +116,10 @@ SELECT id FROM questions ORDER BY rowid DESC LIMIT 500;
 -- Answers that wait to be taken up.
 SELECT by, value FROM requests WHERE kind = 'answer' AND question = ? AND opening = ?;
 
+-- name: pending_late
+-- Whether a question is about to be closed because its deadline has passed.
+SELECT 1 FROM requests WHERE kind = 'late' AND question = ? AND opening = ?;
+
 -- name: pending_cancel
 -- Whether the same person has asked for the same before.
 SELECT 1 FROM requests WHERE kind = 'cancel' AND run = ? AND by = ?;
@@ -126,7 +130,7 @@ INSERT INTO requests (run, kind, at, by, reason, question, opening, value) VALUE
 
 -- name: drop_answers
 -- The question is settled, or opened anew: earlier answers are taken up.
-DELETE FROM requests WHERE kind = 'answer' AND run = ? AND question = ?;
+DELETE FROM requests WHERE kind IN ('answer', 'late') AND run = ? AND question = ?;
 
 -- name: drop_cancels
 -- The owner has heard that the run is to be cancelled.
@@ -174,13 +178,16 @@ WHERE id IN (SELECT value FROM json_each(:ids)) AND (:graph IS NULL OR graph = :
 ORDER BY no DESC;
 
 -- name: read_questions
--- Questions with the event that asked them, the oldest first; one with an answer waiting counts as answered.
+-- Questions with the event that asked them, the oldest first; one with an answer waiting counts as answered,
+-- one that is about to be closed as withdrawn.
 SELECT id, graph, body, parts, inline, shown_state FROM (
     SELECT runs.id, runs.graph, events.body, events.parts, events.inline, questions.asked_at,
         questions.rowid AS place,
-        CASE WHEN questions.state = 'open' AND EXISTS (SELECT 1 FROM requests
-            WHERE requests.question = questions.id AND requests.opening = questions.opening)
-        THEN 'answered' ELSE questions.state END AS shown_state
+        CASE WHEN questions.state <> 'open' THEN questions.state
+            ELSE coalesce((SELECT CASE requests.kind WHEN 'late' THEN 'withdrawn' ELSE 'answered' END
+                FROM requests WHERE requests.question = questions.id AND requests.opening = questions.opening
+                LIMIT 1), 'open')
+        END AS shown_state
     FROM questions JOIN runs ON runs.no = questions.run JOIN events ON events.id = questions.event
     WHERE (:id IS NULL OR questions.id = :id) AND (:run IS NULL OR questions.run = :run)
         AND (:to IS NULL OR questions.recipient = :to) AND (:due IS NULL OR questions.deadline <= :due)
