@@ -186,6 +186,16 @@ async def test_other_calls_of_a_run_find_the_new_session(raw: RawServer) -> None
     assert [result.content for result in told(model, 2)] == ['echo: {"text": "a"}', "die_once: {}"]
 
 
+async def test_a_once_tool_is_tried_again_only_where_it_surely_did_nothing(raw: RawServer) -> None:
+    tools = raw.tools(in_doubt="fail").using(retry=Retry(attempts=2, wait=0))
+    with pytest.raises(ToolFailed):
+        await run(one(tools, "fail"))
+    assert len(raw.calls) == 2
+    with pytest.raises(InDoubt):
+        await run(one(tools, "die"))
+    assert len(raw.calls) == 3
+
+
 async def test_a_server_that_changes_a_schema_meanwhile_is_not_called(raw: RawServer) -> None:
     tools = raw.tools()
     main, model = asking(tools, [call("echo", text="a"), call("write", text="b")])

@@ -1,0 +1,119 @@
+"""Sessions with whatever offers tools: the engine knows the socket alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+from treadle import NodeTimeout, Retry, do, graph, run
+from treadle.errors import ToolFailed, ToolUnavailable
+from treadle.tools import ListedTool, RemoteTools, ToolSession
+
+pytestmark = pytest.mark.anyio
+
+ECHO = ListedTool(name="echo", description="Say it.", parameters={"type": "object"}, effect="repeatable")
+
+
+class Bench:
+    """Offers one tool, and does on the way what a test asks for."""
+
+    name = "bench"
+
+    def __init__(self, *, opening: Any = None, calling: Any = None, closing: Any = None) -> None:
+        self.opening, self.calling, self.closing = opening, calling, closing
+        self.notes: list[str] = []
+        self.is_lost = False
+
+    def listed(self) -> tuple[ListedTool, ...]:
+        return (ECHO,)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[ToolSession]:
+        self.notes.append("opens")
+        await self._do(self.opening)
+        try:
+            yield self
+        finally:
+            self.notes.append("closes")
+            await self._do(self.closing)
+
+    async def call(self, tool: ListedTool, arguments: Mapping[str, Any], *, key: str, report: Any) -> str:
+        self.notes.append("calls")
+        await self._do(self.calling)
+        return "done"
+
+    async def _do(self, what: Any) -> None:
+        if isinstance(what, Exception):
+            raise what
+        if callable(what):
+            await what()
+
+
+def calling(*benches: Bench, **policies: Any) -> Any:
+    @graph
+    def main() -> object:
+        tools = [
+            RemoteTools(bench).using(**policies)["echo"].named(f"t{i}") for i, bench in enumerate(benches)
+        ]
+        return do(*(tool() for tool in tools)) if len(tools) > 1 else tools[0]()
+
+    return main
+
+
+async def test_anything_that_fills_the_socket_is_a_server_of_tools() -> None:
+    bench = Bench()
+    assert await run(calling(bench)) == "done"
+    assert bench.notes == ["opens", "calls", "closes"]
+
+
+async def test_two_servers_have_a_session_each_and_both_are_closed() -> None:
+    benches = [Bench(), Bench()]
+    await run(calling(*benches))
+    assert [bench.notes for bench in benches] == [["opens", "calls", "closes"]] * 2
+
+
+async def test_an_error_of_any_kind_while_it_opens_is_told_as_unavailable() -> None:
+    bench = Bench(opening=KeyError("password"))
+    with pytest.raises(
+        ToolUnavailable, match="opening a session with 'bench' failed with KeyError: 'password'"
+    ):
+        await run(calling(bench))
+
+
+async def test_what_failed_to_open_is_opened_anew_by_the_next_try() -> None:
+    bench = Bench(opening=OSError("busy"))
+
+    async def once() -> None:
+        bench.opening = None
+        raise OSError("busy")
+
+    bench.opening = once
+    assert await run(calling(bench, retry=Retry(attempts=2, wait=0))) == "done"
+    assert bench.notes == ["opens", "opens", "calls", "closes"]
+
+
+async def test_an_error_while_it_closes_changes_nothing_and_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="treadle.engine.sessions"):
+        assert await run(calling(Bench(closing=OSError("gone")))) == "done"
+    assert "the session with 'bench' did not close well: OSError: gone" in caplog.text
+
+
+async def test_a_failing_call_leaves_the_session_to_be_closed() -> None:
+    bench = Bench(calling=ToolFailed("no", server="bench", tool="echo"))
+    with pytest.raises(ToolFailed):
+        await run(calling(bench))
+    assert bench.notes == ["opens", "calls", "closes"]
+
+
+async def test_who_waits_for_an_opening_without_end_is_timed_out_and_nothing_is_left() -> None:
+    bench = Bench(opening=anyio.sleep_forever)
+    with pytest.raises(NodeTimeout):
+        await run(calling(bench, timeout="50ms"))
+    assert bench.notes == ["opens"]
