@@ -79,7 +79,7 @@ def _check(path: Path, name: str, graph: Graph[..., Any]) -> int:
         for fault in faults:
             err.print(f"  {fault}", soft_wrap=True)
         return len(faults)
-    kinds = Counter(node.kind for node in plan.nodes if node.kind not in {"input", "expression"})
+    kinds = Counter(node.kind for node in plan.all_nodes() if node.kind not in {"input", "expression"})
     words = ", ".join(_counted(kind, number) for kind, number in kinds.items())
     console().print(f"{path}:{name}: no faults ({words}); plan {plan.digest[:12]}", soft_wrap=True)
     return 0

@@ -106,7 +106,9 @@ def project_files(file: Path | None) -> list[Path]:
 def _outermost(graphs: dict[str, AnyGraph]) -> list[str]:
     if len(graphs) == 1:
         return list(graphs)
-    used = {scope.graph for graph in graphs.values() for scope in graph.plan.scopes}
+    plans = [graph.plan for graph in graphs.values()]
+    used = {scope.graph for plan in plans for scope in plan.scopes}
+    used |= {node.body.name for plan in plans for node in plan.all_nodes() if node.body is not None}
     return [name for name in graphs if name not in used]
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def model_names(plan: Plan) -> list[str]:
     """The names of models that a plan's agents declare, in order of appearance."""
     found: dict[str, None] = {}
-    for node in plan.nodes:
+    for node in plan.all_nodes():
         name = node.policies.model or (node.definition.model if node.definition else "")
         if name in AUTO or name.startswith("openai:"):
             found[name] = None
@@ -28,7 +28,7 @@ def model_names(plan: Plan) -> list[str]:
 def model_objects(plan: Plan) -> list[str]:
     """The models that a plan's agents were given as objects, as ``provider:name``, in order of appearance."""
     found: dict[str, None] = {}
-    for node in plan.nodes:
+    for node in plan.all_nodes():
         name = node.policies.model or (node.definition.model if node.definition else "")
         if name and name not in AUTO and not name.startswith("openai:"):
             found[name] = None
