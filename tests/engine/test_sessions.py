@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import anyio
 import pytest
+from pydantic import BaseModel
 
 from treadle import NodeTimeout, Retry, do, graph, run
 from treadle.errors import ToolFailed, ToolUnavailable
@@ -28,6 +31,7 @@ class Bench:
         self.opening, self.calling, self.closing = opening, calling, closing
         self.notes: list[str] = []
         self.is_lost = False
+        self.given: dict[str, Any] = {}
 
     def listed(self) -> tuple[ListedTool, ...]:
         return (ECHO,)
@@ -44,6 +48,7 @@ class Bench:
 
     async def call(self, tool: ListedTool, arguments: Mapping[str, Any], *, key: str, report: Any) -> str:
         self.notes.append("calls")
+        self.given = dict(arguments)
         await self._do(self.calling)
         return "done"
 
@@ -117,3 +122,52 @@ async def test_who_waits_for_an_opening_without_end_is_timed_out_and_nothing_is_
     with pytest.raises(NodeTimeout):
         await run(calling(bench, timeout="50ms"))
     assert bench.notes == ["opens"]
+
+
+class Parcel(BaseModel):
+    weight: Decimal
+    sent: date
+
+
+MANY = {
+    "type": "object",
+    "properties": {
+        "parcel": {"type": "object", "properties": {"weight": {"type": "string"}}},
+        "count": {"type": "integer", "default": 1},
+        "note": {"type": "string"},
+    },
+    "required": ["parcel"],
+}
+
+
+def sending(bench: Bench, **given: Any) -> Any:
+    bench.listed = lambda: (ListedTool(name="echo", description="", parameters=MANY, effect="repeatable"),)  # type: ignore[method-assign]  # another tool
+
+    @graph
+    def main(parcel: Parcel) -> object:
+        return RemoteTools(bench)["echo"](parcel=parcel, **given)
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {}),
+        ({"count": 1}, {}),
+        ({"count": 2, "note": "fragile"}, {"count": 2, "note": "fragile"}),
+        ({"note": None}, {}),
+    ],
+)
+async def test_what_is_sent_is_json_data_without_what_the_server_fills_in(given: Any, sent: Any) -> None:
+    bench = Bench()
+    parcel = Parcel(weight=Decimal("1.50"), sent=date(2026, 1, 31))
+    assert await run(sending(bench, **given), parcel) == "done"
+    assert bench.given == {"parcel": {"weight": "1.50", "sent": "2026-01-31"}, **sent}
+
+
+async def test_a_truth_is_no_number_even_where_the_number_is_the_default() -> None:
+    bench = Bench()
+    with pytest.raises(ToolFailed, match="arguments.count: True is not of type 'integer'"):
+        await run(sending(bench, count=True), Parcel(weight=Decimal(1), sent=date(2026, 1, 31)))
+    assert "calls" not in bench.notes

@@ -22,7 +22,7 @@ from treadle.nodes.signature import Signature
 from treadle.nodes.tool import Effect, Settlement, Tool
 from treadle.plan.parts import DEFAULT, Parameter, Policies
 from treadle.retry import Retry
-from treadle.values import JSON, Codec, canonical, codec, digest
+from treadle.values import JSON, Codec, canonical, codec, digest, same
 
 DID_NOTHING: Final = (ToolFailed, ToolUnavailable)
 """What a ``once`` tool of another program raises where its effect is not in doubt: that program answered
@@ -74,9 +74,10 @@ async def _call(ctx: Context, server: ToolServer, listed: ListedTool, arguments:
 
 
 def _given(listed: ListedTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What is sent: an argument left to its default is left out, so that the server fills it in."""
+    """What is sent: JSON data; an argument left to its default is left out, for the server to fill in."""
+    plain: dict[str, Any] = JSON.adapter.dump_python(dict(arguments), mode="json")
     defaults = {one.name: one.default for one in _parameters(listed) if not one.required}
-    return {name: one for name, one in arguments.items() if name not in defaults or one != defaults[name]}
+    return {name: one for name, one in plain.items() if name not in defaults or not same(one, defaults[name])}
 
 
 def _parameters(listed: ListedTool) -> tuple[Parameter, ...]:
