@@ -104,6 +104,19 @@ async def test_a_step_with_a_timeout_or_a_retry_keeps_to_it(calls: Calls) -> Non
     assert len(clock.jumps) == 2
 
 
+async def test_a_body_that_is_cancelled_makes_no_more_calls(calls: Calls) -> None:
+    async def body(ctx: Context, text: str) -> str:
+        with anyio.CancelScope() as scope:
+            for letter in text:
+                if letter == "c":
+                    scope.cancel()
+                await ctx.step(calls.work, letter)
+        return "stopped"
+
+    assert await run(around(body), "abcd") == "stopped"
+    assert calls.made == ["a", "b"]
+
+
 async def test_only_nodes_can_be_steps() -> None:
     async def plain(text: str) -> str:
         return text

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast
 
+from anyio.lowlevel import checkpoint_if_cancelled
 from pydantic import ValidationError
 
 from treadle.engine.activity import Activity
@@ -38,7 +39,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 CALLS_PER_PASS: Final = 64
-"""After so many calls a body lets other tasks of the process run, and can be cancelled."""
+"""After so many calls a body lets other tasks of the process run."""
 
 
 Because = Literal["", "tried", "found", "answer", "policy"]
@@ -285,7 +286,8 @@ class Body:
     # -- calls -------------------------------------------------------------------------------------
 
     async def call(self, callee: Callee, arguments: Mapping[str, Any]) -> Any:
-        """Make a call, or give what its record says."""
+        """Make a call, or give what its record says; a body that is cancelled makes no more of them."""
+        await checkpoint_if_cancelled()
         definition = definition_digest(callee.definition)
         payload = self._written(callee, definition, arguments)
         name = callee.name.replace("/", "~")
