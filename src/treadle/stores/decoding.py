@@ -57,7 +57,7 @@ def payloads(parts: Parts, inline: bytes | None, stored: Contents) -> Payloads:
     """Put an event's payloads together.
 
     Raises:
-        FormatMismatch: One is missing.
+        FormatMismatch: One is missing, or there is more or less than the list says.
     """
     if not parts:
         return NONE
@@ -72,6 +72,10 @@ def payloads(parts: Parts, inline: bytes | None, stored: Contents) -> Payloads:
             size = _length(name, where)
             found[name] = Payload(data=(inline or b"")[start : start + size])
             start += size
+    if start != len(inline or b""):
+        raise FormatMismatch(
+            f"{start} bytes of payloads belong to the event, and {len(inline or b'')} are there"
+        )
     return found
 
 
