@@ -33,7 +33,7 @@ FOLLOW_SECONDS: Final = 1.0
 """How often it is asked how runs stand that other processes may be working on."""
 
 DEADLINE_SECONDS: Final = 5.0
-"""How often it is asked for deadlines that are near, whichever process asked the question."""
+"""How often it is asked for deadlines that are near, whichever process asked, or began the run."""
 
 LONGEST_PAUSE: Final = 8.0
 """Seconds between two looks at a store that fails, at most; each failure doubles them."""
@@ -208,6 +208,9 @@ class Outside:
         for question in await store.questions(due=near):
             if question.deadline is not None and self._home.knows(question.graph):
                 self._deadlines.add(question.run_id, question.id, question.deadline)
+        for run in await store.due_runs(near):
+            if self._home.knows(run.graph) and run.id not in self._hopeless:
+                self._deadlines.add(run.id, THE_RUN, run.deadline)
 
     async def close_overdue(self, run_id: RunId) -> None:
         """Have the questions of a run closed whose deadlines have passed: an answer that has come counts,

@@ -9,13 +9,23 @@ from __future__ import annotations
 from treadle.interfaces.bodies import Ask, Context
 from treadle.interfaces.outside import Clock, Index, Model, Passage, StreamingModel
 from treadle.interfaces.spans import ModelSpan, RunSpan, Span, Tracer
-from treadle.interfaces.storage import Fault, LedgerLine, Question, Request, RunLog, RunSummary, Store
+from treadle.interfaces.storage import (
+    DueRun,
+    Fault,
+    LedgerLine,
+    Question,
+    Request,
+    RunLog,
+    RunSummary,
+    Store,
+)
 from treadle.interfaces.tools import ListedTool, Report, ToolServer, ToolSession
 
 __all__ = [
     "Ask",
     "Clock",
     "Context",
+    "DueRun",
     "Fault",
     "Index",
     "ListedTool",

@@ -37,6 +37,15 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DueRun:
+    """A run that has not ended and has a deadline (seconds since 1970, UTC)."""
+
+    id: RunId
+    graph: str
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """An open or closed question, as the inbox shows it.
 
@@ -234,6 +243,10 @@ class Store(Protocol):
 
     async def run(self, run_id: RunId) -> RunSummary:
         """Give one summary; raises ``UnknownRun``."""
+        ...
+
+    async def due_runs(self, due: float) -> list[DueRun]:
+        """Give the unfinished runs whose deadline is at a moment or before, the earliest first."""
         ...
 
     async def questions(

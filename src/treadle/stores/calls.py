@@ -112,6 +112,7 @@ class Create(Take):
             "at": self._started.at,
             "head": chain.GENESIS,
             "owner": this_process(),
+            "deadline": self._started.deadline,
         }
         inserted = fetch_one(batch.connection, "insert_run", row)
         assert inserted is not None

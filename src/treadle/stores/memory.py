@@ -15,7 +15,7 @@ import anyio
 from treadle.errors import OwnedElsewhere, OwnershipLost, StoreError
 from treadle.events import Event, Recorded, RunStarted
 from treadle.ids import QuestionId, RunId
-from treadle.interfaces import Fault, LedgerLine, Question, Request, RunLog, RunSummary
+from treadle.interfaces import DueRun, Fault, LedgerLine, Question, Request, RunLog, RunSummary
 from treadle.stores import chain, encoding
 from treadle.stores.answers import Standing, is_new, run_exists, unknown_question, unknown_run
 from treadle.stores.derived import Asked, Derived, State, as_ledger, as_question, status
@@ -251,6 +251,17 @@ class MemoryStore:
     async def run(self, run_id: RunId) -> RunSummary:
         """Give one summary; raises ``UnknownRun``."""
         return self._history(run_id).summary()
+
+    async def due_runs(self, due: float) -> list[DueRun]:
+        """Give the unfinished runs whose deadline is at a moment or before."""
+        found = [
+            DueRun(id=started.run_id, graph=started.graph, deadline=started.deadline)
+            for history in self._histories.values()
+            if (started := history.started).deadline is not None
+            and started.deadline <= due
+            and not history.derived().has_ended
+        ]
+        return sorted(found, key=lambda run: run.deadline)
 
     async def questions(
         self,

@@ -19,7 +19,7 @@ from treadle.budget import Amounts
 from treadle.errors import FormatMismatch
 from treadle.events import QuestionAsked, Recorded
 from treadle.ids import QuestionId, RunId
-from treadle.interfaces import LedgerLine, Question, Request, RunSummary
+from treadle.interfaces import DueRun, LedgerLine, Question, Request, RunSummary
 from treadle.stores import decoding
 from treadle.stores.answers import unknown_question, unknown_run
 from treadle.stores.decoding import load_contents, parse_parts
@@ -152,6 +152,12 @@ def summaries(
         if wanted in {None, summary.status}:
             found.append(summary)
     return found
+
+
+def due_runs(connection: apsw.Connection, due: float) -> list[DueRun]:
+    """Give the unfinished runs whose deadline is at a moment or before, the earliest first."""
+    rows = fetch_all(connection, "read_due_runs", (due,))
+    return [DueRun(id=RunId(run_id), graph=graph, deadline=deadline) for run_id, graph, deadline in rows]
 
 
 def summary(connection: apsw.Connection, locks: Locks, run_id: RunId) -> RunSummary:

@@ -14,7 +14,7 @@ from anyio.to_thread import run_sync
 from treadle.errors import ConfigurationError, StoreUnavailable
 from treadle.events import Recorded, RunStarted
 from treadle.ids import QuestionId, RunId
-from treadle.interfaces import Fault, LedgerLine, Question, Request, RunLog, RunSummary
+from treadle.interfaces import DueRun, Fault, LedgerLine, Question, Request, RunLog, RunSummary
 from treadle.stores import reading, schema, verify
 from treadle.stores.calls import Create, Submit, Take
 from treadle.stores.log import Release, WriterLog
@@ -163,6 +163,10 @@ class SqliteStore:
     async def run(self, run_id: RunId) -> RunSummary:
         """Give one summary; raises ``UnknownRun``."""
         return await self._read(reading.summary, self._opened().locks, run_id)
+
+    async def due_runs(self, due: float) -> list[DueRun]:
+        """Give the unfinished runs whose deadline is at a moment or before."""
+        return await self._read(reading.due_runs, due)
 
     async def questions(
         self,

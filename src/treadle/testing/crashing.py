@@ -12,7 +12,7 @@ from typing import Literal
 from treadle.errors import StoreUnavailable
 from treadle.events import Event, Recorded, RunStarted
 from treadle.ids import QuestionId, RunId
-from treadle.interfaces import Fault, LedgerLine, Question, Request, RunLog, RunSummary, Store
+from treadle.interfaces import DueRun, Fault, LedgerLine, Question, Request, RunLog, RunSummary, Store
 
 When = Literal["before", "after"]
 """Before an append reaches the store, or after it has."""
@@ -131,6 +131,10 @@ class CrashingStore:
         """Give one summary."""
         return await self.inner.run(run_id)
 
+    async def due_runs(self, due: float) -> list[DueRun]:
+        """Give unfinished runs with a deadline."""
+        return await self.inner.due_runs(due)
+
     async def questions(
         self,
         *,
@@ -180,11 +184,6 @@ class CrashingLog:
     def fence(self) -> int:
         """The fence of the log inside."""
         return self.inner.fence
-
-    @property
-    def was_abandoned(self) -> bool:
-        """As the log inside."""
-        return self.inner.was_abandoned
 
     @property
     def is_durable(self) -> bool:

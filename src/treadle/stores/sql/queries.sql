@@ -7,8 +7,8 @@ UPDATE store SET syncs = syncs + 1 WHERE id = 1;
 -- name: insert_run
 -- A new run; gives the number it has in this file.
 INSERT INTO runs (id, graph, tenant, labels, status, started_at, updated_at, events, head, fence, owner,
-    usd, tokens, calls)
-VALUES (:id, :graph, :tenant, :labels, 'running', :at, :at, 0, :head, 1, :owner, '0', 0, 0)
+    usd, tokens, calls, deadline)
+VALUES (:id, :graph, :tenant, :labels, 'running', :at, :at, 0, :head, 1, :owner, '0', 0, 0, :deadline)
 RETURNING no;
 
 -- name: find_run
@@ -176,6 +176,10 @@ FROM runs
 WHERE id IN (SELECT value FROM json_each(:ids)) AND (:graph IS NULL OR graph = :graph)
     AND (:status IS NULL OR status = :status)
 ORDER BY no DESC;
+
+-- name: read_due_runs
+-- Runs that have not ended and must have by a moment, by way of their index.
+SELECT id, graph, deadline FROM runs WHERE status = 'running' AND deadline <= ? ORDER BY deadline;
 
 -- name: read_questions
 -- Questions with the event that asked them, the oldest first; one with an answer waiting counts as answered,
