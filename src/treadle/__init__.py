@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         TreadleError,
         WiringError,
     )
-    from treadle.interfaces import Ask, Context, Index, Model, Passage
+    from treadle.failure import Failure
+    from treadle.interfaces import Ask, Context, Passage
     from treadle.nodes.agent import Prompt, agent
     from treadle.nodes.function import node
     from treadle.nodes.graph import graph
@@ -47,7 +48,7 @@ __all__ = [
     # policies
     "Budget", "Retry", "Wait",
     # running
-    "Engine", "RunHandle", "run", "Plan", "Model", "Index",
+    "Engine", "RunHandle", "run", "Plan", "Failure",
     # errors
     "TreadleError", "WiringError", "PlanError", "RunError", "NodeFailed", "NodeTimeout", "BudgetExceeded",
     "ProviderError", "InDoubt", "RunWaiting", "RunCancelled",
@@ -63,7 +64,8 @@ _ROOMS = {
     "engine.handle": ("RunHandle",),
     "engine.run": ("run",),
     "errors": _ERRORS,
-    "interfaces": ("Ask", "Context", "Index", "Model", "Passage"),
+    "failure": ("Failure",),
+    "interfaces": ("Ask", "Context", "Passage"),
     "nodes.agent": ("Prompt", "agent"),
     "nodes.function": ("node",),
     "nodes.graph": ("graph",),

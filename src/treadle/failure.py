@@ -23,6 +23,12 @@ class Failure:
             doubt, a history mismatch, a cancellation or an internal error).
         retry_after: Seconds the other side asked to wait.
         details: The error's own attributes that are plain data, such as ``status``.
+
+    Example::
+
+        @node
+        async def good(answers: list[str | Failure]) -> list[str]:
+            return [answer for answer in answers if not isinstance(answer, Failure)]
     """
 
     types: tuple[str, ...]
