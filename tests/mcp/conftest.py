@@ -17,6 +17,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from mcp_servers import NODE, PACKAGES, RELEASE, TOOLS, RawServer, died
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """The event loop a test runs on; each starts servers, so one loop for each library is enough."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def npm_servers() -> Path:
     """Where npm has put the reference servers; installed once for this machine, with the node of a wheel."""
