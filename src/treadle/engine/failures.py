@@ -39,7 +39,7 @@ _NEVER_RETRIED: Final = (
 _KEPT: Final = (
     "deaths",
     "provider", "status", "retryable", "account", "measure", "limit", "held", "spent", "needed", "step",
-    "idempotency_key", "server", "tool",
+    "idempotency_key", "server", "tool", "rounds", "last",
 )  # fmt: skip
 _OURS: Final = __name__.partition(".")[0]
 
@@ -294,9 +294,19 @@ def _worker_lost(failure: Failure, run_id: str) -> errors.TreadleError:
     )
 
 
+def _loop_limit(failure: Failure, run_id: str) -> errors.TreadleError:
+    return errors.LoopLimit(
+        failure.message,
+        rounds=int(failure.details.get("rounds") or 0),
+        last=str(failure.details.get("last", "")),
+        run_id=run_id,
+        node=failure.node,
+    )
+
+
 _RUN_ERRORS: Final = (
     errors.ReadFailed, errors.ResultRefused, errors.NodeTimeout, errors.RunCancelled, errors.HistoryMismatch,
-    errors.AgentStopped, errors.AmbiguousHistory,
+    errors.AgentStopped, errors.AmbiguousHistory, errors.AllFailed,
 )  # fmt: skip
 _PROVIDER_ERRORS: Final = (
     errors.ProviderError, errors.RateLimited, errors.ProviderUnavailable, errors.RequestRejected,
@@ -310,4 +320,5 @@ _BUILDERS: Final[dict[str, Callable[[Failure, str], Any]]] = {
     qualified_name(errors.BudgetExceeded): _budget_exceeded,
     qualified_name(errors.InDoubt): _in_doubt,
     qualified_name(errors.WorkerLost): _worker_lost,
+    qualified_name(errors.LoopLimit): _loop_limit,
 }
