@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from treadle.plan.plan import Plan
-from treadle.scheduler import demand
+from treadle.scheduler import states as at
 from treadle.scheduler.program import compile_plan
 
 ROOT = Path(__file__).parents[2]
-SCHEDULER = str(Path(demand.__file__).parent)
+SCHEDULER = str(Path(at.__file__).parent)
 
 
 def _benchmark() -> ModuleType:

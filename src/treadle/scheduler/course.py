@@ -22,7 +22,11 @@ from treadle.scheduler.commands import (
     StartAttempt,
     Withdraw,
 )
-from treadle.scheduler.demand import (
+from treadle.scheduler.demand import Demand
+from treadle.scheduler.opening import Mode, Opening
+from treadle.scheduler.part import Items, Part
+from treadle.scheduler.program import Kind, Program
+from treadle.scheduler.states import (
     CANCELLING,
     DECIDING,
     DONE,
@@ -33,11 +37,7 @@ from treadle.scheduler.demand import (
     PARKED,
     RUNNING,
     WAITING,
-    Demand,
 )
-from treadle.scheduler.opening import Mode, Opening
-from treadle.scheduler.part import Items, Part
-from treadle.scheduler.program import Kind, Program
 
 _WORK, _EXPRESSION, _CHOICE = Kind.WORK, Kind.EXPRESSION, Kind.CHOICE
 _ACTIVE = Mode.ACTIVE
@@ -93,6 +93,8 @@ class Course:
                 demand.arrive(demand.finished.pop())
             if part.states[part.program.result] >= DONE and not part.is_over:
                 self._end_part(part)
+            if part.outcome >= DONE:
+                demand.ready.clear()  # nobody needs it any more
             if demand.ready:
                 self._advance(part)
             elif not demand.finished:
@@ -181,8 +183,9 @@ class Course:
     def _go_on(self, part: Part, vertex: int) -> None:
         part.states[vertex] = OPEN
         for child in list(part.items[vertex].open.values()):
-            child.demand.begin()
-            self._carry(child)
+            if part.states[vertex] == OPEN:  # a child that has failed already ends it
+                child.demand.begin()
+                self._carry(child)
         self._fill(part, vertex)
 
     def _fill(self, part: Part, vertex: int) -> None:

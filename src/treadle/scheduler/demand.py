@@ -14,14 +14,14 @@ from typing import Final
 
 from treadle.errors import AllFailed
 from treadle.events import Failure
+from treadle.ids import PartId, within
 from treadle.retry import qualified_name
 from treadle.scheduler.program import Indices, Kind, Program
+from treadle.scheduler.states import CANCELLING, DECIDING, DONE, FAILED, IDLE, NAMES, WAITING
 
 _ALL_FAILED: Final = tuple(qualified_name(c) for c in AllFailed.__mro__ if c not in (object, BaseException))
 """What a race fails with, as a failure names it."""
 
-IDLE, WAITING, DECIDING, RUNNING, PARKED, CANCELLING, OPEN, DONE, FAILED = range(9)
-NAMES: Final = ("idle", "waiting", "deciding", "running", "parked", "cancelling", "open", "done", "failed")
 _FALLBACK: Final = Kind.FALLBACK
 _RACE: Final = Kind.RACE
 
@@ -39,16 +39,18 @@ class Demand:
         holders: Who counts on an unfinished vertex, once for each hold.
         chosen: The case of a choice, the present rung of a fallback, or the winner of a race.
         failures: Why a vertex failed.
+        inside: The item or round whose demand it is.
     """
 
     __slots__ = (
-        "_adrift", "_gone", "_program", "chosen", "failures", "finished", "holders", "missing", "needs",
-        "orphans", "ready", "states",
+        "_adrift", "_gone", "_program", "chosen", "failures", "finished", "holders", "inside", "missing",
+        "needs", "orphans", "ready", "states",
     )  # fmt: skip
 
     def __init__(self, program: Program) -> None:
         size = len(program.ids)
         self._program = program
+        self.inside = PartId("")
         self.states = [DONE if kind is Kind.INPUT else IDLE for kind in program.kinds]
         self.missing = [0] * size
         self.needs = [0] * size
@@ -70,7 +72,7 @@ class Demand:
         """An independent copy, for a run that begins as another one began."""
         made = copy.copy(self)
         for name in Demand.__slots__:
-            if name not in ("_gone", "_program", "holders"):
+            if name not in ("_gone", "_program", "holders", "inside"):
                 setattr(made, name, getattr(self, name).copy())
         made.holders = [holders[:] for holders in self.holders]
         made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001 - its own
@@ -212,7 +214,7 @@ class Demand:
             failures[-1],
             types=_ALL_FAILED,
             message=f"all {len(failures)} runners of the race failed: {told}",
-            node=self._program.ids[vertex],
+            node=within(self.inside, self._program.ids[vertex]),
             attempt=0,
             where="",
         )

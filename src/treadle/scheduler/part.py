@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from treadle.ids import NodeId, PartId, QuestionId, part_id, within
-from treadle.scheduler.demand import CANCELLING, DECIDING, DONE, OPEN, RUNNING, Demand
+from treadle.scheduler.demand import Demand
 from treadle.scheduler.program import Program, Repeat
+from treadle.scheduler.states import CANCELLING, DECIDING, DONE, OPEN, RUNNING
 
 
 class Part:
@@ -50,6 +51,7 @@ class Part:
     def take(self, demand: Demand) -> None:
         """Go on with this demand."""
         self.demand = demand
+        demand.inside = self.id
         self.states = demand.states
         self.chosen = demand.chosen
 

@@ -24,13 +24,10 @@ def replay(
     Raises:
         InternalError: The events do not follow from one another.
     """
-    scheduler: Scheduler | None = None
-    commands: list[list[Command]] = []
-    for scheduler, _, led_to in retrace(events, program_of):
-        commands.append(led_to)
-    if scheduler is None:
+    steps = list(retrace(events, program_of))
+    if not steps:
         raise InternalError("a history begins with RunStarted, and this one does not; please report this")
-    return scheduler, commands
+    return steps[-1][0], [commands for _, _, commands in steps]
 
 
 def retrace(

@@ -57,19 +57,11 @@ from treadle.events import (
 from treadle.ids import NodeId, PartId, split
 from treadle.scheduler.commands import Command
 from treadle.scheduler.course import Course
-from treadle.scheduler.demand import (
-    CANCELLING,
-    DECIDING,
-    DONE,
-    IDLE,
-    NAMES,
-    PARKED,
-    RUNNING,
-    Demand,
-)
+from treadle.scheduler.demand import Demand
 from treadle.scheduler.opening import OPENING, Mode, Opening
 from treadle.scheduler.part import Part
 from treadle.scheduler.program import Kind, Program
+from treadle.scheduler.states import CANCELLING, DECIDING, DONE, IDLE, NAMES, PARKED, RUNNING
 
 _WORK, _EXPRESSION, _CHOICE = Kind.WORK, Kind.EXPRESSION, Kind.CHOICE
 _ACTIVE = Mode.ACTIVE
