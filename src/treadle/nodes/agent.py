@@ -11,7 +11,7 @@ from typing_extensions import TypeVar
 
 from treadle.budget import Budget
 from treadle.interfaces import Context, Model
-from treadle.messages import Message, system, user
+from treadle.messages import Attachment, Message, system, user
 from treadle.nodes.agent_loop import MAX_OUTPUT, MAX_TURNS, MIN_OUTPUT, AgentSpec, converse
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
@@ -31,6 +31,7 @@ class Prompt(Generic[T]):
         text: The question in words.
         system: Instructions before the conversation, besides the agent's own.
         history: Messages of an earlier conversation, oldest first.
+        attach: Pictures and documents beside the question (``treadle.models.image``, ``document``).
 
     Example::
 
@@ -42,12 +43,13 @@ class Prompt(Generic[T]):
     text: str
     system: str = ""
     history: tuple[Message, ...] = ()
+    attach: tuple[Attachment, ...] = ()
 
     @property
     def messages(self) -> tuple[Message, ...]:
         """The conversation as it is sent."""
         first = (system(self.system),) if self.system else ()
-        return (*first, *self.history, user(self.text))
+        return (*first, *self.history, user(self.text, *self.attach))
 
 
 class Agent(Node[P, R]):

@@ -212,6 +212,8 @@ async def converse(ctx: Context, spec: AgentSpec, messages: Sequence[Message]) -
 def _read(spec: AgentSpec, text: str, earlier_complaint: str) -> tuple[Any, str]:
     """Give the answer and no complaint, or a complaint where there was none before."""
     try:
+        if not text.strip():
+            raise ValueError(EMPTY)
         return spec.form.read(text), ""
     except ValueError as error:
         complaint = complaints(error) or "it is not valid"
@@ -380,7 +382,12 @@ _STOPS: Final = {
 """What is said, by reason the model stopped, where there is nothing to go on with."""
 
 
+EMPTY: Final = "it is empty"
+
+
 def _reask(complaint: str) -> str:
+    if complaint == EMPTY:
+        return "That answer was empty. Answer again."
     return (
         f"That answer does not have the form asked for: {complaint}. "
         "Answer again, with JSON that fits the schema and nothing else."

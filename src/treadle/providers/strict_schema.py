@@ -56,11 +56,9 @@ def _references(schema: Any) -> set[str]:
         given = cast("Mapping[str, Any]", schema)
         own = {str(given["$ref"]).rpartition("/")[2]} if "$ref" in given else set[str]()
         return own.union(*map(_references, given.values()))
-    return (
-        set[str]().union(*map(_references, cast("Sequence[Any]", schema)))
-        if isinstance(schema, list)
-        else set()
-    )
+    if not isinstance(schema, list):
+        return set()
+    return set[str]().union(*map(_references, cast("Sequence[Any]", schema)))
 
 
 def _strict(schema: Any) -> dict[str, Any]:
