@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from random_plans import Outcome, Script, Scripted
+from random_plans import Outcome, Scripted
 
 from treadle.events import (
     AttemptCancelled,
@@ -21,14 +21,16 @@ from treadle.events import (
     RunResumed,
     RunStarted,
 )
-from treadle.ids import NodeId, QuestionId, RunId
-from treadle.scheduler import demand
+from treadle.ids import NodeId, PartId, QuestionId, RunId, owner_of, part_id
+from treadle.scheduler import states
 from treadle.scheduler.commands import (
     CancelAttempt,
     CancelUnstarted,
     Command,
     Decide,
     EndRun,
+    Enter,
+    Leave,
     Park,
     StartAttempt,
     Withdraw,
@@ -76,6 +78,8 @@ class Driver:
     Attributes:
         history: The events so far, and the commands each led to.
         started: The nodes that ran, in order.
+        entered: The items and rounds that began; those that were left stay among them.
+        inside: Those that have not been left.
     """
 
     scripted: Scripted
@@ -83,7 +87,9 @@ class Driver:
     history: list[tuple[Event, list[Command]]] = field(default_factory=list)
     started: list[NodeId] = field(default_factory=list)
     completed: set[NodeId] = field(default_factory=set)
-    owed: dict[int, Owed] = field(default_factory=dict)
+    owed: dict[NodeId, Owed] = field(default_factory=dict)
+    entered: set[PartId] = field(default_factory=set)
+    inside: set[PartId] = field(default_factory=set)
     open: set[NodeId] = field(default_factory=set)
     end: EndRun | None = None
     at: float = 1.0
@@ -91,7 +97,7 @@ class Driver:
     def __post_init__(self) -> None:
         self.program = compile_plan(self.scripted.plan)
         self.scheduler = Scheduler(self.program, seed=SEED)
-        self.parks_left = {node: script.parks for node, script in self.scripted.scripts.items()}
+        self.parks: dict[NodeId, int] = {}
 
     # -- driving -------------------------------------------------------------------------------------
 
@@ -113,13 +119,15 @@ class Driver:
         """Hand over an event, check everything, and note what is commanded."""
         self.at += 1.0
         was_draining = self.scheduler.mode not in (Mode.NEW, Mode.ACTIVE, Mode.ENDED)
+        races = {(part.id, vertex): arrived for part, vertex, arrived in self._races()}
         commands = self.scheduler.handle(event)
         self.history.append((event, commands))
         self.scheduler.check_invariants()
         if self.scheduler.mode is Mode.ACTIVE:
             self._check_demand()
+            self._check_races(races)
         for command in commands:
-            assert not (was_draining and isinstance(command, StartAttempt | Decide)), "it started something"
+            assert not (was_draining and isinstance(command, StartAttempt | Decide | Enter)), "it started"
             self._note(command)
         ended = self.end is not None
         assert ended == (self.scheduler.mode in (Mode.FINISHING, Mode.ENDED)), "the end was not told"
@@ -145,11 +153,11 @@ class Driver:
 
     def next_event(self) -> Event:
         """Answer one of the commands that are owed an event, or one of the open questions."""
-        waiting = [*sorted(self.owed), *sorted(self.open)] if self.owed else sorted(self.open)
+        waiting = [*sorted(self.owed), *sorted(self.open)]
         assert waiting, f"nothing is owed, and nobody asked: {self.scheduler.story()}"
         pick = waiting[next(self.luck) % len(waiting)]
-        if isinstance(pick, str):
-            return self._answer(NodeId(pick))
+        if pick in self.open:
+            return self._answer(pick)
         owed = self.owed.pop(pick)
         if isinstance(owed.command, Decide):
             return self._decided(owed.command)
@@ -161,19 +169,28 @@ class Driver:
         return QuestionAnswered(at=self.at, node=node, question=question, value=JSON.pack(1), by="maria")
 
     def _decided(self, command: Decide) -> Decided:
-        script = self.scripted.scripts[command.node]
-        outcome = script.tries[0]
+        node, script = command.node, self.scripted.script(command.node)
+        part = self.scheduler.part(command.part)
+        kind, outcome, choice = part.program.kinds[command.index], script.tries[0], 0
+        if kind is Kind.CHOICE:
+            choice = script.choice % len(part.program.cases[command.index])
+        elif kind is Kind.EACH:
+            choice = self.scripted.items(node)
+        elif kind is Kind.LOOP and outcome == "ok":
+            items = part.items[command.index]
+            choice = int(items.ended >= self.scripted.rounds(node))
+            outcome = "ok" if choice or items.ended < items.limit else "LoopLimit"
         if outcome != "ok":
-            return Decided(at=self.at, node=command.node, choice=-1, failure=failure(command.node, outcome))
-        return Decided(at=self.at, node=command.node, choice=script.choice)
+            return Decided(at=self.at, node=node, choice=-1, failure=failure(node, outcome))
+        return Decided(at=self.at, node=node, choice=choice)
 
     def _attempted(self, owed: Owed, command: StartAttempt) -> Event:
         node, attempt = command.node, command.attempt
         if owed.is_dropped or (owed.is_cancelled and next(self.luck) % 3):
             return AttemptCancelled(at=self.at, node=node, attempt=attempt, started_at=self.at)
-        if self.parks_left[node]:
+        if self.parks.get(node, 0) < self.scripted.script(node).parks:
             return self._parked(owed, command)
-        outcome = self._outcome(self.scripted.scripts[node], command.index)
+        outcome = self._outcome(command)
         if outcome == "ok":
             self.completed.add(node)
             return NodeCompleted(at=self.at, node=node, attempt=attempt, started_at=1.0, result=JSON.pack(1))
@@ -185,16 +202,17 @@ class Driver:
         node = command.node
         if not owed.is_answered and next(self.luck) % 3 == 0:
             owed.is_answered = True
-            self.owed[command.index] = owed
+            self.owed[node] = owed
             return self._answer(node)
-        self.parks_left[node] -= 1
+        self.parks[node] = self.parks.get(node, 0) + 1
         if not owed.is_answered:
             self.open.add(node)
         question = QuestionId(f"q-{node}")
         return AttemptParked(at=self.at, node=node, attempt=command.attempt, questions=(question,))
 
-    def _outcome(self, script: Script, vertex: int) -> Outcome:
-        return script.tries[min(self.scheduler.root.tries.get(vertex, 0), len(script.tries) - 1)]
+    def _outcome(self, command: StartAttempt) -> Outcome:
+        tries = self.scripted.script(command.node).tries
+        return tries[min(self.scheduler.part(command.part).tries.get(command.index, 0), len(tries) - 1)]
 
     # -- watching ------------------------------------------------------------------------------------
 
@@ -203,16 +221,21 @@ class Driver:
         if isinstance(command, StartAttempt):
             self._note_start(command)
         elif isinstance(command, Decide):
-            assert command.index not in self.owed, f"{command.node} is decided twice at once"
-            self.owed[command.index] = Owed(command)
+            assert command.node not in self.owed, f"{command.node} is decided twice at once"
+            self.owed[command.node] = Owed(command)
         elif isinstance(command, CancelAttempt):
-            assert isinstance(self.owed[command.index].command, StartAttempt), "nothing there to cancel"
-            self.owed[command.index].is_cancelled = True
+            assert isinstance(self.owed[command.node].command, StartAttempt), "nothing there to cancel"
+            self.owed[command.node].is_cancelled = True
         elif isinstance(command, CancelUnstarted):
             for owed in self.owed.values():
                 owed.is_dropped = isinstance(owed.command, StartAttempt) and not owed.has_begun
         elif isinstance(command, Withdraw):
             self.open.discard(command.node)
+        elif isinstance(command, Enter):
+            self._note_entered(command)
+        elif isinstance(command, Leave):
+            assert command.part in self.inside, f"{command.part} was left twice"
+            self.inside -= {one for one in self.inside if _is_inside(one, command.part)}
         elif isinstance(command, EndRun):
             assert not self.owed, "the run ended with attempts under way"
             self.end = command
@@ -221,36 +244,83 @@ class Driver:
             assert not self.owed, "the run was parked with attempts under way"
 
     def _note_start(self, command: StartAttempt) -> None:
-        node = command.node
-        assert command.index not in self.owed, f"{node} runs twice at once"
+        node, part = command.node, self.scheduler.part(command.part)
+        assert node not in self.owed, f"{node} runs twice at once"
         assert node not in self.completed, f"{node} ran again though it was done"
-        inputs = self.program.inputs[command.index]
-        states = self.scheduler.root.states
-        assert all(states[need] == demand.DONE for need in inputs), f"{node} started too early"
-        self.owed[command.index] = Owed(command, has_begun=not command.not_before and next(self.luck) % 3 > 0)
+        assert not command.part or command.part in self.inside, f"{node} starts outside of any part"
+        inputs = part.program.inputs[command.index]
+        assert all(part.states[need] == states.DONE for need in inputs), f"{node} started too early"
+        self.owed[node] = Owed(command, has_begun=not command.not_before and next(self.luck) % 3 > 0)
         self.started.append(node)
+
+    def _note_entered(self, command: Enter) -> None:
+        assert command.part == part_id(command.node, command.number)
+        assert command.part not in self.entered, f"{command.part} began twice"
+        assert not command.inside or command.inside in self.inside, f"{command.part} began too late"
+        self.entered.add(command.part)
+        self.inside.add(command.part)
+        beside = [one for one in self.inside if owner_of(one)[0] == command.node]
+        program = self.scheduler.part(command.inside).program
+        assert len(beside) <= program.repeats[command.index].at_once, f"{command.node} has too much under way"
+
+    def _races(self) -> Iterator[tuple[Part, int, bool]]:
+        """The races that are under way, and whether one of their runners has arrived."""
+        is_active = self.scheduler.mode is Mode.ACTIVE
+        for part in self.scheduler._course.parts.values() if is_active else ():
+            for vertex, kind in enumerate(part.program.kinds):
+                if kind is Kind.RACE and part.states[vertex] == states.WAITING:
+                    inputs = part.program.inputs[vertex]
+                    yield part, vertex, any(part.states[one] == states.DONE for one in inputs)
+
+    def _check_races(self, before: dict[tuple[PartId, int], bool]) -> None:
+        """A race was won by a runner that arrived, and as soon as the first of them did."""
+        assert not any(before.values()), "a race waits though a runner has arrived"
+        for part in self.scheduler._course.parts.values():
+            for vertex, runner in part.chosen.items():
+                if part.program.kinds[vertex] is Kind.RACE:
+                    (won,) = part.program.cases[vertex][runner]
+                    assert part.states[won] == states.DONE, "a race was won by who has not arrived"
+                    assert part.states[vertex] == states.DONE, "a race was won and is not over"
 
     def _check_demand(self) -> None:
         """What is under way is what the unfinished need, found out anew from the result."""
-        states, needed, stack = self.scheduler.root.states, set[int](), [self.program.result]
+        parts = self.scheduler._course.parts
+        root = self.scheduler.root
+        needed, stack = set[tuple[PartId, int]](), [(root, root.program.result)]
         while stack:
-            vertex = stack.pop()
-            if vertex not in needed and states[vertex] < demand.DONE:
-                needed.add(vertex)
-                stack.extend(self._needs_of(vertex))
-        for vertex, state in enumerate(states):
-            if state in (demand.WAITING, demand.RUNNING, demand.PARKED):
-                assert vertex in needed, f"nobody needs {self.program.ids[vertex]}"
-            assert state != demand.IDLE or vertex not in needed, f"{self.program.ids[vertex]} was forgotten"
+            part, vertex = stack.pop()
+            if (part.id, vertex) not in needed and part.states[vertex] < states.DONE:
+                needed.add((part.id, vertex))
+                stack.extend(self._needs_of(part, vertex))
+        for part in parts.values():
+            for vertex, state in enumerate(part.states):
+                is_needed = (part.id, vertex) in needed
+                if state in (states.WAITING, states.RUNNING, states.PARKED, states.OPEN):
+                    assert is_needed, f"nobody needs {part.node(vertex)}"
+                assert state != states.IDLE or not is_needed, f"{part.node(vertex)} was forgotten"
 
-    def _needs_of(self, vertex: int) -> list[int]:
-        program, chosen = self.program, self.scheduler.root.chosen.get(vertex)
-        if self.scheduler.root.states[vertex] not in (demand.WAITING, demand.DECIDING):
+    def _needs_of(self, part: Part, vertex: int) -> list[tuple[Part, int]]:
+        program, chosen, state = part.program, part.chosen.get(vertex), part.states[vertex]
+        if state == states.OPEN:
+            return [(one, one.program.result) for one in part.items[vertex].open.values()]
+        if state not in (states.WAITING, states.DECIDING):
             return []
         if program.kinds[vertex] in (Kind.CHOICE, Kind.FALLBACK) and chosen is not None:
-            return list(program.cases[vertex][chosen])
-        loose = () if vertex in self.scheduler.root.demand._adrift else program.common[vertex]
-        return [*program.inputs[vertex], *loose]
+            return [(part, one) for one in program.cases[vertex][chosen]]
+        loose = () if vertex in part.demand._adrift else program.common[vertex]
+        return [(part, one) for one in (*program.inputs[vertex], *loose)]
+
+    def check_forgotten(self) -> None:
+        """Of what has ended nothing is kept, once nothing in it is under way."""
+        course = self.scheduler._course
+        course.forget_left()
+        kept = {one for one in course.parts if one}
+        under_way = {part.id for left in course._left for part in left.walk()}
+        assert kept - under_way <= self.inside, "the scheduler keeps what was left"
+
+
+def _is_inside(part: PartId, outer: PartId) -> bool:
+    return part == outer or part.startswith(f"{outer}/")
 
 
 def whole_state(scheduler: Scheduler) -> dict[str, object]:

@@ -1,18 +1,18 @@
 """Random plans as plain data, and what each of their nodes is going to do.
 
 A plan is made from rows of small numbers, so that hypothesis can shrink it: each row becomes one node
-over the nodes before it.
+over the nodes before it.  The body of an ``each`` or a ``loop`` is made from the rows that follow it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
-from treadle.ids import NodeId
+from treadle.ids import NodeId, owner_of, split
 from treadle.plan.parts import Argument, Binding, Case, Constant, Group, PlanNode, Policies, Wire, wires
 from treadle.plan.plan import Plan
 from treadle.retry import Retry
@@ -21,8 +21,8 @@ from treadle.values import JSON
 Row = tuple[int, int, int, int, int]
 """Kind, three operands, and what happens."""
 
-Outcome = Literal["ok", "A", "B", "read", "fatal"]
-"""``A``, ``B`` and a failed read are classes of failures that may be taken, ``fatal`` one that may not."""
+Outcome = Literal["ok", "A", "B", "read", "fatal", "LoopLimit", "AllFailed"]
+"""``fatal`` is a class of failures that nobody may take; all others may be taken."""
 
 NUMBER = st.integers(0, 63)
 ROWS = st.lists(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER, NUMBER), min_size=1, max_size=30)
@@ -49,35 +49,59 @@ class Script:
         """The same without failures."""
         return Script(parks=self.parks, choice=self.choice)
 
+    def varied(self, number: int) -> Script:
+        """What the same node does in an item or a round: every other one works, and chooses otherwise."""
+        return Script(
+            tries=("ok",) if number % 2 else self.tries,
+            parks=self.parks if number % 3 == 0 else 0,
+            choice=self.choice + number,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scripted:
-    """A plan and a script for each of its nodes."""
+    """A plan and a script for each of its nodes, and of those of its bodies; no two of them share a name."""
 
     plan: Plan
     scripts: dict[NodeId, Script]
+    is_mended: bool = False
 
     @property
     def mended(self) -> Scripted:
-        """The same plan, in which nothing fails any more."""
-        return Scripted(plan=self.plan, scripts={node: one.mended for node, one in self.scripts.items()})
+        """The same plan, in which nothing fails any more, and every loop is done with its next round."""
+        scripts = {node: one.mended for node, one in self.scripts.items()}
+        return Scripted(plan=self.plan, scripts=scripts, is_mended=True)
+
+    def script(self, node: NodeId) -> Script:
+        """What a node of a run does: one in an item or a round does not do the same as in the others."""
+        part, name = split(node)
+        script, number = self.scripts.get(name, UNSCRIPTED), 0
+        while part:
+            owner, here = owner_of(part)
+            number += here
+            part, _ = split(owner)
+        return script.varied(number) if number else script
+
+    def case(self, node: NodeId, planned: PlanNode) -> int:
+        """The case that a choice of a run takes."""
+        return self.script(node).choice % len(planned.cases)
+
+    def items(self, node: NodeId) -> int:
+        """How many items an ``each`` of a run has."""
+        return self.script(node).choice % 5
+
+    def rounds(self, node: NodeId) -> int:
+        """How many rounds a ``loop`` of a run needs."""
+        return 1 if self.is_mended else 1 + self.script(node).choice % 4
+
+
+UNSCRIPTED = Script()
 
 
 def scripted(rows: Sequence[Row]) -> Scripted:
     """Make a plan of one input and a node for each row; its result needs some of the last."""
-    nodes = [PlanNode(id=NodeId("input"), kind="input")]
-    scripts: dict[NodeId, Script] = {}
-    for row in rows:
-        if row[0] >= 56:
-            again, script = _again(row, nodes)
-            nodes.append(again)
-            scripts[again.id] = script
-        node, script = _node(row, nodes)
-        nodes.append(node)
-        scripts[node.id] = script
-        if node.kind == "fallback" and row[4] % 3:
-            *_, first = (node.id, *wires(node.cases[0].binding))  # what it falls back from shall fail
-            scripts[first] = Script(tries=("B" if row[4] % 3 == 2 else "A",))
+    maker = _Maker()
+    nodes = maker.nodes(rows, [PlanNode(id=NodeId("input"), kind="input")])
     last = nodes[-1 - rows[0][4] % 5 :]
     if rows[0][3] % 4:
         last = [_or_else(node) for node in last]
@@ -85,8 +109,74 @@ def scripted(rows: Sequence[Row]) -> Scripted:
     result = Group("list", tuple(Wire(node.id) for node in last))
     on_failure: Literal["cancel", "drain"] = "cancel" if rows[0][4] % 4 == 3 else "drain"
     return Scripted(
-        plan=Plan(name="random", nodes=tuple(nodes), result=result, on_failure=on_failure), scripts=scripts
+        plan=Plan(name="random", nodes=tuple(nodes), result=result, on_failure=on_failure),
+        scripts=maker.scripts,
     )
+
+
+class _Maker:
+    """Makes the nodes of a plan, or of the body of a node.
+
+    Attributes:
+        name: What the names of its nodes begin with.
+        depth: How many bodies there are around it.
+    """
+
+    def __init__(self, name: str = "", depth: int = 0) -> None:
+        self.name = name
+        self.depth = depth
+        self.scripts: dict[NodeId, Script] = {}
+
+    def nodes(self, rows: Sequence[Row], nodes: list[PlanNode]) -> list[PlanNode]:
+        for number, row in enumerate(rows):
+            self._add(row, rows[number + 1 :], nodes)
+        return nodes
+
+    def _add(self, row: Row, rest: Sequence[Row], nodes: list[PlanNode]) -> None:
+        if row[0] >= 56:
+            again, script = _again(self._next(nodes), row, nodes)
+            nodes.append(again)
+            self.scripts[again.id] = script
+        if 44 <= row[0] < 56 and self.depth < 3:
+            node, script = self._repeated(row, rest, nodes)
+        else:
+            node, script = _node(self._next(nodes), row, nodes)
+        nodes.append(node)
+        self.scripts[node.id] = script
+        if node.kind == "fallback" and row[4] % 3:
+            *_, first = (node.id, *wires(node.cases[0].binding))  # what it falls back from shall fail
+            self.scripts[first] = Script(
+                tries=("B" if row[4] % 3 == 2 else "A",), choice=self.scripts.get(first, UNSCRIPTED).choice
+            )
+
+    def _next(self, nodes: Sequence[PlanNode]) -> NodeId:
+        return NodeId(f"{self.name}n{len(nodes)}")
+
+    def _repeated(self, row: Row, rest: Sequence[Row], nodes: Sequence[PlanNode]) -> tuple[PlanNode, Script]:
+        """An ``each`` or a ``loop`` whose body is made from the rows that follow."""
+        kind, first, second, third, luck = row
+        node = self._next(nodes)
+        is_loop = kind % 3 == 0
+        inputs = [PlanNode(id=NodeId(f"{node}.{name}"), kind="input") for name in ("item", "extra")]
+        inner = _Maker(f"{node}.", self.depth + 1)
+        made = inner.nodes(rest[: third % 5], list(inputs))
+        result: Binding = Group("list", tuple(Wire(one.id) for one in made[-1 - luck % 3 :]))
+        self.scripts |= inner.scripts
+        settings: dict[str, Any] = {"at_most": 1 + luck % 4}
+        if not is_loop:
+            settings = {"at_once": 1 + luck % 3, "on_error": ("stop", "collect", "drop")[second % 3]}
+        else:
+            result = Group("tuple", (result, Wire(made[-1 - second % len(made)].id)))
+        return PlanNode(
+            id=node,
+            kind="loop" if is_loop else "each",
+            arguments=tuple(
+                Argument(one.id, _operand(nodes, number))
+                for one, number in zip(inputs, (first, second), strict=True)
+            ),
+            settings=settings,
+            body=Plan(name=node, nodes=tuple(made), result=result),
+        ), Script(tries=("read",) if luck == 9 else ("ok",), choice=third)
 
 
 def _or_else(node: PlanNode) -> PlanNode:
@@ -105,24 +195,24 @@ def _operand(nodes: Sequence[PlanNode], number: int) -> Binding:
     return wire
 
 
-def _node(row: Row, nodes: Sequence[PlanNode]) -> tuple[PlanNode, Script]:
+def _node(node: NodeId, row: Row, nodes: Sequence[PlanNode]) -> tuple[PlanNode, Script]:
     kind, *numbers, luck = row
     operands = [_operand(nodes, number) for number in numbers]
     if kind >= 56:
         shared, failing = (Wire(nodes[number % (len(nodes) - 1)].id) for number in (numbers[0], numbers[2]))
         operands = [Group("list", (shared, failing)), Wire(nodes[-1].id), operands[2]]
-        return _fallback(NodeId(f"n{len(nodes)}"), operands, "ok", luck)
+        return _fallback(node, operands, "ok", luck)
     outcome = OUTCOMES[luck % len(OUTCOMES)]
-    return MAKERS[kind % len(MAKERS)](NodeId(f"n{len(nodes)}"), operands, outcome, luck)
+    return MAKERS[kind % len(MAKERS)](node, operands, outcome, luck)
 
 
-def _again(row: Row, nodes: Sequence[PlanNode]) -> tuple[PlanNode, Script]:
+def _again(node: NodeId, row: Row, nodes: Sequence[PlanNode]) -> tuple[PlanNode, Script]:
     """A choice that may come to need what a fallback, the next node, lets go of."""
     _, first, second, third, luck = row
     shared = Wire(nodes[first % len(nodes)].id)
     subject, other = _operand(nodes, second), Wire(nodes[third % len(nodes)].id)
     made = PlanNode(
-        id=NodeId(f"n{len(nodes)}"),
+        id=node,
         kind="match",
         subject=subject,
         cases=(Case(binding=shared), Case(binding=CONSTANT), Case(binding=other)),
@@ -170,9 +260,16 @@ def _fallback(node: NodeId, operands: list[Binding], outcome: Outcome, luck: int
     return PlanNode(id=node, kind="fallback", cases=tuple(Case(binding=r) for r in rungs), on=on), Script()
 
 
+def _race(node: NodeId, operands: list[Binding], outcome: Outcome, luck: int) -> tuple[PlanNode, Script]:
+    runners = [operand for operand in operands if isinstance(operand, Wire)]
+    if not runners:
+        return _fallback(node, operands, outcome, luck)
+    return PlanNode(id=node, kind="race", cases=tuple(Case(binding=one) for one in runners)), Script()
+
+
 def _do(node: NodeId, operands: list[Binding], outcome: Outcome, luck: int) -> tuple[PlanNode, Script]:
     cases = tuple(Case(binding=operand) for operand in operands[: 1 + luck % 3])
     return PlanNode(id=node, kind="do", cases=cases), Script()
 
 
-MAKERS = (*[_work] * 7, _expression, _choice, _choice, _logic, *[_fallback] * 4, _do)
+MAKERS = (*[_work] * 7, _expression, _choice, _choice, _logic, *[_fallback] * 3, _do, _race, _race, _race)

@@ -93,7 +93,7 @@ class Course:
                 demand.arrive(demand.finished.pop())
             if part.states[part.program.result] >= DONE and not part.is_over:
                 self._end_part(part)
-            if part.outcome >= DONE:
+            if part.outcome >= DONE and self.mode is _ACTIVE:
                 demand.ready.clear()  # nobody needs it any more
             if demand.ready:
                 self._advance(part)
