@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,11 @@ class RawServer:
         ]
 
     @property
+    def running(self) -> set[int]:
+        """Its processes that have not ended."""
+        return {pid for pid in {entry["pid"] for entry in self.log} if _is_running(pid)}
+
+    @property
     def calls(self) -> list[dict[str, Any]]:
         """The parameters of the calls it got."""
         return [
@@ -89,13 +95,9 @@ class RawServer:
         ]
 
 
-def died(server: RawServer) -> set[int]:
-    """Processes that ended themselves without a word."""
-    ended = {entry["pid"] for entry in server.log if entry["message"] == "ended"}
-    return {
-        entry["pid"]
-        for entry in server.log
-        if entry["pid"] not in ended
-        and isinstance(entry["message"], dict)
-        and entry["message"].get("params", {}).get("name", "").startswith("die")
-    }
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

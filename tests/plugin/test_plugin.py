@@ -38,7 +38,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _said(python: Path, code: str) -> str:
-    ran = subprocess.run([python, "-P", "-c", code], capture_output=True, text=True)
+    ran = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.strip()
 
@@ -51,7 +51,7 @@ def test_both_packages_stand_in_the_fresh_environment(python: Path) -> None:
 
 def test_a_graph_runs_with_its_tool_its_index_and_its_model(python: Path) -> None:
     ran = subprocess.run(
-        [python, str(PLUGIN / "desk.py"), "What is 100 EUR in JPY, and what is a yen?"],
+        [python, "-I", str(PLUGIN / "desk.py"), "What is 100 EUR in JPY, and what is a yen?"],
         capture_output=True,
         text=True,
     )
@@ -59,7 +59,7 @@ def test_a_graph_runs_with_its_tool_its_index_and_its_model(python: Path) -> Non
 
 
 def test_the_command_line_finds_a_graph_that_uses_it(python: Path) -> None:
-    check = [python.parent / "treadle", "check", str(PLUGIN / "desk.py")]
+    check = [python, "-I", python.parent / "treadle", "check", str(PLUGIN / "desk.py")]
     ran = subprocess.run(check, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
