@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from treadle.engine.records import AttemptRecords, Identity, StepRecord
+from treadle.engine.records import AttemptRecords, Identity, Spot, StepRecord
 from treadle.errors import AmbiguousHistory
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
@@ -54,12 +54,21 @@ class Site(Protocol):
         """The digest of the definition of one of its work nodes; ``None`` where it has no such node."""
         ...
 
+    def spot(self, node: NodeId) -> Spot:
+        """Where a node stands, whatever stands before it in its lists."""
+        ...
+
+    def at(self, spot: Spot) -> NodeId | None:
+        """The node that stands at a spot now, if any; raises ``LookupError`` where that is not known yet."""
+        ...
+
     def identity(self, node: NodeId) -> Identity | None:
         """The identity of one of its nodes, as soon as all that it is given is known."""
         ...
 
-    def pending(self, definition: str) -> Sequence[NodeId]:
-        """Its nodes of a definition that may take a record yet: neither done nor begun."""
+    def pending(self, definition: str) -> Sequence[NodeId | None]:
+        """Its nodes of a definition that may take a record yet: neither done nor begun; ``None`` for items
+        and rounds that may begin."""
         ...
 
 
@@ -118,7 +127,7 @@ class Claims:
         self._at: defaultdict[_Place, list[StepRecord]] = defaultdict(list)
         self._below: defaultdict[_Place, dict[str, None]] = defaultdict(dict)
         self._by_seq: dict[int, StepRecord] = {}
-        self._plans = 0
+        self._effects: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
 
     # -- what is on offer ------------------------------------------------------------------------------
 
@@ -132,7 +141,8 @@ class Claims:
         for record in records:
             self._pool.setdefault(record.identity, []).append(record)
             self._at[_place(record)].append(record)
-            self._plans = max(self._plans, record.plan)
+            if record.plan and record.once and not record.step:
+                self._effects[record.spot].append(record)
             plan, node, step = _place(record)
             while step:
                 around = step.rpartition("/")[0]
@@ -225,13 +235,15 @@ class Claims:
         if self.site is None or self.told.get(node) == FRESH:
             return
         definition = self.site.definition(node)
-        places = [(plan, node, NODE) for plan in range(1, self._plans + 1)]
-        for record in [one for place in places for one in self._at.get(place, ()) if one.once]:
-            if not self._is_kept(record) and not self._is_promised(record):
+        for record in self._effects.get(self.site.spot(node), ()):
+            if self._is_offered(record) and not self._is_kept(record) and not self._is_promised(record):
                 changed = "inputs" if record.identity.definition == definition else "definition"
                 why = f"it was done here already, and its {changed} changed since"
                 self._refuse([record], (), node, NODE, why)
                 return
+
+    def _is_offered(self, record: StepRecord) -> bool:
+        return record in self._pool[record.identity]
 
     def named(self, label: str, identity: Identity | None = None) -> StepRecord | None:
         """Give the record of an earlier plan that a person named by its path: an equal one first, else the
@@ -246,8 +258,13 @@ class Claims:
         return record.path if len(twins) == 1 else f"{record.path}@{record.seq}"
 
     def _own(self, equal: Sequence[StepRecord], node: NodeId, step: StepId) -> StepRecord | None:
-        for record in equal:
-            if record.node == node and record.step == step and self._is_still(record, node):
+        found = (record for record in equal if record.step == step)
+        if self.site is None:
+            return next((record for record in found if record.node == node), None)
+        spot = self.site.spot(node)
+        for record in found:
+            is_here = record.spot == spot if record.plan else record.node == node
+            if is_here and self._is_still(record, node):
                 return record
         return None
 
@@ -294,15 +311,16 @@ class Claims:
         site = self.site
         if site is None:
             return ()
-        served = {record.node for record in equal if not record.step}
+        served = {record.spot for record in equal if not record.step}
         told = {name for name, label in self.told.items() if label == FRESH}
         return tuple(
             other
             for other in site.pending(identity.definition)
-            if other != node
-            and other not in served
+            if other is not None
+            and other != node
             and other not in told
             and site.identity(other) == identity
+            and site.spot(other) not in served
         )
 
     # -- whose place is gone ---------------------------------------------------------------------------
@@ -313,15 +331,22 @@ class Claims:
             return False
         if any(self._may_be_kept(around) for around in self._around(record)):
             return False
-        return self._is_gone(record.node) or self._has_changed(record.node, record.place)
-
-    def _has_changed(self, node: NodeId, then: Identity | None) -> bool:
-        """Whether the node of a name is sure to be another than the one it was."""
-        if self.site is None or then is None:
+        if self.site is None:
+            return self._is_gone(record.node)
+        try:
+            node = self.site.at(record.spot)
+        except LookupError:
             return False
-        if self.site.definition(node) != then.definition:
+        return node is None or self._has_changed(self.site, node, record.place)
+
+    def _has_changed(self, site: Site, node: NodeId, then: Identity | None) -> bool:
+        """Whether the node of a name is sure to be another than the one it was."""
+        definition = site.definition(node)
+        if definition is None or then is None:
+            return definition is None
+        if definition != then.definition:
             return True
-        now = self.site.identity(node)
+        now = site.identity(node)
         return now is not None and now != then
 
     def _is_unsure(self, record: StepRecord) -> bool:
@@ -331,7 +356,15 @@ class Claims:
         keepers = [around for around in self._around(record) if self._may_be_kept(around)]
         if keepers:
             return not any(self._is_kept(around) for around in keepers)
-        return bool(record.step) or self.site.identity(record.node) is None
+        return bool(record.step) or self._now(self.site, record) is None
+
+    def _now(self, site: Site, record: StepRecord) -> Identity | None:
+        """What stands where a record was made, as far as it is known."""
+        try:
+            node = site.at(record.spot)
+        except LookupError:
+            return None
+        return None if node is None else site.identity(node)
 
     def _around(self, record: StepRecord) -> Iterator[StepRecord]:
         """The finished calls on offer that a record lies inside of."""
@@ -345,19 +378,16 @@ class Claims:
         site = self.site
         if site is None or record.step:
             return False
-        return any(
-            site.identity(node) == record.identity for node in site.pending(record.identity.definition)
-        )
+        pending = site.pending(record.identity.definition)
+        return any(node is not None and site.identity(node) == record.identity for node in pending)
 
     def _may_be_kept(self, record: StepRecord) -> bool:
         """Whether a node of the plan may claim a finished call as a whole, with all that is inside."""
         site = self.site
         if site is None:
             return False
-        return any(
-            site.identity(node) in (None, record.identity)
-            for node in site.pending(record.identity.definition)
-        )
+        pending = site.pending(record.identity.definition)
+        return any(node is None or site.identity(node) in (None, record.identity) for node in pending)
 
     # -- taking out ------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Which node of an edited plan is which recorded one: by definition and inputs, not by name.
+"""What the nodes of a run were given, as JSON data: with their definitions, what they are known by.
 
 Inputs are compared as JSON data, so that records can be read without the types they were made with.
 """
@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from treadle.engine.claims import Claims
-from treadle.engine.failures import failure_of
-from treadle.engine.records import Identity, StepRecord
+from pydantic_core import from_json, to_json
+
+from treadle.engine.records import Identity
 from treadle.engine.requests import definition_digest
-from treadle.engine.workspace import Workspace
-from treadle.errors import FormatMismatch, HistoryMismatch, InternalError
-from treadle.events import AttemptFailed, Event, NodeCompleted
-from treadle.ids import NodeId, StepId
-from treadle.plan.parts import Argument, Binding, Constant, Planned, PlanNode, Wire
-from treadle.scheduler.commands import StartAttempt
+from treadle.errors import FormatMismatch
+from treadle.events import Failure
+from treadle.ids import NodeId
+from treadle.plan.parts import REPEATED, Argument, Binding, Constant, Planned, PlanNode, Wire
+from treadle.scheduler.part import Part
+from treadle.scheduler.states import DONE
 from treadle.values import Payload, canonical, digest
-
-NODE: Final = StepId("")
-"""Under this step a node's own result is offered."""
 
 _OPERATORS: Final[Mapping[str, Callable[..., Any]]] = {
     "==": operator.eq,
@@ -38,45 +36,122 @@ _OPERATORS: Final[Mapping[str, Callable[..., Any]]] = {
 
 
 class Inputs:
-    """What the nodes of a plan were given, as JSON data.
+    """What the nodes of one part of a run were given, as JSON data.
 
     Args:
-        plan: The plan; its document is enough.
-        chosen: For a control word, the case it took.
+        plan: The part's plan; its document is enough.
+        part: What its choices came to; ``None`` for an item or a round that was not entered.
+        around: Of an item or a round: the part that its ``each`` or ``loop`` stands in, that node, and
+            which item or round it is.
+
+    Attributes:
         results: Payloads of the inputs and of the nodes that are done.
     """
 
     def __init__(
-        self, plan: Planned, chosen: Callable[[NodeId], int], results: Mapping[NodeId, Payload]
+        self, plan: Planned, part: Part | None, *, around: tuple[Inputs, PlanNode, int] | None = None
     ) -> None:
-        self._plan = plan
-        self._chosen = chosen
-        self._results = results
+        self.plan = plan
+        self.part = part
+        self.results: dict[NodeId, Payload] = {}
+        self._around = around
         self._data: dict[NodeId, Any] = {}
+        self._outcomes: dict[NodeId, dict[int, Inputs | Failure]] = {}
+        self._keys: dict[NodeId, list[str]] = {}
 
     def given(self, node: PlanNode) -> dict[str, Any]:
         """What a work node is given, by parameter; raises ``LookupError`` where it is not known yet."""
         return {argument.name: self._value(argument.binding) for argument in node.arguments}
 
-    def identity(self, node: PlanNode) -> Identity:
-        """The identity of a work node whose inputs are done."""
-        if node.definition is None:
-            raise InternalError(f"node {node.id!r} is work without a definition; please report this")
-        return Identity(definition_digest(node.definition), digest(canonical(self.given(node))))
-
-    def known(self, node: PlanNode) -> Identity | None:
+    def identity(self, node: PlanNode) -> Identity | None:
         """The identity of a node, where it is work and all it is given is known by now."""
         if node.definition is None:
             return None
         try:
-            return self.identity(node)
+            return Identity(definition_digest(node.definition), digest(canonical(self.given(node))))
         except (LookupError, FormatMismatch):  # an input is not done or erased, or a choice not made
             return None
+
+    # -- items and rounds ------------------------------------------------------------------------------
+
+    def keep(self, node: NodeId, number: int, outcome: Inputs | Failure) -> None:
+        """Keep what an item or a round came to."""
+        self._outcomes.setdefault(node, {})[number] = outcome
+
+    def keys(self, node: PlanNode) -> list[str]:
+        """What the items of an ``each`` are known by: their digests, and counts among equal ones.
+
+        Raises:
+            LookupError: The list is not known yet.
+        """
+        if node.id not in self._keys:
+            counts: Counter[str] = Counter()
+            found: list[str] = []
+            for item in self._items(node):
+                name = digest(canonical(item))[:16]
+                found.append(f"{name}:{counts[name]}")
+                counts[name] += 1
+            self._keys[node.id] = found
+        return self._keys[node.id]
+
+    def is_open(self, node: PlanNode) -> bool:
+        """Whether more items or rounds of a node may begin."""
+        return self.part is None or self._state(node) != DONE
+
+    def _items(self, node: PlanNode) -> list[Any]:
+        items = self._value(node.arguments[0].binding)
+        if not isinstance(items, list):
+            raise LookupError(node.id)
+        return cast("list[Any]", items)
+
+    def _handed(self, name: NodeId) -> Any:
+        """What an item or a round is given."""
+        if self._around is None:
+            raise LookupError(name)
+        around, node, number = self._around
+        return around.handed(node, number, name)
+
+    def handed(self, node: PlanNode, number: int, name: str) -> Any:
+        """What an item or a round of a node is given under the name of a parameter."""
+        first = node.arguments[0]
+        if name != first.name:
+            return next(self._value(one.binding) for one in node.arguments if one.name == name)
+        if node.kind == "each":
+            return self._items(node)[number]
+        return self._value(first.binding) if number == 1 else self._outcome(node, number - 1)[0]
+
+    def _outcome(self, node: PlanNode, number: int) -> Any:
+        kept = self._outcomes[node.id][number]
+        return kept.result() if isinstance(kept, Inputs) else from_json(to_json(kept))
+
+    def result(self) -> Any:
+        """What the part came to."""
+        return self._value(self.plan.result)
+
+    def _assembled(self, node: PlanNode) -> Any:
+        if self.is_open(node):
+            raise LookupError(node.id)
+        outcomes = self._outcomes.get(node.id, {})
+        if node.kind == "loop":
+            return self._outcome(node, max(outcomes))[0]
+        drops = node.settings["on_error"] == "drop"
+        numbers = [n for n in sorted(outcomes) if not (drops and isinstance(outcomes[n], Failure))]
+        return [self._outcome(node, number) for number in numbers]
+
+    # -- looking up ------------------------------------------------------------------------------------
+
+    def _index(self, node: PlanNode) -> int:
+        if self.part is None:
+            raise LookupError(node.id)
+        return self.part.program.index[node.id]
+
+    def _state(self, node: PlanNode) -> int:
+        return DONE if self.part is None else self.part.states[self._index(node)]
 
     def _value(self, binding: Binding) -> Any:
         if isinstance(binding, Wire):
             if binding.node not in self._data:
-                self._data[binding.node] = self._find(self._plan.by_id[binding.node])
+                self._data[binding.node] = self._find(self.plan.by_id[binding.node])
             return self._data[binding.node]
         if isinstance(binding, Constant):
             return binding.payload.json()
@@ -84,13 +159,18 @@ class Inputs:
         return dict(zip(binding.keys, items, strict=True)) if binding.kind == "dict" else items
 
     def _find(self, node: PlanNode) -> Any:
-        if node.id in self._results:
-            return self._results[node.id].json()
+        if node.id in self.results:
+            return self.results[node.id].json()
         if node.kind == "expression":
             return _evaluate(node, self._operands(node.arguments))
         if node.kind == "do":
             return self._value(node.cases[-1].binding)
-        return self._value(node.cases[self._chosen(node.id)].binding)
+        if node.kind == "input":
+            return self._handed(node.id)
+        if node.kind in REPEATED:
+            return self._assembled(node)
+        chosen = {} if self.part is None else self.part.chosen
+        return self._value(node.cases[chosen[self._index(node)]].binding)
 
     def _operands(self, arguments: Iterable[Argument]) -> list[Any]:
         return [self._value(argument.binding) for argument in arguments]
@@ -150,129 +230,3 @@ _SURELY: Final[Mapping[str, Callable[[Sequence[Any]], bool]]] = {
     "is_none": _is_known,
 }
 """Where an operator gives on JSON data what it gives on the values: decimals, dates and times are text."""
-
-
-class Claimer:
-    """Answers the attempts of a run under an edited plan from its records.  Implements ``Site``.
-
-    Args:
-        plan: The plan the run has now.
-        chosen: For a control word of it, the case it took.
-        inputs: The run's inputs.
-        claims: The records on offer.
-        errors: Where to keep why a node cannot be answered.
-
-    Attributes:
-        unfit: Where set, recorded results that do not fit their types any more are noted here, and count
-            as any other; else the node fails.
-    """
-
-    def __init__(
-        self,
-        plan: Planned,
-        chosen: Callable[[NodeId], int],
-        inputs: Mapping[str, Payload],
-        claims: Claims,
-        errors: dict[NodeId, Exception],
-    ) -> None:
-        self._plan = plan
-        self._claims = claims
-        self._errors = errors
-        self.unfit: dict[NodeId, HistoryMismatch] | None = None
-        self._results: dict[NodeId, Payload] = {NodeId(name): payload for name, payload in inputs.items()}
-        self._inputs = Inputs(plan, chosen, self._results)
-        self._known: dict[NodeId, Identity] = {}
-        self._begun: set[NodeId] = set()
-        claims.site = self
-
-    @functools.cached_property
-    def _by_definition(self) -> Mapping[str, Sequence[NodeId]]:
-        found: dict[str, list[NodeId]] = {}
-        for node in self._plan.nodes:
-            if node.definition is not None:
-                found.setdefault(definition_digest(node.definition), []).append(node.id)
-        return found
-
-    def see(self, event: Event) -> None:
-        """Note what a node came to under this plan."""
-        if isinstance(event, NodeCompleted):
-            self._results[event.node] = event.result
-
-    def answer(
-        self, command: StartAttempt, workspace: Workspace, at: float
-    ) -> NodeCompleted | AttemptFailed | None:
-        """Complete a node that is about to start from a record, or fail it where that is not certain.
-
-        Such a failure is taken by nobody: what is under way ends, it is paid for, and the run waits to be
-        told.
-        """
-        node, number = command.node, command.attempt
-        try:
-            record = self.claim(node)
-            if record is None or record.result is None:
-                return None
-            workspace.recall(command.index, record.result)
-            self._check_type(command, workspace)
-        except HistoryMismatch as error:
-            self._errors[node] = error
-            failure = failure_of(error, node=node, attempt=number)
-            return AttemptFailed(at=at, node=node, attempt=number, started_at=at, failure=failure)
-        completed = NodeCompleted(
-            at=at, node=node, attempt=number, started_at=at, result=record.result, claimed=record.seq
-        )
-        self.see(completed)
-        return completed
-
-    def _check_type(self, command: StartAttempt, workspace: Workspace) -> None:
-        try:
-            workspace.value(command.index)
-        except HistoryMismatch as error:
-            if self.unfit is None:
-                raise
-            self.unfit[command.node] = error
-
-    def claim(self, node: NodeId) -> StepRecord | None:
-        """Take the record of a node that is about to start, where there is one.
-
-        Raises:
-            AmbiguousHistory: Which call a ``once`` record or a person's answer belongs to is not certain.
-        """
-        identity = self.identity(node)
-        if identity is None:
-            raise InternalError(f"node {node!r} starts before its inputs are known; please report this")
-        record = self._claims.find(identity, node, NODE)
-        self._begun.add(node)
-        if record is None:
-            self._claims.check_replaced(node)
-        return None if record is None or record.result is None else self._claims.taken(record)
-
-    def given(self, node: PlanNode) -> dict[str, Any]:
-        """What a node is given; raises ``LookupError`` where that is not known yet."""
-        return self._inputs.given(node)
-
-    def _node(self, node: NodeId) -> PlanNode | None:
-        return self._plan.by_id.get(node)
-
-    # -- Site ------------------------------------------------------------------------------------------
-
-    def definition(self, node: NodeId) -> str | None:
-        """The digest of the definition of a work node; ``None`` where the plan has no such node."""
-        planned = self._node(node)
-        if planned is None or planned.definition is None:
-            return None
-        return definition_digest(planned.definition)
-
-    def identity(self, node: NodeId) -> Identity | None:
-        """The identity of a node, as soon as all that it is given is known."""
-        found = self._known.get(node)
-        planned = self._node(node)
-        if found is None and planned is not None:
-            found = self._inputs.known(planned)
-            if found is not None:
-                self._known[node] = found
-        return found
-
-    def pending(self, definition: str) -> Sequence[NodeId]:
-        """The nodes of a definition that may take a record yet: neither done nor begun."""
-        named = self._by_definition.get(definition, ())
-        return [node for node in named if node not in self._results and node not in self._begun]

@@ -19,10 +19,10 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from treadle.engine.attempt import Attempt, choose
+from treadle.engine.claiming import Claimer
 from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
 from treadle.engine.failures import failure_of, innermost, stopped_by
-from treadle.engine.identity import Claimer
 from treadle.engine.live import Cancellable, Services
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
@@ -307,6 +307,7 @@ class RunLoop:
         others: list[Command] = []
         if self.claimer is not None:
             self.claimer.see(event)
+        commands = self._moved(commands)
         for command in commands:  # decisions and claims add to it while it is walked
             if type(command) is StartAttempt and not command.not_before:
                 claimed = self._claim(command)
@@ -314,15 +315,13 @@ class RunLoop:
                     self._ready.append(command)
                 else:
                     events.append(claimed)
-                    commands.extend(self.scheduler.handle(claimed))
-            elif type(command) is Enter or type(command) is Leave:
-                self._pass(command)
+                    commands.extend(self._moved(self.scheduler.handle(claimed)))
             elif type(command) is Decide:
                 if self._watch is not None:
                     self._watch(command)
                 decided = self._decide(command)
                 events.append(decided)
-                commands.extend(self.scheduler.handle(decided))
+                commands.extend(self._moved(self.scheduler.handle(decided)))
             else:
                 others.append(command)
         self.log.append(*events)
@@ -341,8 +340,20 @@ class RunLoop:
             self.histories.see(answer)
         return answer
 
+    def _moved(self, commands: Sequence[Command]) -> list[Command]:
+        """Go into and out of items and rounds, which must be before the next event; give what else to do."""
+        left: list[Command] = []
+        for command in commands:
+            if isinstance(command, Enter | Leave):
+                self._pass(command)
+            else:
+                left.append(command)
+        return left
+
     def _pass(self, command: Enter | Leave) -> None:
         """Begin with an item or a round; or keep what it came to, and forget all else about it."""
+        if self.claimer is not None:
+            self.claimer.places.go(self.scheduler, command)
         if isinstance(command, Enter):
             self.sites.enter(command)
             return

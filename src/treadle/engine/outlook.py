@@ -6,6 +6,7 @@ whatever would be recorded or started is only noted.  So what is told here is wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
@@ -23,7 +24,7 @@ from treadle.events import Event, NodeCompleted
 from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import RunLog, Store
 from treadle.nodes.graph import Graph
-from treadle.plan.parts import WORK, Definition, PlanNode
+from treadle.plan.parts import REPEATED, WORK, Definition, PlanNode
 
 Outcome = Literal["kept", "runs", "waits", "later", "unneeded", "ambiguous", "unfit", "dropped"]
 
@@ -189,7 +190,7 @@ class _Rehearsal:
         plan, claims = self._compiled.plan, self._loop.claims
         labels = {claims.label(record): record for record in claims.unclaimed() if record.plan}
         for call, label in self._told.items():
-            if call not in plan.by_id and "#" not in call:
+            if plan.find(NodeId(call)) is None and "#" not in call:
                 raise ConfigurationError(f"there is no node {call!r} in the plan{nearest(call, plan.by_id)}")
             if label != FRESH and claims.named(label) is None:
                 raise ConfigurationError(
@@ -200,7 +201,7 @@ class _Rehearsal:
     def outlook(self) -> Outlook:
         """Sum up what was found."""
         before, plan = self._before, self._compiled.plan
-        looks = [self._look(node) for node in plan.nodes if node.kind in WORK]
+        looks = [look for node in plan.nodes for look in self._looks(node)]
         refused = in_words(self.ambiguities) if self.ambiguities else ""
         if not refused and self.unfit:
             refused = str(next(iter(self.unfit.values())))
@@ -214,29 +215,44 @@ class _Rehearsal:
 
     # -- one node --------------------------------------------------------------------------------------
 
-    def _look(self, node: PlanNode) -> Look:
-        if node.id in self.unfit:
-            return Look(node=node.id, outcome="unfit", why=str(self.unfit[node.id]))
-        ambiguity = next((one for one in self.ambiguities if one.call == node.id), None)
+    def _looks(self, node: PlanNode) -> Iterator[Look]:
+        if node.kind in WORK:
+            yield self._look(node.id, node)
+        elif node.kind in REPEATED and self._loop.claimer is not None:
+            claimer = self._loop.claimer
+            for name in claimer.begun:
+                inside = claimer.places.node(name) if name.startswith(f"{node.id}(") else None
+                if inside is not None:
+                    yield self._look(name, inside)
+
+    def _look(self, name: NodeId, node: PlanNode) -> Look:
+        """Tell of a node, or of one inside an item or a round that begins at once."""
+        if name in self.unfit:
+            return Look(node=name, outcome="unfit", why=str(self.unfit[name]))
+        ambiguity = next((one for one in self.ambiguities if one.call == name), None)
         if ambiguity is not None:
-            return Look(node=node.id, outcome="ambiguous", why=ambiguity.why)
-        state = self._loop.scheduler.state_of(node.id)
+            return Look(node=name, outcome="ambiguous", why=ambiguity.why)
+        state = "done" if name in self._claimed else self._loop.scheduler.state_of(name)
         if state == "done":
-            return Look(node=node.id, outcome="kept", source=self._source(node.id))
+            return Look(node=name, outcome="kept", source=self._source(name))
         if state == "running":
-            return Look(node=node.id, outcome="runs", why=self._why(node))
+            return Look(node=name, outcome="runs", why=self._why(name, node))
         if state == "parked":
-            return Look(node=node.id, outcome="waits", why="a person was asked")
+            return Look(node=name, outcome="waits", why="a person was asked")
         if state == "waiting":
-            return Look(node=node.id, outcome="later", why=self._after(node))
-        return Look(node=node.id, outcome="unneeded")
+            return Look(node=name, outcome="later", why=self._after(node))
+        return Look(node=name, outcome="unneeded")
+
+    @functools.cached_property
+    def _claimed(self) -> dict[NodeId, int]:
+        """The records that nodes take: the places of their events in the history."""
+        return {e.node: e.claimed for e in self._log.events if isinstance(e, NodeCompleted) and e.claimed}
 
     def _source(self, node: NodeId) -> str:
         """The path a result was recorded under, where it is not the node's own."""
-        done = [e for e in self._log.events if isinstance(e, NodeCompleted) and e.node == node and e.claimed]
-        if not done:
+        if node not in self._claimed:
             return ""
-        event = self._before.events[done[0].claimed - 1]
+        event = self._before.events[self._claimed[node] - 1]
         step = StepId("" if isinstance(event, NodeCompleted) else getattr(event, "step", ""))
         path = path_of(getattr(event, "node", NodeId("")), step)
         return "" if path == node else path
@@ -246,33 +262,33 @@ class _Rehearsal:
         missing = [need for need in node.needs if scheduler.state_of(need) not in ("done", "idle")]
         return f"after {', '.join(map(repr, missing))}" if missing else ""
 
-    def _why(self, node: PlanNode) -> str:
+    def _why(self, name: NodeId, node: PlanNode) -> str:
         """Why a node runs at once."""
-        if self._told.get(node.id) == FRESH:
+        if self._told.get(name) == FRESH:
             return "you said so"
         left = self._left
-        then = left.plan.by_id.get(node.id)
+        then = left.plan.find(name)
         if then is None or then.definition is None:
             return "it is new"
         if then.definition != node.definition and node.definition is not None:
             return "; ".join(_differences(then.definition, node.definition))
-        changed = self._changed_inputs(then, node)
+        changed = self._changed_inputs(name)
         if changed:
             return f"its inputs changed: {', '.join(map(repr, changed))}"
-        done = any(isinstance(e, NodeCompleted) and e.node == node.id for e in left.piece)
+        done = any(isinstance(e, NodeCompleted) and e.node == name for e in left.piece)
         return "its result went to another node" if done else "it was not finished"
 
-    def _changed_inputs(self, then: PlanNode, now: PlanNode) -> list[str]:
+    def _changed_inputs(self, name: NodeId) -> list[str]:
         claimer = self._loop.claimer
         if claimer is None:
             return []
         try:
-            before, after = self._left.inputs.given(then), claimer.given(now)
+            before, after = self._left.places.given(name), claimer.places.given(name)
         except LookupError:
             return []
         return sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
 
-    @property
+    @functools.cached_property
     def _left(self) -> Left:
         return last_piece(self._before.events)
 
@@ -289,8 +305,8 @@ class _Rehearsal:
     def _may_be_taken(self, record: StepRecord) -> bool:
         claimer = self._loop.claimer
         pending = () if claimer is None else claimer.pending(record.identity.definition)
-        return any(
-            claimer is not None and claimer.identity(node) in (None, record.identity) for node in pending
+        return claimer is not None and any(
+            node is None or claimer.identity(node) in (None, record.identity) for node in pending
         )
 
     def _why_dropped(self, record: StepRecord) -> str:

@@ -6,11 +6,11 @@ plan came, all that the plan before had recorded is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from treadle.engine.claims import Claims
-from treadle.engine.identity import Inputs
-from treadle.engine.records import AttemptKey, Histories, Identity, StepRecord
+from treadle.engine.places import Places
+from treadle.engine.records import AttemptKey, Histories, Identity, Spot, StepRecord
 from treadle.errors import InternalError
 from treadle.events import (
     AttemptCancelled,
@@ -25,11 +25,12 @@ from treadle.events import (
     StepStarted,
 )
 from treadle.ids import NodeId, StepId
-from treadle.plan.parts import WORK, PlanNode
+from treadle.plan.parts import WORK
 from treadle.plan.plan import Plan
+from treadle.scheduler.commands import Command
 from treadle.scheduler.program import compile_plan
-from treadle.scheduler.replay import replay
-from treadle.values import Payload
+from treadle.scheduler.replay import retrace
+from treadle.scheduler.scheduler import Scheduler
 
 NODE = StepId("")
 """The step of a node's own result."""
@@ -94,7 +95,7 @@ class Left:
 
     Attributes:
         plan: As its document says; it has no code.
-        inputs: What its nodes were given.
+        places: What its nodes were given.
     """
 
     def __init__(self, events: Sequence[Event], first: int, piece: Sequence[Event], number: int) -> None:
@@ -108,11 +109,27 @@ class Left:
         document = opening.plan if isinstance(opening, RunResumed) and opening.plan else started.plan
         self.plan = Plan.from_json(document.data)
         program = compile_plan(self.plan)
-        scheduler, _ = replay(piece if first == 0 else (started, *piece), lambda _: program)
-        results: dict[NodeId, Payload] = {NodeId(name): given for name, given in started.inputs.items()}
-        results.update((event.node, event.result) for event in piece if isinstance(event, NodeCompleted))
-        self.inputs = Inputs(self.plan, lambda node: scheduler.chosen[program.index[node]], results)
-        self._owners: dict[NodeId, Identity | None] = {}
+        self._known: dict[NodeId, Identity | None] = {}
+        self._spots: dict[NodeId, Spot] = {}
+        lived = piece if first == 0 else (started, *piece)
+        self.places = self._walk(retrace(lived, lambda _: program), started)
+
+    def _walk(self, steps: Iterable[tuple[Scheduler, Event, list[Command]]], started: RunStarted) -> Places:
+        """Note what each node was known by while the part it stood in was open."""
+        of: Scheduler | None = None
+        places: Places | None = None
+        for scheduler, event, commands in steps:
+            if places is None or scheduler is not of:
+                of, places = scheduler, Places(self.plan, scheduler.root, started.inputs)
+            places.see(event)
+            if isinstance(event, NodeCompleted | StepStarted | StepClaimed) and event.node not in self._known:
+                self._known[event.node] = places.identity(event.node)
+                self._spots[event.node] = places.spot(event.node)
+            for command in commands:
+                places.go(scheduler, command)
+        if places is None:
+            raise InternalError("a plan was left before anything happened; please report this")
+        return places
 
     def offer(self, histories: Histories, over: set[AttemptKey], claims: Claims) -> None:
         """Offer the results of its nodes, and all calls of its bodies."""
@@ -126,7 +143,8 @@ class Left:
             if key in done:
                 attempt.steps.pop(NODE, None)  # the result of a node that is itself a call
             for record in attempt.steps.values():
-                record.owner, record.seq = self._owner(record.node), ends.get((*key, record.step), 0)
+                record.owner, record.spot = self._known.get(record.node), self._spots.get(record.node, ())
+                record.seq = ends.get((*key, record.step), 0)
             if key not in over:
                 claims.add_attempt(attempt)
 
@@ -138,21 +156,12 @@ class Left:
             if isinstance(event, StepStarted | StepCompleted | StepFailed | StepClaimed)
         }
 
-    def _owner(self, name: NodeId) -> Identity | None:
-        if name not in self._owners:
-            node = self._node(name)
-            self._owners[name] = None if node is None else self.inputs.known(node)
-        return self._owners[name]
-
-    def _node(self, name: NodeId) -> PlanNode | None:
-        return self.plan.by_id.get(name)
-
     def _result(self, event: NodeCompleted, seq: int) -> StepRecord | None:
         """The record of a node's result."""
-        node = self._node(event.node)
+        node = self.plan.find(event.node)
         if node is None or node.kind not in WORK or node.definition is None:
             return None
-        identity = self.inputs.known(node)
+        identity = self._known.get(event.node)
         if identity is None:
             return None
         return StepRecord(
@@ -166,6 +175,7 @@ class Left:
             once=node.policies.effect == "once",
             result=event.result,
             plan=self._number,
+            spot=self._spots[event.node],
             seq=seq,
         )
 

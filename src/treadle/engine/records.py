@@ -41,6 +41,11 @@ _NOT_THE_BODY: Final = frozenset(
 """Failures of an attempt that say nothing against what its models answered."""
 
 
+Spot = tuple[str, ...]
+"""Where a node stands: its name; inside an item or a round those of the ``each`` or ``loop`` and of the item
+before it."""
+
+
 class Identity(NamedTuple):
     """What two equal calls share: digests of the callee's definition and of the inputs."""
 
@@ -64,6 +69,7 @@ class StepRecord:
         owner: Under an earlier plan: the identity that its node had there, where it is known.
         order: Grows with the history: outcomes reach a resumed body in this order.
         plan: Which plan of the run it was made under, counted from 1; 0 for the present one.
+        spot: Under an earlier plan: where its node stood.
         seq: Under an earlier plan: the place in the history of the event that says how it ended.
     """
 
@@ -89,6 +95,7 @@ class StepRecord:
     owner: Identity | None = None
     order: int = 0
     plan: int = 0
+    spot: Spot = ()
     seq: int = 0
 
     @property

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from treadle.engine.claiming import Claimer
 from treadle.engine.claims import path_of
 from treadle.engine.compiled import Compiled
-from treadle.engine.identity import Claimer
 from treadle.engine.live import Services
 from treadle.engine.loop import RunLoop
+from treadle.engine.places import Places
 from treadle.engine.purse import Purse, lost, requests_made
 from treadle.engine.questions import Questions
 from treadle.engine.recollect import recollect
@@ -27,6 +28,7 @@ from treadle.events import (
     StepStarted,
 )
 from treadle.interfaces import RunLog, RunSpan
+from treadle.scheduler.replay import retrace
 from treadle.values import Payload
 
 NOTHING_TOLD: Final[Mapping[str, str]] = {}
@@ -155,12 +157,7 @@ def rebuild(
     loop.claims.told = told
     loop.histories = recollect(before.events, loop.claims, is_edited=is_edited)
     if is_edited or before.epoch:
-        index, decides = compiled.program.index, loop.scheduler
-        loop.claimer = Claimer(
-            compiled.plan, lambda node: decides.chosen[index[node]], started.inputs, loop.claims, loop.errors
-        )
-        for event in epoch:
-            loop.claimer.see(event)
+        loop.claimer = _claimer(loop, before, epoch)
     if settled:
         log.append(*settled)
     return loop, RunResumed(
@@ -171,6 +168,21 @@ def rebuild(
         claims=told if is_edited else {},
         retry_failed=before.ended is not None,
     )
+
+
+def _claimer(loop: RunLoop, before: Past, epoch: Sequence[Event]) -> Claimer:
+    """Make what answers from records under an edited plan, as far as it has come under it."""
+    compiled, inputs = loop.compiled, before.started.inputs
+    claimer = Claimer(Places(compiled.plan, loop.scheduler.root, inputs), loop.claims, loop.errors)
+    if epoch:
+        for scheduler, event, commands in retrace((before.started, *epoch), lambda _: compiled.program):
+            if isinstance(event, RunResumed) and event.plan is not None:
+                claimer.places = Places(compiled.plan, scheduler.root, inputs)
+            claimer.see(event)
+            for command in commands:
+                claimer.places.go(scheduler, command)
+        claimer.places.adopt(loop.scheduler)
+    return claimer
 
 
 def _check_inputs(compiled: Compiled, started: RunStarted) -> None:

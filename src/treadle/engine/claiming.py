@@ -1,0 +1,129 @@
+"""Answering the attempts of a run under an edited plan from what it recorded under earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from treadle.engine.claims import NODE, Claims
+from treadle.engine.failures import failure_of
+from treadle.engine.places import Places
+from treadle.engine.records import Identity, Spot, StepRecord
+from treadle.engine.requests import definition_digest
+from treadle.engine.workspace import Workspace
+from treadle.errors import HistoryMismatch, InternalError
+from treadle.events import AttemptFailed, Event, NodeCompleted
+from treadle.ids import NodeId
+from treadle.scheduler.commands import StartAttempt
+
+
+class Claimer:
+    """Answers the attempts of a run under an edited plan from its records.  Implements ``Site``.
+
+    Args:
+        places: The plan the run has now, and what its nodes are given.
+        claims: The records on offer.
+        errors: Where to keep why a node cannot be answered.
+
+    Attributes:
+        unfit: Where set, recorded results that do not fit their types any more are noted here, and count
+            as any other; else the node fails.
+    """
+
+    def __init__(self, places: Places, claims: Claims, errors: dict[NodeId, Exception]) -> None:
+        self.places = places
+        self._claims = claims
+        self._errors = errors
+        self.unfit: dict[NodeId, HistoryMismatch] | None = None
+        self._known: dict[NodeId, Identity] = {}
+        self._begun: dict[NodeId, None] = {}
+        claims.site = self
+
+    def see(self, event: Event) -> None:
+        """Note what a node came to under this plan."""
+        self.places.see(event)
+        if isinstance(event, NodeCompleted):
+            self._begun[event.node] = None
+
+    def answer(
+        self, command: StartAttempt, workspace: Workspace, at: float
+    ) -> NodeCompleted | AttemptFailed | None:
+        """Complete a node that is about to start from a record, or fail it where that is not certain.
+
+        Such a failure is taken by nobody: what is under way ends, it is paid for, and the run waits to be
+        told.
+        """
+        node, number = command.node, command.attempt
+        try:
+            record = self.claim(node)
+            if record is None or record.result is None:
+                return None
+            workspace.recall(command.index, record.result)
+            self._check_type(command, workspace)
+        except HistoryMismatch as error:
+            self._errors[node] = error
+            failure = failure_of(error, node=node, attempt=number)
+            return AttemptFailed(at=at, node=node, attempt=number, started_at=at, failure=failure)
+        completed = NodeCompleted(
+            at=at, node=node, attempt=number, started_at=at, result=record.result, claimed=record.seq
+        )
+        self.see(completed)
+        return completed
+
+    def _check_type(self, command: StartAttempt, workspace: Workspace) -> None:
+        try:
+            workspace.value(command.index)
+        except HistoryMismatch as error:
+            if self.unfit is None:
+                raise
+            self.unfit[command.node] = error
+
+    def claim(self, node: NodeId) -> StepRecord | None:
+        """Take the record of a node that is about to start, where there is one.
+
+        Raises:
+            AmbiguousHistory: Which call a ``once`` record or a person's answer belongs to is not certain.
+        """
+        identity = self.identity(node)
+        if identity is None:
+            raise InternalError(f"node {node!r} starts before its inputs are known; please report this")
+        record = self._claims.find(identity, node, NODE)
+        self._begun[node] = None
+        if record is None:
+            self._claims.check_replaced(node)
+        return None if record is None or record.result is None else self._claims.taken(record)
+
+    @property
+    def begun(self) -> Sequence[NodeId]:
+        """The nodes that were answered or have to run, in that order."""
+        return list(self._begun)
+
+    # -- Site ------------------------------------------------------------------------------------------
+
+    def definition(self, node: NodeId) -> str | None:
+        """The digest of the definition of a work node; ``None`` where the plan has no such node."""
+        planned = self.places.node(node)
+        if planned is None or planned.definition is None:
+            return None
+        return definition_digest(planned.definition)
+
+    def identity(self, node: NodeId) -> Identity | None:
+        """The identity of a node, as soon as all that it is given is known."""
+        found = self._known.get(node)
+        if found is None:
+            found = self.places.identity(node)
+            if found is not None:
+                self._known[node] = found
+        return found
+
+    def spot(self, node: NodeId) -> Spot:
+        """Where a node stands, whatever stands before it in its lists."""
+        return self.places.spot(node)
+
+    def at(self, spot: Spot) -> NodeId | None:
+        """The node that stands at a spot now; raises ``LookupError`` where that is not known yet."""
+        return self.places.at(spot)
+
+    def pending(self, definition: str) -> Sequence[NodeId | None]:
+        """The nodes of a definition that may take a record yet: neither done nor begun; ``None`` for items
+        and rounds that may begin."""
+        return [node for node in self.places.of_definition(definition) if node not in self._begun]
