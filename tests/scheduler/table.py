@@ -1,7 +1,8 @@
 """A scheduler fed by hand: facts go in by name, commands come out as words.
 
 Commands read ``start a``, ``start a (2)`` for a second attempt, ``start a (2) at 7.5``, ``decide when``,
-``cancel a``, ``drop unstarted``, ``withdraw a``, ``park`` and ``end failed``.
+``cancel a``, ``drop unstarted``, ``withdraw a``, ``park`` and ``end failed``; ``enter each(0)`` and
+``leave each(0)``.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from treadle.scheduler.commands import (
     Command,
     Decide,
     EndRun,
+    Enter,
+    Leave,
     Park,
     StartAttempt,
 )
@@ -69,9 +72,14 @@ def sources(names: str) -> list[int]:
 
 
 class Table:
-    """One run of a graph, an event at a time.  Every event is checked, and replayed in the end."""
+    """One run of a graph, an event at a time.  Every event is checked, and all of them are replayed.
 
-    def __init__(self, graph: Graph[..., Any]) -> None:
+    Args:
+        is_replayed: Whether to replay after every event, which takes as long as there are events.
+    """
+
+    def __init__(self, graph: Graph[..., Any], *, is_replayed: bool = True) -> None:
+        self.is_replayed = is_replayed
         self.program = compile_plan(graph.plan)
         self.scheduler = Scheduler(self.program, seed=SEED)
         self.events: list[Event] = []
@@ -82,13 +90,20 @@ class Table:
         self.commands.append(self.scheduler.handle(event))
         self.events.append(event)
         self.scheduler.check_invariants()
+        if not self.is_replayed:
+            return self.words()
         replayed, commands = replay(self.events, lambda _: self.program)
         assert commands == self.commands
         assert replayed.root.states == self.scheduler.root.states
+        return self.words()
+
+    def words(self) -> list[str]:
+        """What the last event led to."""
         return [_words(command) for command in self.commands[-1]]
 
     def attempt(self, name: str) -> int:
-        return self.scheduler.root.attempts.get(self.program.index[NodeId(name)], 1)
+        part, vertex = self.scheduler._find(NodeId(name))
+        return part.attempts.get(vertex, 1)
 
     def state(self, name: str) -> str:
         return self.scheduler.state_of(NodeId(name))
@@ -171,6 +186,8 @@ def _words(command: Command) -> str:
         return "drop unstarted"
     if isinstance(command, Park):
         return "park"
+    if isinstance(command, Enter | Leave):
+        return f"{type(command).__name__.lower()} {command.part}"
     verb = (
         "decide"
         if isinstance(command, Decide)
