@@ -13,7 +13,7 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from treadle import NodeTimeout, Retry, do, graph, run
+from treadle import NodeTimeout, PlanError, Retry, do, each, graph, run
 from treadle.errors import ToolFailed, ToolUnavailable
 from treadle.tools import ListedTool, RemoteTools, ToolSession
 
@@ -171,3 +171,29 @@ async def test_a_truth_is_no_number_even_where_the_number_is_the_default() -> No
     with pytest.raises(ToolFailed, match="arguments.count: True is not of type 'integer'"):
         await run(sending(bench, count=True), Parcel(weight=Decimal(1), sent=date(2026, 1, 31)))
     assert "calls" not in bench.notes
+
+
+async def test_the_only_argument_that_is_needed_may_be_given_by_position() -> None:
+    bench = Bench()
+    text = {"type": "object", "properties": {"n": {}, "text": {"type": "string"}}, "required": ["text"]}
+    bench.listed = lambda: (ListedTool(name="echo", description="", parameters=text),)  # type: ignore[method-assign]  # another tool
+
+    @graph
+    def main(texts: list[str]) -> list[object]:
+        return each(RemoteTools(bench)["echo"], texts, n=1)
+
+    assert await run(main, ["a", "b"]) == ["done", "done"]
+    assert bench.given["n"] == 1
+
+
+async def test_two_arguments_that_are_needed_are_given_by_name() -> None:
+    bench = Bench()
+    both = {"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a", "b"]}
+    bench.listed = lambda: (ListedTool(name="echo", description="", parameters=both),)  # type: ignore[method-assign]  # another tool
+
+    @graph
+    def main() -> object:
+        return RemoteTools(bench)["echo"](1, 2)
+
+    with pytest.raises(PlanError, match="takes 0 positional arguments, not 2"):
+        await run(main)

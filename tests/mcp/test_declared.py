@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import pytest
-from mcp_servers import PARAMETERS, RawServer
+from mcp_servers import PARAMETERS, TOOLS, RawServer
 
 from treadle import Engine, PlanError, WiringError, agent, graph, run, tool
 from treadle import Prompt as Asked
@@ -94,6 +94,12 @@ def test_tools_are_chosen_by_the_names_the_server_gives_them(raw: RawServer) -> 
     assert names(tools.only("write", "echo")) == ["echo", "write"]
     assert "die" not in names(tools.without("die", "die_once"))
     assert names(raw.tools(prefix="raw_").only("echo")) == ["raw_echo"]
+
+
+def test_the_order_does_not_depend_on_the_server(raw: RawServer) -> None:
+    shown = names(raw.tools())
+    raw.write(TOOLS[::-1])
+    assert names(raw.tools()) == shown == sorted(shown)
 
 
 @pytest.mark.parametrize(

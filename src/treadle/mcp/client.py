@@ -23,8 +23,9 @@ from treadle.interfaces import ListedTool, ToolSession
 from treadle.mcp.session import McpSession, broken, innermost
 
 if TYPE_CHECKING:
-    import mcp
     import mcp_types
+
+    import mcp
 
 PAGES: Final = 100
 """Pages of a list of tools that are read at most: a list without end must not hang a plan."""
@@ -162,7 +163,9 @@ class McpServer:
         shown = self.target if isinstance(self.target, str) else " ".join(self.target)
         tail = f"; it said: {last}" if last else ""
         return ToolUnavailable(
-            f"MCP server {self._name!r} ({shown}) cannot be reached: {why}{tail}", server=self._name, tool=""
+            f"MCP server {self._name!r} ({shown}) cannot be reached: {why}{tail}; see that it starts by hand",
+            server=self._name,
+            tool="",
         )
 
 

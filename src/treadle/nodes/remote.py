@@ -81,6 +81,7 @@ def _given(listed: ListedTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parameters(listed: ListedTool) -> tuple[Parameter, ...]:
+    """The properties of the schema: by name, as JSON has no order; the only one needed also by place."""
     required = listed.parameters.get("required", ())
     properties: dict[str, Any] = listed.parameters.get("properties", {})
     return tuple(
@@ -89,9 +90,9 @@ def _parameters(listed: ListedTool) -> tuple[Parameter, ...]:
             JSON,
             required=name in required,
             default=cast("dict[str, Any]", schema).get("default") if isinstance(schema, dict) else None,
-            keyword_only=True,
+            keyword_only=len(required) != 1 or name not in required,
         )
-        for name, schema in properties.items()
+        for name, schema in sorted(properties.items(), key=lambda one: one[0] not in required)
     )
 
 
@@ -191,7 +192,8 @@ class RemoteTools:
         return self.only(name).offered()[0]
 
     def offered(self) -> Sequence[RemoteTool]:
-        """Give the tools as nodes, in the server's order.
+        """Give the tools as nodes, in the order of their names: what a model is shown must not depend on
+        the order in which a server happens to list them.
 
         Raises:
             ConfigurationError: The server cannot be reached, its list cannot be used, or a name that
@@ -215,7 +217,7 @@ class RemoteTools:
                     f"it has {', '.join(listed) or 'none'}"
                 )
         chosen = listed if self._only is None else self._only
-        return [tool for name, tool in listed.items() if name in chosen and name not in self._without]
+        return [listed[name] for name in sorted(listed) if name in chosen and name not in self._without]
 
     def _make(self, listed: ListedTool) -> RemoteTool:
         effect = self._effects.get(listed.name, listed.effect)
