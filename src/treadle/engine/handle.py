@@ -139,23 +139,25 @@ class RunHandle(Generic[R]):
             await self._wait_for_more(after)
 
     async def _events_and_pieces(self, after: int) -> AsyncGenerator[Recorded | Piece]:
-        tracked = self._tracked
         with self._engine.services.pieces.listen(self.id) as heard:
-            while True:
-                is_lost = tracked.is_lost
-                heard.begin()
-                for recorded in await self._read(after):
-                    after = recorded.seq
-                    for piece in heard.before(recorded.event):
-                        yield piece
-                    yield recorded
-                    if isinstance(recorded.event, RunEnded):
-                        return
-                for piece in heard.after():
-                    yield piece
-                if is_lost and tracked.error is not None:
-                    raise tracked.error
-                await self._wait_for_more(after, heard)
+            async with aclosing(self._heard(after, heard)) as items:
+                async for item in items:
+                    yield item
+
+    async def _heard(self, after: int, heard: Listener) -> AsyncGenerator[Recorded | Piece]:
+        tracked = self._tracked
+        while True:
+            is_lost = tracked.is_lost
+            heard.begin()
+            for item in heard.among(await self._read(after)):
+                yield item
+                if isinstance(item, Recorded):
+                    after = item.seq
+            if tracked.error is not None and is_lost:
+                raise tracked.error
+            if heard.is_over:
+                return
+            await self._wait_for_more(after, heard)
 
     async def _read(self, after: int) -> list[Recorded]:
         """The events after one, safely recorded."""

@@ -6,13 +6,13 @@ either way, because a stream ends in the very response that comes at once otherw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import anyio
 
-from treadle.events import Event, MoneySettled
+from treadle.events import Event, MoneySettled, Recorded, RunEnded
 from treadle.ids import NodeId, RunId, StepId
 from treadle.messages import Delta, Piece
 
@@ -24,9 +24,13 @@ class Listener:
 
     Pieces of one text that wait for a slow listener are joined, so what waits is never more than the
     answers themselves.
+
+    Attributes:
+        is_over: Whether the run has ended.
     """
 
     def __init__(self) -> None:
+        self.is_over = False
         self._early: list[_Waiting] = []
         self._late: list[_Waiting] = []
         self._news = anyio.Event()
@@ -48,8 +52,20 @@ class Listener:
         self._early, self._late = [*self._early, *self._late], []
         self._news = anyio.Event()
 
-    def before(self, event: Event) -> list[Piece]:
-        """What must be given before an event: all pieces of the request that it settles."""
+    def among(self, events: Sequence[Recorded]) -> Iterator[Recorded | Piece]:
+        """The events that were read, with what was told in its place among them.
+
+        All pieces of a request stand before the event that settles it.  What else was told before the
+        reading began follows the events: what its requests were held by is among them.
+        """
+        for recorded in events:
+            yield from self._before(recorded.event)
+            self.is_over = isinstance(recorded.event, RunEnded)
+            yield recorded
+        early, self._early = self._early, []
+        yield from (waiting.whole() for waiting in early)
+
+    def _before(self, event: Event) -> list[Piece]:
         if not isinstance(event, MoneySettled):
             return []
         key = (event.node, event.attempt, event.step, event.request)
@@ -57,11 +73,6 @@ class Listener:
         self._early = [waiting for waiting in self._early if waiting.key != key]
         self._late = [waiting for waiting in self._late if waiting.key != key]
         return found
-
-    def after(self) -> list[Piece]:
-        """What may be given after the events that were read: their requests had been held before."""
-        early, self._early = self._early, []
-        return [waiting.whole() for waiting in early]
 
 
 class Pieces:
