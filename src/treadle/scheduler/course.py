@@ -5,7 +5,6 @@ It knows nothing of events: ``scheduler.py`` notes what happened, and then lets 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from treadle.errors import InternalError
@@ -56,9 +55,10 @@ class Course:
         busy: How many vertices owe an event.
         parked: The nodes that wait for people.
         commands: What is asked of the engine because of the present event.
+        left: Parts that are over, and are forgotten once nothing in them owes an event.
     """
 
-    __slots__ = ("_left", "_moving", "busy", "commands", "end", "mode", "parked", "parts", "root")
+    __slots__ = ("_moving", "busy", "commands", "end", "left", "mode", "parked", "parts", "root")
 
     def __init__(self, program: Program, demand: Demand) -> None:
         self.root = Part(program, demand)
@@ -68,7 +68,7 @@ class Course:
         self.busy = 0
         self.parked: set[NodeId] = set()
         self.commands: list[Command] = []
-        self._left: list[Part] = []
+        self.left: list[Part] = []
         self._moving: list[Part] = []
 
     # -- what happens next -------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Course:
         part.is_over = True
         items.ended += 1
         del items.open[part.number]
-        self._left.append(part)
+        self.left.append(part)
         self.commands.append(
             Leave(
                 part=part.id,
@@ -268,18 +268,13 @@ class Course:
     def forget_left(self) -> None:
         """Forget parts that are over, once nothing in them owes an event."""
         still: list[Part] = []
-        for part in self._left:
+        for part in self.left:
             if not part.is_quiet:
                 still.append(part)
                 continue
             for inner in part.walk():
                 self.parts.pop(inner.id, None)
-        self._left = still
-
-    @property
-    def has_left(self) -> bool:
-        """Whether there are parts to forget."""
-        return bool(self._left)
+        self.left = still
 
     # -- what nobody needs, and the end ------------------------------------------------------------
 
@@ -439,6 +434,9 @@ def _opening(program: Program) -> Opening | None:
 
 def _inside(part: Part, command: Command) -> Command:
     """What an opening asks for, in one part."""
-    if isinstance(command, StartAttempt | Decide):
-        return replace(command, node=part.node(command.index), part=part.id)
+    node = part.node(command.index) if isinstance(command, StartAttempt | Decide) else NodeId("")
+    if isinstance(command, StartAttempt):
+        return StartAttempt(node=node, index=command.index, attempt=command.attempt, part=part.id)
+    if isinstance(command, Decide):
+        return Decide(node=node, index=command.index, part=part.id)
     raise InternalError(f"{type(command).__name__} opens no item; please report this")

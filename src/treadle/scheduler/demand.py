@@ -7,7 +7,6 @@ empties: ``ready`` (inputs are there), ``finished`` (an outcome still to be carr
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from dataclasses import replace
 from typing import Final
@@ -70,12 +69,18 @@ class Demand:
 
     def copy(self) -> Demand:
         """An independent copy, for a run that begins as another one began."""
-        made = copy.copy(self)
-        for name in Demand.__slots__:
-            if name not in ("_gone", "_program", "holders", "inside"):
-                setattr(made, name, getattr(self, name).copy())
+        made = Demand.__new__(Demand)
+        made._program = self._program  # noqa: SLF001 - its own, here and below
+        made.inside = self.inside
+        made.states = self.states.copy()
+        made.missing = self.missing[:]
+        made.needs = self.needs[:]
         made.holders = [holders[:] for holders in self.holders]
-        made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001 - its own
+        made.chosen = self.chosen.copy()
+        made.failures = self.failures.copy()
+        made.ready, made.finished, made.orphans = self.ready[:], self.finished[:], self.orphans[:]
+        made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001
+        made._adrift = self._adrift.copy()  # noqa: SLF001
         return made
 
     def let_result_go(self) -> None:

@@ -83,6 +83,7 @@ class Program:
             at once.
         retry: Of work vertices.
         on: Of fallbacks: the error classes taken; empty for all that may be.
+        result: The vertex of the result: the last one.
         repeats: Of ``EACH`` and ``LOOP`` vertices, by number.
         memo: What schedulers of the program found out once for all of them.
     """
@@ -96,13 +97,9 @@ class Program:
     retry: tuple[Retry | None, ...]
     on: tuple[tuple[str, ...], ...]
     drains: bool
+    result: int
     repeats: dict[int, Repeat] = field(default_factory=dict[int, Repeat])
     memo: dict[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
-
-    @property
-    def result(self) -> int:
-        """The vertex of the run's result."""
-        return len(self.ids) - 1
 
     def last_choice(self, vertex: int) -> int:
         """The greatest number that a vertex can be decided to come to."""
@@ -155,6 +152,7 @@ def compile_plan(plan: Planned) -> Program:
         retry=(*(node.policies.retry if kind_of(node) is Kind.WORK else None for node in plan.nodes), None),
         on=(*(node.on for node in plan.nodes), ()),
         drains=plan.on_failure == "drain",
+        result=len(plan.nodes),
         repeats={number: _repeat(node) for number, node in enumerate(plan.nodes) if node.body is not None},
     )
 

@@ -111,7 +111,7 @@ class Scheduler:
         if handler is None:
             return []
         course = self._course
-        if course.has_left:
+        if course.left:
             course.forget_left()
         commands: list[Command] = []
         course.commands = commands
@@ -186,8 +186,11 @@ class Scheduler:
         course.commands.extend(opening.commands)
 
     def _on_completed(self, event: NodeCompleted) -> None:
-        part, vertex = self._running(event)
         course = self._course
+        part = course.root
+        vertex = self._program.index.get(event.node, -1)
+        if vertex < 0 or part.states[vertex] != RUNNING or part.attempts.get(vertex) != event.attempt:
+            part, vertex = self._running(event)  # not in the run's own part, or not as usual
         course.busy -= 1
         part.states[vertex] = DONE
         demand = part.demand
