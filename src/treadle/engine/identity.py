@@ -98,11 +98,11 @@ class Inputs:
         """Whether more items or rounds of a node may begin."""
         return self.part is None or self._state(node) != DONE
 
-    def _items(self, node: PlanNode) -> list[Any]:
+    def _items(self, node: PlanNode) -> Sequence[Any]:
         items = self._value(node.arguments[0].binding)
         if not isinstance(items, list):
             raise LookupError(node.id)
-        return cast("list[Any]", items)
+        return cast("Sequence[Any]", items)
 
     def _handed(self, name: NodeId) -> Any:
         """What an item or a round is given."""

@@ -174,9 +174,15 @@ def _by_definition(plan: Planned) -> _Definitions:
         for node in plan.nodes:
             if node.definition is not None:
                 own.setdefault(definition_digest(node.definition), []).append(node.id)
-            if node.body is not None:
-                below, deeper = _by_definition(node.body)
-                for definition in {**below, **deeper}:
-                    inside.setdefault(definition, []).append(node)
+            for definition in _in_body(node):
+                inside.setdefault(definition, []).append(node)
         found = plan.memo["engine.definitions"] = (own, inside)
     return found
+
+
+def _in_body(node: PlanNode) -> Iterable[str]:
+    """The definitions of what the body of an ``each`` or a ``loop`` is made of."""
+    if node.body is None:
+        return ()
+    own, inside = _by_definition(node.body)
+    return {**own, **inside}
