@@ -62,6 +62,7 @@ from treadle.scheduler.commands import (
     Withdraw,
 )
 from treadle.scheduler.opening import Mode
+from treadle.scheduler.part import Part
 from treadle.scheduler.scheduler import Scheduler
 from treadle.values import JSON, Payload
 
@@ -358,13 +359,19 @@ class RunLoop:
             self.sites.enter(command)
             return
         self.sites.leave(command)
-        part = self.scheduler.part(command.part)
+        for part in self.sites.forget():
+            self._forget(part)
+
+    def _forget(self, part: Part) -> None:
+        """Forget what is known of an item or a round in which nothing is under way any more."""
         for vertex, newest in part.attempts.items() if self.histories.attempts else ():
             for attempt in range(1, newest + 1):
                 self.histories.attempts.pop((part.node(vertex), attempt), None)
-        self.accounts.leave(command.part)
+        for vertex in {*part.attempts, *part.demand.failures} if self.errors else ():
+            self.errors.pop(part.node(vertex), None)
+        self.accounts.leave(part.id)
         if self.span is not None:
-            self.span.leave(command.part)
+            self.span.leave(part.id)
 
     def close_span(self, ended: RunEnded | None) -> None:
         """Close the span of the run, or of the part of it up to a pause."""

@@ -1,7 +1,8 @@
 """Where a run's values stand: in one workspace for its own plan, and in one for each item and round.
 
 What the scheduler calls a part has its workspace here.  It is made when the part is entered; when it is
-left its outcome stays with the ``each`` or ``loop`` it belongs to, and the rest is forgotten.
+left its outcome stays with the ``each`` or ``loop`` it belongs to, and the rest is forgotten as soon as
+nothing in it is under way: a loser may still be on its way out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from treadle.errors import InternalError
 from treadle.events import Event, NodeCompleted
 from treadle.ids import NodeId, PartId, split
 from treadle.scheduler.commands import Command, Enter, Leave
+from treadle.scheduler.part import Part
 from treadle.scheduler.replay import retrace
 from treadle.scheduler.scheduler import Scheduler
 from treadle.values import Payload
@@ -53,6 +55,7 @@ class Sites:
         workspace = Workspace(compiled.plan, compiled.program, scheduler.root, fresh_copies=fresh_copies)
         self.root = Site(compiled, workspace)
         self.by_part: dict[PartId, Site] = {PartId(""): self.root}
+        self._left: list[Part] = []
         for name, payload in inputs.items():
             workspace.recall(compiled.program.index[NodeId(name)], payload)
 
@@ -70,16 +73,28 @@ class Sites:
         self.by_part[command.part] = Site(compiled, workspace)
 
     def leave(self, command: Leave, *, is_over: bool = False) -> None:
-        """Keep what an item or a round came to, and forget its workspace.
+        """Keep what an item or a round came to; ``forget`` forgets the rest.
 
         Args:
             is_over: Whether this happened in another process: then the outcome is looked up when somebody
                 asks for it.
         """
-        site = self.by_part.pop(command.part)
+        site = self.by_part[command.part]
         outcome = site.workspace if command.failure is None else command.failure
         around = self.by_part[command.inside].workspace
         around.keep(command.index, command.number, outcome, is_needed=not is_over)
+        self._left.append(self.scheduler.part(command.part))
+
+    def forget(self) -> list[Part]:
+        """Forget the parts that were left, with all that stands in them, and give them.
+
+        Those in which something is under way stay until it has ended.
+        """
+        forgotten = [inner for part in self._left if part.is_quiet for inner in part.walk()]
+        for part in forgotten:
+            self.by_part.pop(part.id, None)
+        self._left = [part for part in self._left if not part.is_quiet]
+        return forgotten
 
     def recall(self, event: NodeCompleted) -> None:
         """Take in a recorded result."""
@@ -102,6 +117,7 @@ class Sites:
                 self.enter(command)
             elif isinstance(command, Leave):
                 self.leave(command, is_over=True)
+                self.forget()
 
 
 def retraced(

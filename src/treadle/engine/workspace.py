@@ -129,7 +129,7 @@ class Workspace:
     # -- items and rounds ------------------------------------------------------------------------------
 
     def keep(self, index: int, number: int, outcome: Workspace | Failure, *, is_needed: bool) -> None:
-        """Keep what an item or a round came to: of a loop, the newest alone.
+        """Keep what an item or a round came to: of a loop, the newest alone, once it is looked up.
 
         Args:
             index: The vertex of the ``each`` or ``loop``.
@@ -138,12 +138,9 @@ class Workspace:
             is_needed: Whether the result is looked up now, so that the workspace can be forgotten.
         """
         kept = self._outcomes.setdefault(index, {})
-        if self._plan.nodes[index].kind == "loop":
-            kept.clear()
-        if isinstance(outcome, Workspace) and is_needed and not self._fresh_copies:
-            kept[number] = outcome.result()
-        else:
-            kept[number] = outcome
+        kept[number] = outcome
+        if is_needed:
+            self._outcome(index, number)
 
     def handed(self, index: int, number: int, name: str) -> Any:
         """What an item or a round is given: the item, or the value of the round before, or what all are."""
@@ -156,8 +153,17 @@ class Workspace:
         return self.resolve(first.binding) if number == 1 else self._outcome(index, number - 1)[0]
 
     def _outcome(self, index: int, number: int) -> Any:
-        kept = self._outcomes[index][number]
-        return kept.result() if isinstance(kept, Workspace) else kept
+        outcomes = self._outcomes[index]
+        kept = outcomes[number]
+        if not isinstance(kept, Workspace):
+            return kept
+        result = kept.result()  # a round may give what it was given: what the rounds before came to
+        if self._fresh_copies:
+            return result
+        if self._plan.nodes[index].kind == "loop":
+            outcomes.clear()
+        outcomes[number] = result
+        return result
 
     def _assembled(self, index: int, node: PlanNode) -> Any:
         """What an ``each`` or a ``loop`` came to as a whole."""
