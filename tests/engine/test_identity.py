@@ -318,6 +318,13 @@ async def test_a_step_that_could_be_several_records_fails_its_node(shop: Shop, p
     assert len(await place.events(shop.graph(list), StepClaimed)) == 1
 
 
+async def test_what_is_made_anew_acts_under_a_key_of_its_own(shop: Shop, place: Place) -> None:
+    """Or the bank would take it for the payment it has made already."""
+    await place.crash(shop.graph(lambda: [shop.pay(3)]), dies=shop.stuck)
+    assert await shop.go_on(place, lambda: [shop.pay(3)], {"pay": None}) == ["paid 3 #2"]
+    assert len(set(shop.bank.keys)) == 2
+
+
 async def test_a_result_that_no_longer_fits_is_refused_and_can_be_made_anew(shop: Shop, place: Place) -> None:
     def short(text: str) -> str:
         if len(text) > 1:

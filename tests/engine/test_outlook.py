@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from treadle import Ask, Context, Engine, graph, human, node, tool, when
+from treadle import Ask, Context, Engine, each, graph, human, node, tool, when
 from treadle.engine.outlook import Outlook, check_against
 from treadle.errors import AmbiguousHistory
 from treadle.events import Event, NodeCompleted
@@ -24,7 +24,7 @@ Row = tuple[str, str, int, int]
 """What is called, under which name, given what (0 and 1 constants, else a row before), and another choice."""
 
 NUMBER = st.integers(0, 9)
-KINDS = ("work", "work", "pay", "pay", "ask", "body", "paying", "when")
+KINDS = ("work", "work", "pay", "pay", "ask", "body", "paying", "when", "each", "each")
 ROW = st.tuples(st.sampled_from(KINDS), st.sampled_from("abc"), NUMBER, NUMBER)
 ROWS = st.lists(ROW, min_size=1, max_size=6)
 EDITS = st.lists(
@@ -80,7 +80,24 @@ class World:
         async def end(values: list[str]) -> Ask[str]:
             return Ask("Done?")
 
-        return {"work": work, "pay": pay, "ask": ask, "body": body, "paying": paying, "end": end}
+        @node
+        async def join(parts: list[str]) -> str:
+            return " ".join(parts)
+
+        @graph
+        def inner(x: str) -> str:
+            return work(pay(x))
+
+        return {
+            "join": join,
+            "inner": inner,
+            "work": work,
+            "pay": pay,
+            "ask": ask,
+            "body": body,
+            "paying": paying,
+            "end": end,
+        }
 
     def graph(self, rows: list[Row]) -> Graph[[str], str]:
         nodes = self.nodes()
@@ -93,6 +110,9 @@ class World:
                 x, y = before[first % len(before)], before[second % len(before)]
                 if kind == "when":
                     made.append(nodes["work"](when(flag == str(second % 2), x, y)))
+                elif kind == "each":
+                    inside = nodes[("pay", "work", "inner", "paying")[second % 4]]
+                    made.append(nodes["join"].named(name)(each(inside, [y, x, "0"][second % 2 :])))
                 else:
                     made.append(nodes[kind].named(name)(x))
             return nodes["end"](made)  # type: ignore[no-any-return]

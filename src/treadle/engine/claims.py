@@ -23,6 +23,7 @@ from treadle.engine.records import AttemptRecords, Identity, Spot, StepRecord
 from treadle.errors import AmbiguousHistory
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
+from treadle.values import digest
 
 NODE: Final = StepId("")
 """The step of a call that is a node itself."""
@@ -127,6 +128,7 @@ class Claims:
         self._at: defaultdict[_Place, list[StepRecord]] = defaultdict(list)
         self._below: defaultdict[_Place, dict[str, None]] = defaultdict(dict)
         self._by_seq: dict[int, StepRecord] = {}
+        self._keys: set[str] = set()
         self._effects: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
 
     # -- what is on offer ------------------------------------------------------------------------------
@@ -148,6 +150,23 @@ class Claims:
                 around = step.rpartition("/")[0]
                 self._below[plan, node, around][step] = None
                 step = around
+
+    def close_key(self, record: StepRecord) -> None:
+        """Note the idempotency key of an effect that was done under an earlier plan: the outside world takes
+        a call under the same key for that very effect."""
+        if record.once and record.result is not None and record.idempotency_key:
+            self._keys.add(record.idempotency_key)
+
+    def new_key(self, key: str) -> str:
+        """Give another key in place of one under which something else was done; ``""`` where it is free.
+
+        Names shift under an edited plan, and a person may have a finished call made anew.
+        """
+        found, count = key, 0
+        while found in self._keys:
+            count += 1
+            found = digest(f"{key}:{count}".encode())[:32]
+        return found if count else ""
 
     def unclaimed(self) -> Iterator[StepRecord]:
         """All that is on offer."""

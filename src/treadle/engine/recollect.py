@@ -140,6 +140,8 @@ class Left:
                 claims.add([record])
         ends = self._ends()
         for key, attempt in histories.attempts.items():
+            for record in attempt.steps.values():
+                claims.close_key(record)
             if key in done:
                 attempt.steps.pop(NODE, None)  # the result of a node that is itself a call
             for record in attempt.steps.values():
