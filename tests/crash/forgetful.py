@@ -15,6 +15,7 @@ import errno
 import json
 import os
 import random
+import signal
 import stat
 import sys
 import time
@@ -34,13 +35,14 @@ class Settings:
     """How a disk fails.
 
     Attributes:
-        image: The folder that what stands on the disk is written to; ``changes`` beside it counts changes.
+        image: The folder that what stands on the disk is written to; ``counts`` beside it says what it saw.
         cut_at: At which change the power fails: a write, a cut to length, a sync, a new or removed name; at
             the unmount, where it is 0.
         keeps: Whether unsynced sectors reach the disk by chance, as they may on a real one.
         seed: For that chance.
         room: Bytes in all files; no limit where it is 0.
         refusals: After so many writes refused for want of room somebody makes room; never where it is 0.
+        process: A file with the number of the process that dies when the power fails.
         failing_syncs: The numbers of the syncs of the log that fail.
         failing_writes: The numbers of the writes to the log that fail.
     """
@@ -51,6 +53,7 @@ class Settings:
     seed: str = ""
     room: int = 0
     refusals: int = 0
+    process: str = ""
     failing_syncs: Sequence[int] = ()
     failing_writes: Sequence[int] = ()
 
@@ -109,6 +112,7 @@ class Disk:
         self.syncs = 0
         self.writes = 0
         self.refused = 0
+        self.most = 0
         self.is_dead = False
 
     def change(self) -> None:
@@ -117,6 +121,8 @@ class Disk:
         self.changes += 1
         if self.changes == self.settings.cut_at:
             self.fail()
+            if self.settings.process:
+                os.kill(int(Path(self.settings.process).read_text()), signal.SIGKILL)
             self.check()
 
     def check(self) -> None:
@@ -151,6 +157,8 @@ class Disk:
         if name.endswith("-wal") and self.writes in self.settings.failing_writes:
             raise OSError(errno.EIO, "a write fails")
         file.write(data, offset)
+        if name.endswith("-wal"):
+            self.most = max(self.most, self.size)
 
     def cut(self, name: str, length: int) -> None:
         """Set the length of a file."""
@@ -176,7 +184,12 @@ class Disk:
         room, refusals = self.settings.room, self.settings.refusals
         if not room or 0 < refusals <= self.refused:
             return False
-        return more + sum(len(file.seen) for file in self.names.values()) > room
+        return more + self.size > room
+
+    @property
+    def size(self) -> int:
+        """Bytes in all files."""
+        return sum(len(file.seen) for file in self.names.values())
 
     def fail(self) -> None:
         """Cut the power: write what stands on the disk to the image."""
@@ -189,7 +202,8 @@ class Disk:
             if self.settings.keeps:
                 file.keep(iter([sector for sector in file.pending if chance.random() < 0.5]))
             (image / name).write_bytes(file.safe)
-        image.with_name("changes").write_text(str(self.changes))
+        counts = {"changes": self.changes, "syncs": self.syncs, "writes": self.writes, "most": self.most}
+        image.with_name("counts").write_text(json.dumps(counts))
 
 
 class Served(mfusepy.Operations):

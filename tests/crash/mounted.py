@@ -43,9 +43,9 @@ class Mount:
         return self.image / "runs.db"
 
     @property
-    def changes(self) -> int:
-        """How many changes it saw."""
-        return int(self.image.with_name("changes").read_text())
+    def counts(self) -> dict[str, int]:
+        """How many changes it saw, how many syncs and writes of the log, and how long it got with that."""
+        return json.loads(self.image.with_name("counts").read_text())
 
 
 def require_fuse() -> None:

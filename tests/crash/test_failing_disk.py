@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
-from graphs import CASES
+from graphs import SOME
 from mounted import mounted
 from workshop import Bench, Workshop
 
@@ -23,11 +23,14 @@ TRIES = 40
 
 
 @cache
-def undisturbed(workshop: Workshop, case: str) -> Outcome:
-    """What a run comes to."""
+def undisturbed(workshop: Workshop, case: str) -> tuple[Outcome, dict[str, int]]:
+    """What a run comes to, and what it takes of a disk."""
     bench = workshop.bench(case, f"{case}-on-a-good-disk")
-    assert bench.process() == {"code": 0}
-    return bench.outcome()
+    with mounted(bench.home) as mount:
+        bench.database = mount.database
+        assert bench.process() == {"code": 0}
+        wanted = bench.outcome()
+    return wanted, mount.counts
 
 
 def fail(workshop: Workshop, case: str, name: str, **settings: Any) -> Bench:
@@ -36,42 +39,45 @@ def fail(workshop: Workshop, case: str, name: str, **settings: Any) -> Bench:
     with mounted(bench.home, **settings) as mount:
         bench.database = mount.database
         assert bench.process(tries=TRIES) == {"code": 0}
-        bench.check_taken_up(undisturbed(workshop, case))
+        bench.check_taken_up(undisturbed(workshop, case)[0])
     bench.database = mount.left
     bench.check_told()
     return bench
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SOME)
 def test_a_sync_that_fails_is_told_and_nothing_acknowledged_after_is_lost(
     workshop: Workshop, case: str, long_form: bool
 ) -> None:
-    places = range(4, 24) if long_form else (5, 9)
+    last = undisturbed(workshop, case)[1]["syncs"]
+    places = range(4, last - 1) if long_form else (5, last // 2)
     benches = [fail(workshop, case, f"sync-{at}", failing_syncs=[at, at + 1]) for at in places]
     assert_told(benches, "the disk fails")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SOME)
 def test_a_write_that_fails_is_told_and_the_process_goes_on(
     workshop: Workshop, case: str, long_form: bool
 ) -> None:
-    places = range(30, 150, 3) if long_form else (60,)
+    last = undisturbed(workshop, case)[1]["writes"]
+    places = range(last // 2, last, 3) if long_form else (last * 3 // 5,)
     benches = [fail(workshop, case, f"write-{at}", failing_writes=[at, at + 1]) for at in places]
     assert_told(benches, "the disk fails")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SOME)
 def test_a_full_disk_is_told_and_the_process_goes_on_once_there_is_room(
     workshop: Workshop, case: str, long_form: bool
 ) -> None:
-    rooms = range(250_000, 380_000, 4_000) if long_form else (300_000,)
+    most = undisturbed(workshop, case)[1]["most"]
+    rooms = range(most * 3 // 4, most * 9 // 10, 2_000) if long_form else (most * 4 // 5,)
     benches = [fail(workshop, case, f"room-{room}", room=room, refusals=3) for room in rooms]
     assert_told(benches, "the disk is full; make room, then resume the runs")
 
 
 def test_a_disk_that_stays_full_ends_the_process_and_the_next_one_goes_on(workshop: Workshop) -> None:
-    bench = workshop.bench("claim", "full-for-good")
-    with mounted(bench.home, room=300_000) as mount:
+    bench, (_, counts) = workshop.bench("claim", "full-for-good"), undisturbed(workshop, "claim")
+    with mounted(bench.home, room=counts["most"] * 4 // 5) as mount:
         bench.database = mount.database
         assert bench.process(tries=3) == {"code": 1}
     bench.database = mount.left
@@ -79,7 +85,7 @@ def test_a_disk_that_stays_full_ends_the_process_and_the_next_one_goes_on(worksh
     bench.check_told()
     assert_told([bench], "the disk is full; make room, then resume the runs")
     assert bench.process() == {"code": 0}
-    bench.check(undisturbed(workshop, "claim"), before)
+    bench.check(undisturbed(workshop, "claim")[0], before)
 
 
 def assert_told(benches: list[Bench], what: str) -> None:

@@ -11,7 +11,7 @@ import signal
 from functools import cache
 
 import pytest
-from graphs import CASES
+from graphs import SOME
 from workshop import WRITES, Workshop
 
 from treadle.testing.outcomes import Outcome
@@ -44,7 +44,7 @@ def strike(workshop: Workshop, case: str, at: int) -> None:
     bench.check(wanted, before)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SOME)
 def test_a_process_killed_at_a_write_makes_no_difference(
     workshop: Workshop, case: str, long_form: bool
 ) -> None:

@@ -37,6 +37,7 @@ from treadle.stores.transaction import SqliteDatabase
 from treadle.stores.writer import Job
 
 RUN: Final = "r-crash"
+PATIENCE: Final = 30.0
 
 PRELOADED: Final = ("trio", "docstring_parser", "anyio._backends._asyncio", "anyio._backends._trio")
 """What a child would else import after its fork."""
@@ -77,6 +78,12 @@ class Told:
         os.write(self._file, to_json([kind, *what]) + b"\n")
 
 
+async def within_patience(order: Order) -> None:
+    """Work, and give up where nothing comes of it."""
+    with anyio.fail_after(PATIENCE):
+        await work(order, Told(order.told))
+
+
 async def work(order: Order, told: Told) -> None:
     """Start the run or take it up, and answer people's questions until it ends.
 
@@ -115,7 +122,10 @@ async def drive(engine: Engine, case: Case, till: Till, told: Told) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follow, handle, told)
         while await handle.settled() == "waiting":
-            for question in await engine.questions(run_id=RUN):
+            questions = await engine.questions(run_id=RUN)
+            if not questions:
+                await anyio.sleep(0.05)  # its store could not be read or written: the engine tries again
+            for question in questions:
                 value = answer(case, till, question)
                 await engine.answer(question.id, value, by="maria")
                 told("answered", question.id, question.opening)
@@ -152,11 +162,12 @@ def main() -> None:
 def perform(order: Order) -> None:
     """Be the child: whatever happens, never return to the loop above."""
     code = 1
+    Path(order.told).with_name("process").write_text(str(os.getpid()))
     try:
         if order.stops:
             ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
             os.kill(os.getpid(), signal.SIGSTOP)
-        anyio.run(work, order, Told(order.told), backend=order.backend)
+        anyio.run(within_patience, order, backend=order.backend)
         code = 0
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -16,11 +16,11 @@ import apsw
 from pydantic_core import from_json, to_json
 
 from treadle.budget import Amounts
-from treadle.errors import FormatMismatch
+from treadle.errors import FormatMismatch, TreadleError
 from treadle.events import QuestionAsked, Recorded
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import DueRun, LedgerLine, Question, Request, RunSummary
-from treadle.stores import decoding
+from treadle.stores import chain, contents, decoding
 from treadle.stores.answers import unknown_question, unknown_run
 from treadle.stores.decoding import load_contents, parse_parts
 from treadle.stores.derived import RUNNING, State, as_question, status
@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 AT_ONCE: Final = 4
 """Reads that go on at the same time."""
+
+_NOT_OURS: Final = (TypeError, ValueError, AttributeError, ArithmeticError, LookupError)
+"""What reading a row ends in whose columns are not of their types."""
 
 
 class Readers:
@@ -74,6 +77,13 @@ class Readers:
             try:
                 with _snapshot(connection):
                     return function(connection, *args, **kwargs)
+            except TreadleError:
+                raise
+            except _NOT_OURS as error:
+                raise FormatMismatch(
+                    f"{self._path!r} is damaged: it holds what was never written ({error}); put a backup "
+                    "in its place, or have `treadle verify` say which runs are whole"
+                ) from error
             finally:
                 self._put_back(connection)
 
@@ -114,21 +124,47 @@ def length(connection: apsw.Connection, run_id: RunId) -> int:
 
 
 def history(connection: apsw.Connection, run_id: RunId, after: int) -> list[Recorded]:
-    """Give the events of a run above ``after``."""
-    number, events, _head = find_run(connection, run_id)
-    bounds = (event_row(number, after), event_row(number, events))
+    """Give the events of a run above ``after``, each checked against its hash and the one before.
+
+    Raises:
+        UnknownRun: There is no such run.
+        FormatMismatch: Something is missing, or is not what was written.
+    """
+    number, events, head = find_run(connection, run_id)
+    before = min(after, 1)  # the event before the first, for its hash
+    bounds = (event_row(number, after - before), event_row(number, events))
     rows = fetch_all(connection, "read_events", bounds)
-    if len(rows) != max(0, events - after):
+    if len(rows) != max(0, events - after + before):
         raise FormatMismatch(
-            f"run {run_id!r} has {events} events, and {events - after - len(rows)} of those after {after} "
-            f"are missing; `treadle verify {run_id}` says which"
+            f"run {run_id!r} has {events} events, and {events - after + before - len(rows)} of those after "
+            f"{after} are missing; `treadle verify {run_id}` says which"
         )
+    previous = rows[0][1] if before and rows else chain.GENESIS
+    del rows[:before]
     parts = [parse_parts(row[3]) for row in rows]
     stored = load_contents(connection, parts)
-    return [
-        Recorded(seq=seq, hash=digest.hex(), event=decode(body, decoding.payloads(names, inline, stored)))
-        for (seq, digest, body, _, inline), names in zip(rows, parts, strict=True)
-    ]
+    changed = {row for row, payload in stored.items() if not contents.is_genuine(payload)}
+    for (seq, *_), names in zip(rows, parts, strict=True) if changed else ():
+        if any(isinstance(where, int) and where in changed for where in names.values()):
+            raise _changed(run_id, seq)
+    found: list[Recorded] = []
+    for place, ((seq, digest, body, _, inline), names) in enumerate(zip(rows, parts, strict=True), after + 1):
+        payloads = decoding.payloads(names, inline, stored)
+        digests = {name: payload.digest for name, payload in payloads.items()}
+        if seq != place or chain.link(previous, body, digests) != digest:
+            raise _changed(run_id, place)
+        previous = digest
+        found.append(Recorded(seq=seq, hash=digest.hex(), event=decode(body, payloads)))
+    if rows and previous != head:
+        raise _changed(run_id, events)
+    return found
+
+
+def _changed(run_id: RunId, seq: int) -> FormatMismatch:
+    return FormatMismatch(
+        f"event {seq} of run {run_id!r} is not what was written: the disk has changed it, or somebody has; "
+        f"`treadle verify {run_id}` says what, and a backup has the rest"
+    )
 
 
 def summaries(

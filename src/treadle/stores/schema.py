@@ -87,8 +87,8 @@ def translate(error: Exception, path: str) -> StoreError:
         )
     if isinstance(error, apsw.IOError | OSError):
         return StoreUnavailable(
-            f"{path!r} could not be read or written: the disk fails ({error}); look after the disk, then resume "
-            "the runs (everything acknowledged is there)"
+            f"{path!r} could not be read or written: the disk fails ({error}); look after the disk, then "
+            "resume the runs (everything acknowledged is there)"
         )
     if isinstance(error, apsw.CantOpenError | apsw.ReadOnlyError | apsw.PermissionsError | apsw.AuthError):
         return StoreUnavailable(
@@ -105,6 +105,11 @@ def _check_place(path: str) -> None:
     if Path(path).is_dir():
         raise StoreUnavailable(f"{path!r} is a directory; give the path of a file, such as {path}/treadle.db")
     present = Path(path).exists()
+    if present and not Path(path).stat().st_size and Path(f"{os.path.realpath(path)}-locks").exists():
+        raise FormatMismatch(
+            f"{path!r} is empty, and was a store before; put a backup in its place, or begin a new store by "
+            f"removing {path} and {path}-locks"
+        )
     if not os.access(path if present else folder, os.W_OK):
         raise StoreUnavailable(f"{path!r} cannot be written by this user; change its permissions or its path")
 

@@ -6,6 +6,7 @@ every write (``test_kill_at_every_write.py``), and cut off from power (``test_po
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 from graphs import claim, journey, newsroom, payroll, steady, welcome
@@ -21,3 +22,6 @@ CASES: Final[dict[str, Case]] = {
 
 STEADY: Final[dict[str, Case]] = {"steady": steady.CASE}
 """What takes its time, and is only run in processes."""
+
+SOME: Final = tuple(CASES) if os.environ.get("TREADLE_ATTACK") else ("claim", "welcome")
+"""What is run in processes: all of them in the long form."""
