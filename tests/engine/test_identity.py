@@ -3,6 +3,7 @@ could belong to several calls is refused until somebody says where it belongs.""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -179,6 +180,56 @@ async def test_the_steps_of_renamed_nodes_stay_with_their_node(shop: Shop, place
     done = await shop.go_on(place, lambda: [order.named("b")("y"), order.named("a")("x")])
     assert sorted(done) == sorted(f"{name} paid 3 #{n}" for n, name in enumerate(reached[:2], start=1))
     assert len(shop.bank.keys) == 2
+
+
+async def test_what_a_body_asked_is_not_asked_again_under_its_new_name(shop: Shop, place: Place) -> None:
+    async def both(ctx: Context) -> str:
+        first = await ctx.ask(Ask("First?", to="boss", answer=str))
+        return f"{first} {await ctx.ask(Ask('Second?', to='boss', answer=str))}"
+
+    body, shop.may_end = shop.body(both), True
+    old, new = (shop.graph(lambda name=name: [body.named(name)("x")]) for name in ("old", "new"))
+    async with place.engine(old) as engine:
+        handle = await engine.start(old, run_id="r")
+        await handle.settled()
+        [question] = await engine.questions()
+        await engine.answer(question.id, "one", by="ada")
+        await handle.settled()
+    for _ in range(2):  # a second process finds it as the first did
+        async with place.engine(new) as engine:
+            handle = await engine.resume("r")
+            await handle.settled()
+            [question] = await engine.questions()
+            assert question.prompt == "Second?"
+    async with place.engine(new) as engine:
+        handle = await engine.resume("r")
+        await engine.answer(question.id, "two", by="ada")
+        assert await handle.result() == ["one two"]
+
+
+async def test_answers_given_to_several_equal_bodies_are_told_apart_by_hand(shop: Shop, place: Place) -> None:
+    async def asking(ctx: Context) -> str:
+        said = await ctx.ask(Ask("Well?", to="boss", answer=str))
+        return f"{said} {await ctx.ask(Ask('And?', to='boss', answer=str))}"
+
+    body, shop.may_end = shop.body(asking), True
+    old = shop.graph(lambda: [body.named(name)("x") for name in ("a", "b")])
+    async with place.engine(old) as engine:
+        handle = await engine.start(old, run_id="r")
+        await handle.settled()
+        for question in await engine.questions():
+            await engine.answer(question.id, f"said to {question.node}", by="ada")
+            await handle.settled()
+    new = shop.graph(lambda: [body.named("c")("x")])
+    async with place.engine(new) as engine:
+        with pytest.raises(AmbiguousHistory) as refused:
+            await (await engine.resume("r")).result()
+        [(call, labels)] = re.findall(r"'(c/\S+)' could be recorded call '(\S+)'", str(refused.value))
+        handle = await engine.resume("r", claims={call: labels.replace("a/", "b/", 1)})
+        await handle.settled()
+        [question] = await engine.questions()
+        await engine.answer(question.id, "so", by="ada")
+        assert await handle.result() == ["said to b so"]
 
 
 # -- what could be several ------------------------------------------------------------------------------

@@ -129,6 +129,7 @@ class Claims:
         self._below: defaultdict[_Place, dict[str, None]] = defaultdict(dict)
         self._by_seq: dict[int, StepRecord] = {}
         self._keys: set[str] = set()
+        self._names: defaultdict[Identity, dict[NodeId, Spot]] = defaultdict(dict)
         self._effects: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
 
     # -- what is on offer ------------------------------------------------------------------------------
@@ -150,6 +151,26 @@ class Claims:
                 around = step.rpartition("/")[0]
                 self._below[plan, node, around][step] = None
                 step = around
+
+    def note_name(self, node: NodeId, identity: Identity, spot: Spot) -> None:
+        """Note under which name a node of an earlier plan asked people."""
+        self._names[identity][node] = spot
+
+    def former_names(self, node: NodeId) -> list[NodeId]:
+        """The names that a node had under earlier plans, and that no node like it has now."""
+        identity = None if self.site is None else self.site.identity(node)
+        if self.site is None or identity is None:
+            return []
+        return [
+            name for name, spot in self._names[identity].items() if self._is_left(self.site, spot, identity)
+        ]
+
+    def _is_left(self, site: Site, spot: Spot, then: Identity) -> bool:
+        try:
+            node = site.at(spot)
+        except LookupError:
+            return False
+        return node is None or self._has_changed(site, node, then)
 
     def close_key(self, record: StepRecord) -> None:
         """Note the idempotency key of an effect that was done under an earlier plan: the outside world takes
@@ -352,11 +373,10 @@ class Claims:
             return False
         if self.site is None:
             return self._is_gone(record.node)
-        try:
-            node = self.site.at(record.spot)
-        except LookupError:
-            return False
-        return node is None or self._has_changed(self.site, node, record.place)
+        place = record.place
+        return (
+            self._is_left(self.site, record.spot, place) if place is not None else self._is_gone(record.node)
+        )
 
     def _has_changed(self, site: Site, node: NodeId, then: Identity | None) -> bool:
         """Whether the node of a name is sure to be another than the one it was."""

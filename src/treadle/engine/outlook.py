@@ -192,7 +192,7 @@ class _Rehearsal:
         for call, label in self._told.items():
             if plan.find(NodeId(call)) is None and "#" not in call:
                 raise ConfigurationError(f"there is no node {call!r} in the plan{nearest(call, plan.by_id)}")
-            if label != FRESH and claims.named(label) is None:
+            if label != FRESH and "/ask#" not in label and claims.named(label) is None:
                 raise ConfigurationError(
                     f"no recorded call is named {label!r}{nearest(label, labels)}; `treadle check FILE "
                     f"--against {self._before.started.run_id}` lists them"

@@ -7,6 +7,7 @@ plan came, all that the plan before had recorded is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from treadle.engine.claims import Claims
 from treadle.engine.places import Places
@@ -17,6 +18,7 @@ from treadle.events import (
     AttemptFailed,
     Event,
     NodeCompleted,
+    QuestionAsked,
     RunResumed,
     RunStarted,
     StepClaimed,
@@ -31,6 +33,9 @@ from treadle.scheduler.commands import Command
 from treadle.scheduler.program import compile_plan
 from treadle.scheduler.replay import retrace
 from treadle.scheduler.scheduler import Scheduler
+
+_OF_NODES: Final = (NodeCompleted, StepStarted, StepClaimed, QuestionAsked)
+"""What tells that a node has what it is given."""
 
 NODE = StepId("")
 """The step of a node's own result."""
@@ -122,7 +127,7 @@ class Left:
             if places is None or scheduler is not of:
                 of, places = scheduler, Places(self.plan, scheduler.root, started.inputs)
             places.see(event)
-            if isinstance(event, NodeCompleted | StepStarted | StepClaimed) and event.node not in self._known:
+            if isinstance(event, _OF_NODES) and event.node not in self._known:
                 self._known[event.node] = places.identity(event.node)
                 self._spots[event.node] = places.spot(event.node)
             for command in commands:
@@ -138,6 +143,7 @@ class Left:
             if isinstance(event, NodeCompleted) and (record := self._result(event, seq)) is not None:
                 done.add((event.node, event.attempt))
                 claims.add([record])
+        self._offer_names(claims)
         ends = self._ends()
         for key, attempt in histories.attempts.items():
             for record in attempt.steps.values():
@@ -149,6 +155,12 @@ class Left:
                 record.seq = ends.get((*key, record.step), 0)
             if key not in over:
                 claims.add_attempt(attempt)
+
+    def _offer_names(self, claims: Claims) -> None:
+        for event in self.piece:
+            identity = self._known.get(event.node) if isinstance(event, QuestionAsked) else None
+            if isinstance(event, QuestionAsked) and identity is not None:
+                claims.note_name(event.node, identity, self._spots[event.node])
 
     def _ends(self) -> dict[tuple[NodeId, int, StepId], int]:
         """For each call the place of the newest event about it."""
