@@ -315,7 +315,7 @@ class Driver:
         course = self.scheduler._course
         course.forget_left()
         kept = {one for one in course.parts if one}
-        under_way = {part.id for left in course._left for part in left.walk()}
+        under_way = {part.id for left in course.left for part in left.walk()}
         assert kept - under_way <= self.inside, "the scheduler keeps what was left"
 
 

@@ -36,7 +36,7 @@ ended, or waits for people.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from treadle.errors import InternalError
 from treadle.events import (
@@ -75,7 +75,7 @@ class Scheduler:
         seed: The run's; jitter of waits is drawn from it.
     """
 
-    __slots__ = ("_course", "_handlers", "_is_refused", "_opening", "_program", "_seed")
+    __slots__ = ("_course", "_is_refused", "_opening", "_program", "_seed")
 
     def __init__(self, program: Program, *, seed: str) -> None:
         self._program = program
@@ -85,19 +85,6 @@ class Scheduler:
             program, Demand(program) if self._opening is None else self._opening.demand.copy()
         )
         self._is_refused = False
-        self._handlers: dict[type, Callable[[Any], None]] = {
-            NodeCompleted: self._on_completed,
-            Decided: self._on_decided,
-            AttemptFailed: self._on_failed,
-            AttemptParked: self._on_parked,
-            AttemptCancelled: self._on_cancelled,
-            QuestionAnswered: self._on_answered,
-            QuestionWithdrawn: self._on_withdrawn,
-            RunStarted: self._on_started,
-            RunResumed: self._on_resumed,
-            CancelRequested: self._on_cancel_requested,
-            RunEnded: self._on_ended,
-        }
 
     def handle(self, event: Event) -> list[Command]:
         """Take in one event and give the commands it leads to, in the order of the plan.
@@ -115,7 +102,7 @@ class Scheduler:
             course.forget_left()
         commands: list[Command] = []
         course.commands = commands
-        handler(event)
+        handler(self, event)
         return commands
 
     @property
@@ -324,6 +311,20 @@ class Scheduler:
             raise self._impossible(event, f"the run is {course.mode.value}")
         self._is_refused = event.status != course.end.status
         course.mode = Mode.ENDED
+
+    _handlers: ClassVar[dict[type, Callable[[Scheduler, Any], None]]] = {
+        NodeCompleted: _on_completed,
+        Decided: _on_decided,
+        AttemptFailed: _on_failed,
+        AttemptParked: _on_parked,
+        AttemptCancelled: _on_cancelled,
+        QuestionAnswered: _on_answered,
+        QuestionWithdrawn: _on_withdrawn,
+        RunStarted: _on_started,
+        RunResumed: _on_resumed,
+        CancelRequested: _on_cancel_requested,
+        RunEnded: _on_ended,
+    }
 
     # -- looking inside ----------------------------------------------------------------------------
 
