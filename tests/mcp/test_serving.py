@@ -229,8 +229,8 @@ def stopped_while_it_spins(store: str, spun: Path) -> int:
         server.stdin.write(lines_to_call())
         server.stdin.flush()
         assert any("spinning" in line for line in server.stdout)
-        server.terminate()
-        server.communicate(timeout=30)
+        server.terminate()  # the caller stays: its end of the pipe is open until the server is gone
+        server.wait(timeout=60)
     return server.returncode
 
 
