@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
-
-import anyio
 
 from treadle.engine.money import Account
 from treadle.events import (
@@ -38,12 +35,14 @@ class Activity:
 
     Args:
         changed: Told ``True`` when it begins to wait, ``False`` when it runs again.
+        stirred: Told of each sign of life: progress, or a call inside that begins or ends.
     """
 
-    __slots__ = ("_calls", "_changed", "_waiting_calls", "_waits", "is_waiting")
+    __slots__ = ("_calls", "_changed", "_stirred", "_waiting_calls", "_waits", "is_waiting")
 
-    def __init__(self, changed: Callable[[bool], None]) -> None:
+    def __init__(self, changed: Callable[[bool], None], stirred: Callable[[], None] | None = None) -> None:
         self._changed = changed
+        self._stirred = stirred
         self._calls = 0
         self._waiting_calls = 0
         self._waits = 0
@@ -63,30 +62,42 @@ class Activity:
     @contextmanager
     def call(self) -> Generator[Activity]:
         """Around a call that the body makes: the call's own activity."""
-        inner = Activity(self._count)
+        inner = Activity(self._count, self.stir)
         self._calls += 1
         self._update()
+        self.stir()
         try:
             yield inner
         finally:
             self._calls -= 1
             self._waiting_calls -= inner.is_waiting
             self._update()
+            self.stir()
+
+    def stir(self) -> None:
+        """Give a sign of life, here and around."""
+        if self._stirred is not None:
+            self._stirred()
 
     @contextmanager
-    def told(self, changed: Callable[[bool], None]) -> Generator[None]:
-        """Tell somebody else too when it begins or ends to wait, such as to stop a timeout."""
-        before = self._changed
+    def told(self, changed: Callable[[bool], None], stirred: Callable[[], None]) -> Generator[None]:
+        """Tell somebody else too when it begins or ends to wait, and of signs of life, such as a timeout."""
+        before, stirred_before = self._changed, self._stirred
 
         def both(waits: bool) -> None:
             before(waits)
             changed(waits)
 
-        self._changed = both
+        def both_stirred() -> None:
+            stirred()
+            if stirred_before is not None:
+                stirred_before()
+
+        self._changed, self._stirred = both, both_stirred
         try:
             yield
         finally:
-            self._changed = before
+            self._changed, self._stirred = before, stirred_before
 
     def _count(self, waits: bool) -> None:
         self._waiting_calls += 1 if waits else -1
@@ -99,32 +110,12 @@ class Activity:
             self._changed(waits)
 
 
-class Stopwatch:
-    """A cancel scope whose time stands still while there is only waiting.
-
-    Args:
-        seconds: After so many at work it cancels; ``inf`` never.
-    """
-
-    __slots__ = ("_left", "scope")
-
-    def __init__(self, seconds: float) -> None:
-        self._left = seconds
-        self.scope = anyio.CancelScope(deadline=anyio.current_time() + seconds)
-
-    def pause(self, waits: bool) -> None:
-        """Stop the time, or let it go on."""
-        now = anyio.current_time()
-        if waits:
-            self._left = self.scope.deadline - now
-            self.scope.deadline = math.inf
-        else:
-            self.scope.deadline = now + max(0.0, self._left)
-
-
 @contextmanager
 def running(
-    accounts: Sequence[Account], clock: Clock, changed: Callable[[bool], None] | None = None
+    accounts: Sequence[Account],
+    clock: Clock,
+    changed: Callable[[bool], None] | None = None,
+    stirred: Callable[[], None] | None = None,
 ) -> Generator[Activity]:
     """Count the seconds of an attempt in accounts, without its waits.
 
@@ -132,6 +123,7 @@ def running(
         accounts: Those with a limit of seconds (``money.timed``).
         clock: The engine's.
         changed: Told too when the attempt begins or ends to wait, such as to stop its timeout.
+        stirred: Told of each sign of life.
     """
 
     def count(waits: bool) -> None:
@@ -141,7 +133,7 @@ def running(
         if changed is not None:
             changed(waits)
 
-    activity = Activity(count)
+    activity = Activity(count, stirred)
     at = clock.now()
     for account in accounts:
         account.meter.started(at)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import anyio
 
@@ -21,6 +21,7 @@ from treadle.engine.failures import failure_of, foreign_cancellation
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, timed
 from treadle.engine.requests import bind
+from treadle.engine.stopwatch import Limits
 from treadle.engine.workspace import Workspace
 from treadle.errors import NodeTimeout, RunError
 from treadle.events import AttemptCancelled, AttemptParked, NodeCompleted
@@ -33,7 +34,9 @@ from treadle.values import Payload
 CLOCKS_DIFFER = 0.02
 """Seconds by which an event loop may think that time is up before the engine's clock does."""
 
-Reason = Literal["", "cancelled", "timeout", "parked"]
+_LATE: Final = frozenset({"timeout", "idle"})
+
+Reason = Literal["", "cancelled", "timeout", "idle", "parked"]
 
 
 def plain_runner(
@@ -118,7 +121,7 @@ class Attempt:
         self.reason: Reason = ""
         self.span: Span | None = None
         self.calls = Calls(live, self.node, task.node, self.number, self.started_at, park=self._park)
-        self._left = math.inf
+        self._limits: Limits | None = None
         self._is_cut = False
 
     async def run(self) -> None:
@@ -134,8 +137,8 @@ class Attempt:
             error = foreign_cancellation(raised)
             if error is None:
                 raise
-        if not self.reason and (self.scope.cancel_called or anyio.current_time() >= self.scope.deadline):
-            self.reason = "timeout"
+        if not self.reason and self._limits is not None:
+            self.reason = self._limits.broken
         if result is not None and self._counts_late():
             self._completed(result)
         elif self.reason == "parked":
@@ -143,7 +146,7 @@ class Attempt:
         elif self.reason == "cancelled":
             self._cancelled()
         else:
-            await self._fail(self._timed_out(error) if self.reason == "timeout" else error)
+            await self._fail(self._timed_out(error) if self.reason in _LATE else error)
 
     def cancel(self, reason: Reason = "cancelled") -> None:
         """Stop it; ``run`` then feeds how it ended."""
@@ -153,33 +156,25 @@ class Attempt:
 
     def _counts_late(self) -> bool:
         """Whether a body that returned counts: a timed-out one does not, unless it acted for good."""
-        return self.reason != "timeout" or self.task.callee.policies.effect == "once"
+        return self.reason not in _LATE or self.task.callee.policies.effect == "once"
 
-    async def _within_limits(self) -> Payload:
+    async def _within_limits(self) -> Payload | None:
         """Count running seconds, and stop the attempt when its own or an account's are used up."""
         path = self.live.accounts.path(self.node)
-        meters = timed(path)
-        if not meters and self.task.node.policies.timeout is None:
+        meters, policies = timed(path), self.task.callee.policies
+        if not meters and policies.timeout is None and policies.idle is None:
             return await self._perform(Activity(_nobody), path)
         limits = [left for account in meters if (left := account.seconds_left(self.started_at)) is not None]
-        policies = self.task.callee.policies
-        timeout = policies.timeout if policies.effect == "repeatable" else None  # else the call's own
-        self._left = min([*limits, math.inf if timeout is None else timeout])
-        self._is_cut = bool(limits) and self._left == min(limits)
-        with running(meters, self.live.services.clock, self._pause) as activity:
-            self._pause(False)
-            return await self._perform(activity, path)
-
-    def _pause(self, waits: bool) -> None:
-        """Stop the timeout while the attempt only waits, and let it go on after."""
-        if self._left == math.inf:
-            return
-        now = anyio.current_time()
-        if waits:
-            self._left = self.scope.deadline - now
-            self.scope.deadline = math.inf
-        else:
-            self.scope.deadline = now + max(0.0, self._left)
+        timeout, idle = policies.timeout, policies.idle
+        if policies.effect == "once":  # they are the call's own
+            timeout = idle = None
+        left = min([*limits, math.inf if timeout is None else timeout])
+        self._is_cut = bool(limits) and left == min(limits)
+        watch = self._limits = Limits(self.live.services.time, timeout=left, idle=idle)
+        result = None
+        with watch.running(), running(meters, self.live.services.clock, watch.pause, watch.stir) as activity:
+            result = await self._perform(activity, path)
+        return result  # noqa: RET504 - there is none where a limit has cut the body off
 
     async def _perform(self, activity: Activity, accounts: tuple[Account, ...]) -> Payload:
         callee = self.task.callee
@@ -238,9 +233,12 @@ class Attempt:
         if spent is not None:
             return spent
         seconds = self.live.now() - self.started_at
+        mend = "raise its timeout, or give it less to do"
+        if self.reason == "idle":
+            idle = self.task.callee.policies.idle
+            mend = f"it gave no sign of life for {idle:g} s; call ctx.progress(...), or raise its idle"
         late = NodeTimeout(
-            f"node {self.node!r} (attempt {self.number}) was stopped after {seconds:.2f} s; raise its "
-            "timeout, or give it less to do",
+            f"node {self.node!r} (attempt {self.number}) was stopped after {seconds:.2f} s; {mend}",
             run_id=self.live.run_id,
             node=self.node,
             attempt=self.number,

@@ -250,8 +250,9 @@ class Body:
         return datetime.fromtimestamp(at, UTC)
 
     def progress(self, message: str, fraction: float | None = None) -> None:
-        """Tell people how far the body is."""
+        """Tell people how far the body is; a sign of life for ``idle``."""
         maker = self.maker
+        self.activity.stir()
         maker.live.record(
             Progress(
                 at=maker.live.now(),

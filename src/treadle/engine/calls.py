@@ -10,7 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from treadle.engine import doubts, people
-from treadle.engine.activity import Activity, Stopwatch
+from treadle.engine.activity import Activity
 from treadle.engine.body import Because, Body, Call
 from treadle.engine.desk import Desk, activity_of
 from treadle.engine.failures import error_of, failure_of, members
@@ -20,6 +20,7 @@ from treadle.engine.paid import PROVIDER_RETRY, Counted, call_model
 from treadle.engine.paid import Call as ModelStep
 from treadle.engine.records import Identity, StepRecord, by_body, is_inside
 from treadle.engine.requests import Conversations, definition_digest, input_digest, pack_arguments
+from treadle.engine.stopwatch import Limits
 from treadle.errors import DidNotHappen, InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
 from treadle.events import Event, Failure, StepCompleted, StepFailed, StepTried
 from treadle.ids import NodeId, QuestionId, StepId
@@ -290,18 +291,17 @@ class Calls:
         callee, inner = call.callee, call.inner
         if inner is None:
             raise InternalError(f"call {call.step!r} was run before it had a body; please report this")
-        timeout = callee.policies.timeout
-        if timeout is None:
+        timeout, idle = callee.policies.timeout, callee.policies.idle
+        if timeout is None and idle is None:
             value = await self._perform(callee, inner, call)
             inner.check_all_claimed()
             return value
-        value, clock = None, Stopwatch(timeout)
-        with clock.scope, inner.activity.told(clock.pause):
+        value, limits = None, Limits(self.live.services.time, timeout=timeout, idle=idle)
+        with limits.running(), inner.activity.told(limits.pause, limits.stir):
             value = await self._perform(callee, inner, call)
-        is_late = clock.scope.cancel_called and callee.policies.effect != "once"
-        if clock.scope.cancelled_caught or is_late:
+        if limits.caught or (limits.broken and callee.policies.effect != "once"):
             raise NodeTimeout(
-                f"{callee.name!r}, called in node {self.node!r}, took longer than its {timeout:g} s",
+                f"{callee.name!r}, called in node {self.node!r}, {limits.in_words()}",
                 run_id=self.live.run_id,
                 node=self.node,
                 attempt=self.number,

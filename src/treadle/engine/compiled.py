@@ -89,7 +89,7 @@ def _runner(plan: Planned, program: Program, node: PlanNode, *, watched: bool) -
 def _pays_for_nothing(node: PlanNode) -> bool:
     policies = node.policies
     is_timed = policies.budget is not None and policies.budget.seconds is not None
-    return policies.timeout is None and policies.effect == "repeatable" and not is_timed
+    return policies.timeout is policies.idle is None and policies.effect == "repeatable" and not is_timed
 
 
 def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:

@@ -112,6 +112,7 @@ class Engine:
         await self.store.open()
         try:
             self._group = await self._stack.enter_async_context(anyio.create_task_group())
+            self.services.time.open(self._group)
             await self._purse.recollect(self.store)
             await self._outside.open(self._group)
         except BaseException:

@@ -11,6 +11,7 @@ from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
 from treadle.engine.sessions import Sessions
+from treadle.engine.stopwatch import Time
 from treadle.events import Event
 from treadle.ids import NodeId, QuestionId, RunId, StepId
 from treadle.interfaces import Clock, Index, Model, RunLog, Span, Tracer
@@ -46,6 +47,11 @@ class Services(Protocol):
     def index(self, declared: str | Index) -> Index: ...
 
     def resource(self, kind: type[T]) -> T: ...
+
+    @property
+    def time(self) -> Time:
+        """What timeouts go by."""
+        ...
 
     @property
     def watch_deadline(self) -> Callable[[RunId, QuestionId, float], None]:

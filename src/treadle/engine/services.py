@@ -10,6 +10,7 @@ from anyio import to_thread
 
 from treadle import compose
 from treadle.engine.listening import Pieces
+from treadle.engine.stopwatch import time_of
 from treadle.errors import ConfigurationError, InternalError
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Clock, Index, Model, Tracer
@@ -45,6 +46,7 @@ class EngineServices:
     ) -> None:
         self.fresh_copies = fresh_copies
         self.clock = clock
+        self.time = time_of(clock)
         self.tracer = tracer
         self.pieces = Pieces()
         self.rehearsals: dict[str, object] = {}

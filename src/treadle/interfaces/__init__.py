@@ -7,7 +7,7 @@ does anything; the rule a newcomer would break: no default behaviour in a Protoc
 from __future__ import annotations
 
 from treadle.interfaces.bodies import Ask, Context
-from treadle.interfaces.outside import Clock, Index, Model, Passage, StreamingModel
+from treadle.interfaces.outside import Clock, Index, Model, Passage, StreamingModel, TimeoutClock
 from treadle.interfaces.spans import ModelSpan, RunSpan, Span, Tracer
 from treadle.interfaces.storage import (
     DueRun,
@@ -24,6 +24,7 @@ from treadle.interfaces.tools import ListedTool, Report, ToolServer, ToolSession
 __all__ = [
     "Ask",
     "Clock",
+    "TimeoutClock",
     "Context",
     "DueRun",
     "Fault",

@@ -23,6 +23,15 @@ class Clock(Protocol):
 
 
 @runtime_checkable
+class TimeoutClock(Clock, Protocol):
+    """A clock that timeouts of attempts go by too; with any other they go by the event loop's time."""
+
+    async def time_out_at(self, moment: float) -> None:
+        """Return once ``now()`` has reached the moment while what is timed went on in vain."""
+        ...
+
+
+@runtime_checkable
 class Model(Protocol):
     """A thing that completes messages: one request in, one response out.
 

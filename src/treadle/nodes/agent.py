@@ -203,6 +203,7 @@ def agent(
     budget: Budget | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     max_turns: int | None = None,
     max_output: int | None = None,
     min_output: int | None = None,
@@ -220,6 +221,7 @@ def agent(
     budget: Budget | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     max_turns: int | None = None,
     max_output: int | None = None,
     min_output: int | None = None,
@@ -237,6 +239,7 @@ def agent(
         budget: What one run of the agent may consume.
         retry: For its requests and for the node.
         timeout: Of one attempt at the whole conversation, in seconds or as ``"2m"``.
+        idle: How long it may go without a request or a tool call that begins or ends.
         max_turns: Requests it may make before it must have answered.
         max_output: Output tokens asked for in each request.
         min_output: The least that a tight budget may lower them to.
@@ -256,6 +259,7 @@ def agent(
     policies = policies_of(
         retry=retry,
         timeout=timeout,
+        idle=idle,
         budget=budget,
         max_turns=max_turns,
         max_output=max_output,

@@ -51,6 +51,7 @@ def node(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     budget: Budget | None = None,
 ) -> _Decorator: ...
 
@@ -62,6 +63,7 @@ def node(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     budget: Budget | None = None,
 ) -> Any:
     """Declare a typed async function as a node.
@@ -74,6 +76,7 @@ def node(
         name: Another name than the function's; part of the identity of its results.
         retry: What is tried again, and how often.
         timeout: Of one attempt, in seconds or as ``"30s"``.
+        idle: How long an attempt may go without ``ctx.progress`` or a call that begins or ends.
         budget: What one run of the node may consume.
 
     Example::
@@ -86,7 +89,7 @@ def node(
         WiringError: The body is no ``async def``.
     """
 
-    policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+    policies = policies_of(retry=retry, timeout=timeout, idle=idle, budget=budget)
 
     def declare(body: Callable[..., Any]) -> FunctionNode[..., Any]:
         check_async(body, "node")

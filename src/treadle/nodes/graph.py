@@ -184,6 +184,7 @@ def graph(
     budget: Budget | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     on_failure: OnFailure = "drain",
 ) -> _Decorator: ...
 
@@ -196,6 +197,7 @@ def graph(
     budget: Budget | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     on_failure: OnFailure = "drain",
 ) -> Any:
     """Declare a graph: a plain ``def`` that wires nodes; ``def`` wires, ``async def`` works.
@@ -209,6 +211,7 @@ def graph(
         budget: What one run (or one use as a subgraph) may consume.
         retry: For nodes that declare none.
         timeout: Of one attempt, for nodes that declare none.
+        idle: How long an attempt may go without a sign of life, for nodes that declare none.
         on_failure: When the result has failed: ``"drain"`` lets running attempts finish, which are
             paid for; ``"cancel"`` does not.
 
@@ -223,7 +226,7 @@ def graph(
         WiringError: The function is an ``async def``.
     """
 
-    policies = policies_of(retry=retry, timeout=timeout, budget=budget)
+    policies = policies_of(retry=retry, timeout=timeout, idle=idle, budget=budget)
 
     def declare(body: Callable[..., Any]) -> Graph[..., Any]:
         label = name_of(body, name)

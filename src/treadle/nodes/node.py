@@ -34,6 +34,7 @@ class Changes(TypedDict, total=False):
     model: str | Model
     retry: Retry
     timeout: float | str
+    idle: float | str
     budget: Budget
     max_turns: int
     max_output: int
@@ -177,7 +178,7 @@ class Node(Generic[P, R]):
         """Give the node with other policies; they are part of the plan.
 
         Args:
-            changes: ``retry``, ``timeout``, ``budget``; for agents ``model``, ``max_turns``,
+            changes: ``retry``, ``timeout``, ``idle``, ``budget``; for agents ``model``, ``max_turns``,
                 ``max_output``, ``min_output``; for what an agent calls ``max_calls``, ``max_result``.
 
         Raises:
@@ -207,6 +208,7 @@ def changed(policies: Policies, changes: Changes) -> Policies:
     return Policies(
         retry=changes.get("retry", policies.retry),
         timeout=durations.seconds(changes["timeout"]) if "timeout" in changes else policies.timeout,
+        idle=durations.seconds(changes["idle"]) if "idle" in changes else policies.idle,
         budget=changes.get("budget", policies.budget),
         effect=policies.effect,
         in_doubt=policies.in_doubt,
@@ -223,6 +225,7 @@ def policies_of(
     *,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     budget: Budget | None = None,
     max_turns: int | None = None,
     max_output: int | None = None,
@@ -245,6 +248,7 @@ def policies_of(
     made = Policies(
         retry=retry,
         timeout=None if timeout is None else durations.seconds(timeout),
+        idle=None if idle is None else durations.seconds(idle),
         budget=budget,
         max_turns=max_turns,
         max_output=max_output,

@@ -13,7 +13,8 @@ from treadle.plan.ref import refuse
 from treadle.retry import Retry
 
 FOR_ALL: Final = (
-    "model", "retry", "timeout", "budget", "max_turns", "max_output", "min_output", "max_calls", "max_result"
+    "model", "retry", "timeout", "idle", "budget", "max_turns", "max_output", "min_output", "max_calls",
+    "max_result",
 )  # fmt: skip
 """What ``using`` can set."""
 
@@ -43,7 +44,8 @@ def check_names(what: str, given: Iterable[str], kind: WorkKind | None = None) -
         if name in _OF_AGENTS and kind not in {None, "agent"}:
             refuse(
                 f"{what} asks no model, so {name!r} would change nothing",
-                f"leave it out, or write it on an @agent or a @graph; a {kind} takes retry, timeout, budget",
+                f"leave it out, or write it on an @agent or a @graph; a {kind} takes retry, timeout, idle "
+                "and budget",
             )
         if name in _OF_TOOLS and kind is None:
             refuse(

@@ -118,6 +118,7 @@ def tool(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     budget: Budget | None = None,
     max_calls: int | None = None,
     max_result: int | None = None,
@@ -133,6 +134,7 @@ def tool(
     name: str | None = None,
     retry: Retry | None = None,
     timeout: float | str | None = None,
+    idle: float | str | None = None,
     budget: Budget | None = None,
     max_calls: int | None = None,
     max_result: int | None = None,
@@ -151,6 +153,7 @@ def tool(
         name: Another name than the function's; part of the identity of its results.
         retry: What is tried again; under ``"once"`` the errors that mean "it did not happen".
         timeout: Of one attempt, in seconds or as ``"30s"``.
+        idle: How long an attempt may go without ``ctx.progress`` or a call that begins or ends.
         budget: What one run of the tool may consume.
         max_calls: How often an agent may call it in one conversation; it is told of the limit then.
         max_result: Characters of the result that a model is shown (100,000 where nothing is said);
@@ -171,7 +174,7 @@ def tool(
     finder = Finder(in_doubt) if callable(in_doubt) else None
     settlement = _settlement(in_doubt, finder)
     policies = policies_of(
-        retry=retry, timeout=timeout, budget=budget, max_calls=max_calls, max_result=max_result
+        retry=retry, timeout=timeout, idle=idle, budget=budget, max_calls=max_calls, max_result=max_result
     )
     if effect == "once":
         policies = replace(policies, effect=effect, in_doubt=settlement)

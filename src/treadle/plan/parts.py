@@ -130,6 +130,7 @@ class Policies:
 
     Attributes:
         timeout: Seconds for one attempt.
+        idle: Seconds in which an attempt must give a sign of life: progress, or a call that begins or ends.
         effect: ``"once"``: never silently repeated.
         in_doubt: What settles an effect in doubt: ``"ask"``, ``"retry"``, ``"fail"``, or the name of
             the function that finds out.
@@ -151,6 +152,7 @@ class Policies:
     min_output: int | None = None
     max_calls: int | None = None
     max_result: int | None = None
+    idle: float | None = None
 
 
 DEFAULT: Final = Policies()

@@ -415,7 +415,7 @@ def inherit(own: Policies, outer: Policies) -> Policies:
         return own
     filled = {
         name: getattr(outer, name)
-        for name in ("retry", "timeout", "model", "max_turns", "max_output", "min_output")
+        for name in ("retry", "timeout", "idle", "model", "max_turns", "max_output", "min_output")
         if getattr(own, name) is None and getattr(outer, name) is not None
     }
     return replace(own, **filled) if filled else own
