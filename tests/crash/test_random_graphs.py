@@ -11,10 +11,28 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from treadle import Ask, Context, Prompt, agent, do, fallback, graph, human, node, tool, when
+from treadle import (
+    Ask,
+    Context,
+    Prompt,
+    agent,
+    do,
+    each,
+    fallback,
+    graph,
+    human,
+    loop,
+    node,
+    race,
+    tool,
+    when,
+)
+from treadle.errors import LoopLimit
 from treadle.interfaces import Question
 from treadle.models import ModelRequest
 from treadle.testing import ScriptedModel, crash_everywhere
+
+AT_MOST = None if os.environ.get("TREADLE_ATTACK") else 4
 
 pytestmark = [pytest.mark.attack, pytest.mark.timeout(3600)]
 
@@ -86,7 +104,42 @@ def both(a: int, b: int) -> int:
     return do(plus(a, b), b)
 
 
-KINDS = (plus, in_turn, side_by_side, act, acting, measured, person, saved, chosen, both)
+@node
+async def listed(a: int, b: int) -> list[int]:
+    return [a, b, a]
+
+
+@node
+async def summed(values: list[int]) -> int:
+    return sum(values)
+
+
+@graph
+def part(a: int, b: int) -> int:
+    return when(a > b, person(a, b), act(a, b))
+
+
+@graph
+def grown(a: int) -> int:
+    return when(a > 3, acting(a, 2), plus(a, 1))
+
+
+def for_each(a: int, b: int) -> int:
+    return summed(each(at_once=2)(part, listed(a, b), b))
+
+
+def again(a: int, b: int) -> int:
+    return fallback(loop(grown, a, until=lambda value: value > 2, at_most=2), plus(a, b), on=LoopLimit)
+
+
+def first_of(a: int, b: int) -> int:
+    return race(broken(a), in_turn(a, b))
+
+
+KINDS = (
+    plus, in_turn, side_by_side, act, acting, measured, person, saved, chosen, both,
+    for_each, again, first_of,
+)  # fmt: skip
 
 
 class Piece(NamedTuple):
@@ -113,9 +166,10 @@ def answer(question: Question) -> object:
     return len(question.prompt)
 
 
-@settings(max_examples=1000 if os.environ.get("TREADLE_ATTACK") else 12)
+@settings(max_examples=1000 if AT_MOST is None else 12)
 @given(backend=st.sampled_from(["asyncio", "trio"]), pieces=st.lists(PIECES, min_size=1, max_size=5))
 @example(backend="asyncio", pieces=[Piece(person, 1, 1), Piece(acting, 2, 2), Piece(saved, 1, 2)])
+@example(backend="asyncio", pieces=[Piece(for_each, 1, 1), Piece(again, 1, 1), Piece(first_of, 1, 2)])
 @example(backend="trio", pieces=[Piece(side_by_side, 1, 1), Piece(act, 1, 1), Piece(person, 2, 1)])
 def test_a_crash_makes_no_difference(backend: str, pieces: list[Piece]) -> None:
     @graph
@@ -130,6 +184,8 @@ def test_a_crash_makes_no_difference(backend: str, pieces: list[Piece]) -> None:
         return made
 
     async def main() -> None:
-        await crash_everywhere(random_graph, 3, answer=answer, effects=effects, resources=[rows])
+        await crash_everywhere(
+            random_graph, 3, answer=answer, effects=effects, resources=[rows], at_most=AT_MOST
+        )
 
     anyio.run(main, backend=backend)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from graphs import claim, journey, newsroom, payroll, steady, welcome
+from graphs import claim, contract, journey, newsroom, orders, payroll, steady, welcome
 from graphs.case import Case
 
 CASES: Final[dict[str, Case]] = {
     "claim": claim.CASE,
+    "contract": contract.CASE,
     "journey": journey.CASE,
     "newsroom": newsroom.CASE,
+    "orders": orders.CASE,
     "payroll": payroll.CASE,
     "welcome": welcome.CASE,
 }
@@ -23,5 +25,5 @@ CASES: Final[dict[str, Case]] = {
 STEADY: Final[dict[str, Case]] = {"steady": steady.CASE}
 """What takes its time, and is only run in processes."""
 
-SOME: Final = tuple(CASES) if os.environ.get("TREADLE_ATTACK") else ("claim", "welcome")
+SOME: Final = tuple(CASES) if os.environ.get("TREADLE_ATTACK") else ("claim", "orders")
 """What is run in processes: all of them in the long form."""
