@@ -1,21 +1,16 @@
 """``RunLoop``: one run under way, from what it was given until it ends or waits for people.
 
 An event goes to the scheduler; what the scheduler asks to be decided is decided on values; the event
-and those decisions are appended together; then the commands are obeyed.  Ready attempts stand in a
-queue.  A worker that takes one while more remain keeps exactly one spare worker scheduled: where
-the body never waits the spare finds nothing to do, where it does the spare goes on.
+and those decisions are appended together; then the commands are obeyed.
 """
 
 from __future__ import annotations
 
-import contextvars
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import anyio
-from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from treadle.engine.attempt import Attempt, choose
@@ -23,12 +18,13 @@ from treadle.engine.claiming import Claimer
 from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
 from treadle.engine.failures import failure_of, innermost, stopped_by
-from treadle.engine.live import Cancellable, Services
+from treadle.engine.live import Services
 from treadle.engine.purse import RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
 from treadle.engine.sessions import Sessions
 from treadle.engine.sites import Sites
+from treadle.engine.workers import Workers
 from treadle.errors import InternalError, ResultRefused, StoreError, TreadleError
 from treadle.events import (
     AttemptCancelled,
@@ -66,36 +62,12 @@ from treadle.scheduler.part import Part
 from treadle.scheduler.scheduler import Scheduler
 from treadle.values import JSON, Payload
 
-NODES_PER_PASS: Final = 64
-"""After so many nodes a worker lets other tasks of the process run, and can be cancelled."""
-
 QUEUE_BOUND: Final = 2048
 """Events that may wait for the store's writer before workers wait for it."""
 
 
 _End = NodeCompleted | AttemptFailed | AttemptCancelled | AttemptParked
 _ENDS: Final = (NodeCompleted, AttemptFailed, AttemptCancelled, AttemptParked)
-
-
-class _Slot:
-    """A worker, or a backoff, as something that can be stopped."""
-
-    __slots__ = ("command", "is_cancelled", "scope")
-
-    def __init__(self, scope: anyio.CancelScope) -> None:
-        self.scope = scope
-        self.command: StartAttempt | None = None
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
-        self.scope.cancel()
-
-
-class _Backoff(_Slot):
-    """An attempt that waits for its time."""
-
-    __slots__ = ()
 
 
 class RunLoop:
@@ -140,7 +112,8 @@ class RunLoop:
         self.questions = questions or Questions()
         self.requests_made = requests_made or {}
         self.claims = Claims(lambda node: compiled.plan.find(node) is None)
-        self.running: dict[NodeId, Cancellable] = {}
+        self.workers = Workers(self, sites, services.clock, services.watch_command)
+        self.running = self.workers.running
         self.errors: dict[NodeId, Exception] = {}
         self.ended: RunEnded | None = None
         self.claimer: Claimer | None = None
@@ -148,14 +121,9 @@ class RunLoop:
         self._handle = self.scheduler.handle
         self._append = log.append
         self._watch = services.watch_command
-        self.sessions = Sessions(self._host)
-        self._ready: deque[StartAttempt] = deque()
-        self._group: TaskGroup | None = None
+        self.sessions = Sessions(self.workers.host)
         self._early: list[Event] = []
         self._broken: TreadleError | None = None
-        self._workers = 0
-        self._has_spare = False
-        self._clean = contextvars.copy_context()
 
     # -- from the outside ------------------------------------------------------------------------------
 
@@ -175,20 +143,17 @@ class RunLoop:
         Raises:
             StoreError: The history could not be written; what is recorded is intact.
         """
-        self._clean = contextvars.copy_context()
         try:
             async with anyio.create_task_group() as group:
-                self._group = group
-                self._workers = 1
+                self.workers.open(group)
                 self.take(first, is_recorded=is_recorded)
                 for event in (*then, *self._early):
                     self.deliver(event)
-                await self._work()
-                self._has_left()
+                await self.workers.work()
         except BaseExceptionGroup as errors:
             raise stopped_by(innermost(errors), self.run_id) from errors
         finally:
-            self._group = None
+            self.workers.close()
         if self._broken is not None:
             raise self._broken
 
@@ -198,14 +163,14 @@ class RunLoop:
         What comes before the run is under way is taken in when it is.  What comes after stands in the
         store, and brings the run back.
         """
-        if self._group is None:
+        if not self.workers.are_open:
             self._early.append(event)
             return
         try:
             self._hand_over(event)
         except TreadleError as error:  # it is the run's, not of whoever delivers
             self._broken = error
-            self._group.cancel_scope.cancel()
+            self.workers.stop()
 
     def _hand_over(self, event: Event) -> None:
         if self.ended is not None:
@@ -218,18 +183,16 @@ class RunLoop:
                 return
             event = replace(event, node=asked.node)
             self.questions.see(event)
+            self.histories.see(event)
         self.feed(event)
         for attempt in list(self.running.values()):
             if isinstance(attempt, Attempt):
                 attempt.calls.wake()
-        self._start_spare()
+        self.workers.start_spare()
 
     def drain(self) -> None:
         """Start nothing more: ``run`` returns once the attempts under way have ended."""
-        self._ready.clear()
-        self._ready = deque(maxlen=0)  # takes nothing in: what it is given starts when the run is resumed
-        for waiting in [one for one in self.running.values() if isinstance(one, _Backoff)]:
-            waiting.scope.cancel()
+        self.workers.drain()
 
     # -- Live --------------------------------------------------------------------------------------------
 
@@ -297,7 +260,7 @@ class RunLoop:
                 if type(command) is not StartAttempt or command.not_before:
                     self._take_slowly(event, commands, is_recorded=is_recorded)
                     return
-            self._ready.extend(commands)  # type: ignore[arg-type]  # just checked one by one
+            self.workers.ready.extend(commands)  # type: ignore[arg-type]  # just checked one by one
         elif self.claimer is not None:
             self.claimer.see(event)
         if not is_recorded:
@@ -313,7 +276,7 @@ class RunLoop:
             if type(command) is StartAttempt and not command.not_before:
                 claimed = self._claim(command)
                 if claimed is None:
-                    self._ready.append(command)
+                    self.workers.ready.append(command)
                 else:
                     events.append(claimed)
                     commands.extend(self._moved(self.scheduler.handle(claimed)))
@@ -346,6 +309,8 @@ class RunLoop:
         left: list[Command] = []
         for command in commands:
             if isinstance(command, Enter | Leave):
+                if self._watch is not None:
+                    self._watch(command)
                 self._pass(command)
             else:
                 left.append(command)
@@ -392,42 +357,17 @@ class RunLoop:
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, StartAttempt):
-            self._later(command)
+            self.workers.later(command)
         elif isinstance(command, CancelAttempt):
-            self._cancel(command)
+            self.workers.cancel(command.node)
         elif isinstance(command, CancelUnstarted):
-            self._cancel_unstarted()
+            self.workers.cancel_unstarted()
         elif isinstance(command, Withdraw):
             self._withdraw(lambda asked: asked.node == command.node)
         elif isinstance(command, Park):
             self._withdraw_strays()
         elif isinstance(command, EndRun):
             self._end(command)
-
-    def _cancel(self, command: CancelAttempt) -> None:
-        under_way = self.running.get(command.node)
-        if under_way is not None:
-            under_way.cancel()
-            return
-        for waiting in self._ready:
-            if waiting.node == command.node:
-                self._ready.remove(waiting)
-                self._cancelled(waiting)
-                return
-
-    def _cancel_unstarted(self) -> None:
-        dropped = list(self._ready)
-        self._ready.clear()
-        for command in dropped:
-            self._cancelled(command)
-        for under_way in list(self.running.values()):
-            if isinstance(under_way, _Backoff):
-                under_way.cancel()
-
-    def _cancelled(self, command: StartAttempt) -> None:
-        at = self.now()
-        self.claims.add_attempt(self.histories.of(command.node, command.attempt))
-        self.feed(AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at))
 
     def _withdraw_unneeded(self, event: _End) -> None:
         """Close the questions of a node that its attempt, over or unwound, no longer needs."""
@@ -461,86 +401,18 @@ class RunLoop:
 
     # -- workers -------------------------------------------------------------------------------------------
 
-    def _start_spare(self) -> None:
-        """See to it that somebody takes what is ready."""
-        if self._ready and not self._has_spare and self._group is not None:
-            self._has_spare = True
-            self._workers += 1
-            self._clean.run(self._group.start_soon, self._work_as_spare)
+    def cancelled(self, command: StartAttempt) -> None:
+        """Feed that an attempt was cancelled before it began."""
+        at = self.now()
+        self.claims.add_attempt(self.histories.of(command.node, command.attempt))
+        self.feed(AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at))
 
-    async def _work_as_spare(self) -> None:
-        self._has_spare = False
-        await self._work()
-        self._has_left()
-
-    def _host(self, hold: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start a task that holds a session open for the run."""
-        if self._group is not None:
-            self._clean.run(self._group.start_soon, hold)
-
-    def _has_left(self) -> None:
-        """Close the door behind the last worker: a task started after it would outlive the run."""
-        self._workers -= 1
-        if not self._workers:
-            self._group = None
-            self.sessions.close()
-
-    async def _work(self) -> None:
-        """Take attempts from the queue until it is empty, or until this worker is cancelled."""
-        slot = _Slot(anyio.CancelScope())
-        with slot.scope:
-            await self._take_turns(slot)
-        command = slot.command
-        if slot.is_cancelled and command is not None:
-            self.running.pop(command.node, None)
-            self._cancelled(command)
-        self._start_spare()
-
-    async def _take_turns(self, slot: _Slot) -> None:
-        ready, running, sites = self._ready, self.running, self.sites.by_part
-        copy_context = contextvars.copy_context
-        context, taken, watch = copy_context(), 0, self._watch
-        while ready and not slot.is_cancelled:
-            slot.command = command = ready.popleft()
-            if ready and not self._has_spare:
-                self._start_spare()
-            site = sites[command.part]
-            runner = site.runners[command.index]
-            if runner is None:
-                raise InternalError(f"node {command.node!r} was started, but is no work; please report this")
-            running[command.node] = slot
-            if watch is not None:
-                watch(command)
-            await runner(self, site.workspace, command)
-            if running.get(command.node) is slot:  # else its next attempt waits there by now
-                del running[command.node]
-            taken += 1
-            if not taken % NODES_PER_PASS:
-                slot.command = None
-                await self.let_others_run()
-            if copy_context() != context:
-                break  # a body set context variables: they must not reach the next node
-        slot.command = None
+    def nobody_left(self) -> None:
+        """Note that the last worker goes: a session that somebody else held would outlive the run."""
+        self.sessions.close()
 
     async def let_others_run(self) -> None:
         """Let other tasks run, and wait for the store where it is far behind."""
         await checkpoint()
         if self.log.queued > QUEUE_BOUND:
             await self.log.drained(QUEUE_BOUND // 2)
-
-    def _later(self, command: StartAttempt) -> None:
-        if self._group is not None:
-            self._workers += 1
-            backoff = self.running[command.node] = _Backoff(anyio.CancelScope())
-            self._clean.run(self._group.start_soon, self._back_off, command, backoff)
-
-    async def _back_off(self, command: StartAttempt, backoff: _Backoff) -> None:
-        with backoff.scope:
-            await self.services.clock.sleep_until(command.not_before)
-        self.running.pop(command.node, None)
-        if backoff.is_cancelled:
-            self._cancelled(command)
-        else:
-            self._ready.append(command)
-        await self._work()
-        self._has_left()

@@ -1,0 +1,219 @@
+"""The tasks of one run: what is ready stands in a queue, and workers take it from there.
+
+A worker that takes one attempt while more remain keeps exactly one spare worker scheduled: where the
+body never waits the spare finds nothing to do, where it does the spare goes on.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio.abc import TaskGroup
+
+from treadle.engine.live import Cancellable, Live
+from treadle.engine.sites import Sites
+from treadle.errors import InternalError
+from treadle.ids import NodeId
+from treadle.interfaces import Clock
+from treadle.scheduler.commands import Command, StartAttempt
+
+NODES_PER_PASS: Final = 64
+"""After so many nodes a worker lets other tasks of the process run, and can be cancelled."""
+
+
+class Run(Live, Protocol):
+    """The run that workers work for."""
+
+    def cancelled(self, command: StartAttempt) -> None:
+        """Feed that an attempt was cancelled before it began."""
+        ...
+
+    def nobody_left(self) -> None:
+        """Note that the last worker goes."""
+        ...
+
+
+class Slot:
+    """A worker, or a backoff, as something that can be stopped."""
+
+    __slots__ = ("command", "is_cancelled", "scope")
+
+    def __init__(self, scope: anyio.CancelScope) -> None:
+        self.scope = scope
+        self.command: StartAttempt | None = None
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Stop it; it feeds that the attempt was cancelled."""
+        self.is_cancelled = True
+        self.scope.cancel()
+
+
+class _Backoff(Slot):
+    """An attempt that waits for its time."""
+
+    __slots__ = ()
+
+
+class Workers:
+    """The queue of a run's ready attempts, and the tasks that run them.
+
+    Args:
+        run: The run.
+        sites: Where its nodes stand, and what runs them.
+        clock: The time that backoffs wait for.
+        watch: Told of each command that is obeyed, in tests.
+
+    Attributes:
+        ready: Attempts that may begin.
+        running: What is under way, by node.
+    """
+
+    __slots__ = (
+        "_clean", "_clock", "_count", "_group", "_has_spare", "_run", "_sites", "_watch", "ready", "running",
+    )  # fmt: skip
+
+    def __init__(self, run: Run, sites: Sites, clock: Clock, watch: Callable[[Command], None] | None) -> None:
+        self._run = run
+        self._sites = sites
+        self._clock = clock
+        self._watch = watch
+        self._group: TaskGroup | None = None
+        self._count = 0
+        self._has_spare = False
+        self._clean = contextvars.copy_context()
+        self.ready: deque[StartAttempt] = deque()
+        self.running: dict[NodeId, Cancellable] = {}
+
+    @property
+    def are_open(self) -> bool:
+        """Whether anything can be started: from ``open`` until the last worker has gone."""
+        return self._group is not None
+
+    def open(self, group: TaskGroup) -> None:
+        """Take the calling task for the first worker; ``work`` is its work."""
+        self._clean = contextvars.copy_context()
+        self._group = group
+        self._count = 1
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        self._group = None
+
+    def stop(self) -> None:
+        """Cancel everything at once."""
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
+
+    def drain(self) -> None:
+        """Start nothing more, but let what is under way end."""
+        self.ready.clear()
+        self.ready = deque(maxlen=0)  # takes nothing in: what it is given starts when the run is resumed
+        for backoff in self._backoffs():
+            backoff.scope.cancel()
+
+    def host(self, hold: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start a task that holds a session open for the run."""
+        if self._group is not None:
+            self._clean.run(self._group.start_soon, hold)
+
+    # -- stopping --------------------------------------------------------------------------------------
+
+    def cancel(self, node: NodeId) -> None:
+        """Cancel an attempt, begun or not."""
+        under_way = self.running.get(node)
+        if under_way is not None:
+            under_way.cancel()
+            return
+        for waiting in self.ready:
+            if waiting.node == node:
+                self.ready.remove(waiting)
+                self._run.cancelled(waiting)
+                return
+
+    def cancel_unstarted(self) -> None:
+        """Drop what has not begun, backoffs too."""
+        dropped = list(self.ready)
+        self.ready.clear()
+        for command in dropped:
+            self._run.cancelled(command)
+        for backoff in self._backoffs():
+            backoff.cancel()
+
+    def _backoffs(self) -> Iterable[_Backoff]:
+        return [one for one in self.running.values() if isinstance(one, _Backoff)]
+
+    # -- working ---------------------------------------------------------------------------------------
+
+    def start_spare(self) -> None:
+        """See to it that somebody takes what is ready."""
+        if self.ready and not self._has_spare and self._group is not None:
+            self._has_spare = True
+            self._count += 1
+            self._clean.run(self._group.start_soon, self._work_as_spare)
+
+    async def _work_as_spare(self) -> None:
+        self._has_spare = False
+        await self.work()
+
+    async def work(self) -> None:
+        """Take attempts from the queue until it is empty, or until this worker is cancelled; then go."""
+        slot = Slot(anyio.CancelScope())
+        with slot.scope:
+            await self._take_turns(slot)
+        command = slot.command
+        if slot.is_cancelled and command is not None:
+            self.running.pop(command.node, None)
+            self._run.cancelled(command)
+        self.start_spare()
+        self._count -= 1
+        if not self._count:  # a task started after the last worker would outlive the run
+            self._group = None
+            self._run.nobody_left()
+
+    async def _take_turns(self, slot: Slot) -> None:
+        ready, running, sites, run = self.ready, self.running, self._sites.by_part, self._run
+        copy_context = contextvars.copy_context
+        context, taken, watch = copy_context(), 0, self._watch
+        while ready and not slot.is_cancelled:
+            slot.command = command = ready.popleft()
+            if ready and not self._has_spare:
+                self.start_spare()
+            site = sites[command.part]
+            runner = site.runners[command.index]
+            if runner is None:
+                raise InternalError(f"node {command.node!r} was started, but is no work; please report this")
+            running[command.node] = slot
+            if watch is not None:
+                watch(command)
+            await runner(run, site.workspace, command)
+            if running.get(command.node) is slot:  # else its next attempt waits there by now
+                del running[command.node]
+            taken += 1
+            if not taken % NODES_PER_PASS:
+                slot.command = None
+                await run.let_others_run()
+            if copy_context() != context:
+                break  # a body set context variables: they must not reach the next node
+        slot.command = None
+
+    def later(self, command: StartAttempt) -> None:
+        """Begin an attempt when its backoff ends."""
+        if self._group is not None:
+            self._count += 1
+            backoff = self.running[command.node] = _Backoff(anyio.CancelScope())
+            self._clean.run(self._group.start_soon, self._back_off, command, backoff)
+
+    async def _back_off(self, command: StartAttempt, backoff: _Backoff) -> None:
+        with backoff.scope:
+            await self._clock.sleep_until(command.not_before)
+        self.running.pop(command.node, None)
+        if backoff.is_cancelled:
+            self._run.cancelled(command)
+        else:
+            self.ready.append(command)
+        await self.work()
