@@ -5,10 +5,8 @@ What was recorded is served again over real HTTP, to the SDK and to ours.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -16,25 +14,12 @@ import httpx2
 import openai
 import pytest
 from interfaces import KINDS, ask
+from recordings import ANSWERED, REFUSED, STREAMED, interface_of
 
 from treadle.budget import Usage
 from treadle.errors import ProviderError, RequestRejected
 from treadle.messages import Delta, ModelResponse, Opaque, Reasoning
 from treadle.testing import ModelServer, Reply, ScriptedModel
-
-DATA = Path(__file__).parents[1] / "data"
-ROWS: list[dict[str, Any]] = [
-    json.loads(line)
-    for line in gzip.decompress((DATA / "recorded" / "exchanges.jsonl.gz").read_bytes()).splitlines()
-]
-ROWS += [
-    {"provider": "anthropic", "path": "/v1/messages", "status": 200, "sse": file.read_text() + "\n\n",
-     "cassette": file.name, "headers": {}}
-    for file in sorted((DATA / "anthropic").glob("*.sse.txt"))
-]  # fmt: skip
-ANSWERED = [row for row in ROWS if row["status"] == 200]
-REFUSED = [row for row in ROWS if row["status"] != 200]
-STREAMED = [row for row in ANSWERED if row.get("sse")]
 
 Said = dict[str, Any]
 """What an answer says, in words that both readings are put into."""
@@ -42,10 +27,6 @@ Said = dict[str, Any]
 
 def named(row: dict[str, Any]) -> str:
     return f"{row['path'].rpartition('/')[2]}-{row['cassette'].rpartition('/')[2][:70]}"
-
-
-def interface_of(row: dict[str, Any]) -> str:
-    return next(name for name, (path, _) in KINDS.items() if row["path"].endswith(path))
 
 
 def reply_of(row: dict[str, Any]) -> Reply:

@@ -119,8 +119,11 @@ def _grouped(parts: Sequence[Part]) -> Iterator[Item]:
     last: Item = {}
     for part in parts:
         for item in _item(part):
-            if last and item.get("id") and item["type"] == "message" and item["id"] == last.get("id"):
-                last["content"].extend(item["content"])
+            is_more = item.get("type") == last.get("type") == "message" and item.get("id") == last.get(
+                "id", ""
+            )
+            if is_more:
+                last["content"] = [*last["content"], *item["content"]]
                 continue
             last = item
             yield item
@@ -217,8 +220,9 @@ def _read_message(item: Mapping[str, Any]) -> Iterator[Part]:
 
 def _thoughts(item: Mapping[str, Any]) -> str:
     """What may be read of an item of reasoning: its summaries, or else its text."""
-    pieces: Any = item.get("summary") or item.get("content") or ()
-    found = [_text(_details(piece).get("text")) for piece in cast("Sequence[Any]", pieces)]
+    pieces: Any = item.get("summary") or item.get("content")
+    listed = cast("Sequence[Any]", pieces) if isinstance(pieces, list) else ()
+    found = [_text(_details(piece).get("text")) for piece in listed]
     return "\n\n".join(text for text in found if text)
 
 

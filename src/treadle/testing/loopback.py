@@ -190,7 +190,7 @@ def server_process(
         target: ``"path/to/file.py:NAME"`` of a model or a function of the request.
         count_file: Kept over restarts: a new server goes on where the last one stopped.
         port: 0 takes a free one.
-        schema: A published OpenAPI description that every request is checked against.
+        schema: OpenAI's published description, that every request to its interfaces is checked against.
     """
     command = [sys.executable, "-m", "treadle.testing.loopback", target, "--port", str(port)]
     command += ["--count", str(count_file), *(["--schema", str(schema)] if schema is not None else [])]
@@ -233,6 +233,13 @@ def load(target: str) -> Model | serving.Answer:
     return cast("Model | serving.Answer", getattr(module, name))
 
 
+def _checks(document: Path) -> Mapping[str, Check]:
+    return {
+        "/chat/completions": openapi_check(document),
+        "/responses": openapi_check(document, "CreateResponse"),
+    }
+
+
 def main() -> None:
     """Serve until standard input closes: when whoever started it has died, too."""
     parser = argparse.ArgumentParser(prog="python -m treadle.testing.loopback", description=__doc__)
@@ -241,7 +248,7 @@ def main() -> None:
     parser.add_argument("--count", type=Path, default=None)
     parser.add_argument("--schema", type=Path, default=None, help="OpenAPI description of good requests")
     options = parser.parse_args()
-    check = None if options.schema is None else openapi_check(options.schema)
+    check = None if options.schema is None else _checks(options.schema)
     model = load(options.target)
     with ModelServer(model, check=check, count_file=options.count, port=options.port) as server:
         sys.stdout.write(f"{server.url}\n")
