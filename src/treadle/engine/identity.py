@@ -57,7 +57,9 @@ class Inputs:
         self._around = around
         self._data: dict[NodeId, Any] = {}
         self._outcomes: dict[NodeId, dict[int, Inputs | Failure]] = {}
-        self._keys: dict[NodeId, list[str]] = {}
+        self._names: dict[NodeId, list[str]] = {}
+        self._lists: dict[NodeId, Sequence[Any]] = {}
+        self._keys: dict[NodeId, dict[str, int]] = {}
 
     def given(self, node: PlanNode) -> dict[str, Any]:
         """What a work node is given, by parameter; raises ``LookupError`` where it is not known yet."""
@@ -78,31 +80,40 @@ class Inputs:
         """Keep what an item or a round came to."""
         self._outcomes.setdefault(node, {})[number] = outcome
 
-    def keys(self, node: PlanNode) -> list[str]:
-        """What the items of an ``each`` are known by: their digests, and counts among equal ones.
+    def keys(self, node: PlanNode) -> Mapping[str, int]:
+        """What the items of an ``each`` are known by, in their order: digests, and counts among equal ones.
 
         Raises:
             LookupError: The list is not known yet.
         """
         if node.id not in self._keys:
             counts: Counter[str] = Counter()
-            found: list[str] = []
-            for item in self._items(node):
+            found: dict[str, int] = {}
+            for number, item in enumerate(self._items(node)):
                 name = digest(canonical(item))[:16]
-                found.append(f"{name}:{counts[name]}")
+                found[f"{name}:{counts[name]}"] = number
                 counts[name] += 1
             self._keys[node.id] = found
         return self._keys[node.id]
+
+    def key(self, node: PlanNode, number: int) -> str:
+        """What one item of an ``each`` is known by; raises ``LookupError`` where it is not known yet."""
+        if node.id not in self._names:
+            self._names[node.id] = list(self.keys(node))
+        return self._names[node.id][number]
 
     def is_open(self, node: PlanNode) -> bool:
         """Whether more items or rounds of a node may begin."""
         return self.part is None or self._state(node) != DONE
 
     def _items(self, node: PlanNode) -> Sequence[Any]:
-        items = self._value(node.arguments[0].binding)
-        if not isinstance(items, list):
-            raise LookupError(node.id)
-        return cast("Sequence[Any]", items)
+        found = self._lists.get(node.id)
+        if found is None:
+            items = self._value(node.arguments[0].binding)
+            if not isinstance(items, list):
+                raise LookupError(node.id)
+            found = self._lists[node.id] = cast("Sequence[Any]", items)
+        return found
 
     def _handed(self, name: NodeId) -> Any:
         """What an item or a round is given."""

@@ -188,13 +188,13 @@ class _Rehearsal:
 
     def _check_told(self) -> None:
         plan, claims = self._compiled.plan, self._loop.claims
-        labels = {claims.label(record): record for record in claims.unclaimed() if record.plan}
         for call, label in self._told.items():
             if plan.find(NodeId(call)) is None and "#" not in call:
                 raise ConfigurationError(f"there is no node {call!r} in the plan{nearest(call, plan.by_id)}")
             if label != FRESH and "/ask#" not in label and claims.named(label) is None:
+                known = [record.path for record in claims.unclaimed() if record.plan]
                 raise ConfigurationError(
-                    f"no recorded call is named {label!r}{nearest(label, labels)}; `treadle check FILE "
+                    f"no recorded call is named {label!r}{nearest(label, known)}; `treadle check FILE "
                     f"--against {self._before.started.run_id}` lists them"
                 )
 

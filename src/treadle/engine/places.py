@@ -126,7 +126,7 @@ class Places:
         key = f"({number})"
         if around is not None and planned is not None and planned.kind == "each":
             try:
-                key = around.keys(planned)[number]
+                key = around.key(planned, number)
             except LookupError:
                 return (node,)
         return (*self.spot(owner), key, name)
@@ -158,8 +158,7 @@ def _number(inputs: Inputs, node: PlanNode, key: str) -> int | None:
         return int(key[1:-1]) if node.kind == "loop" else None
     if node.kind != "each":
         return None
-    keys = inputs.keys(node)
-    return keys.index(key) if key in keys else None
+    return inputs.keys(node).get(key)
 
 
 _Definitions = tuple[Mapping[str, Sequence[NodeId]], Mapping[str, Sequence[PlanNode]]]
