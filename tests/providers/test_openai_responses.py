@@ -67,6 +67,12 @@ def test_what_another_model_said_and_called_is_told_plainly() -> None:
     assert [item.get("content") or item["name"] for item in items] == ["said", "no", "f"]
 
 
+def test_reasoning_that_only_the_provider_could_look_up_is_left_out() -> None:
+    response = read({"type": "reasoning", "id": "rs_1", "summary": []}, {**MESSAGE, "content": [SAID]})
+    items = request_body(ModelRequest(messages=(user("a"), response.message)), model="m")["input"]
+    assert [item["type"] for item in items] == ["message", "message"]
+
+
 def test_nothing_is_stored_at_the_provider() -> None:
     assert request_body(ask(), model="m")["store"] is False
 

@@ -60,9 +60,25 @@ def test_a_long_call_is_dearer_as_a_whole() -> None:
 def test_nothing_dear_is_imported_before_it_is_needed() -> None:
     code = (
         "import sys, treadle.models, treadle.compose\n"
-        "from treadle.models import OpenAIModel\n"
-        "OpenAIModel('m', base_url='http://127.0.0.1:1/v1').price\n"
-        "print([name for name in ('openai', 'httpx2', 'genai_prices', 'apsw') if name in sys.modules])"
+        "from treadle.models import AnthropicModel, OpenAIModel, OpenAIResponsesModel\n"
+        "for kind in (AnthropicModel, OpenAIModel, OpenAIResponsesModel):\n"
+        "    kind('m', base_url='http://127.0.0.1:1/v1').price\n"
+        "dear = ('openai', 'anthropic', 'httpx2', 'genai_prices', 'apsw')\n"
+        "print([name for name in dear if name in sys.modules])"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-5-5"])
+@pytest.mark.parametrize("tokens", [10_000, 200_001, 900_000])
+def test_costs_with_a_cache_are_the_listing_s_own(model: str, tokens: int) -> None:
+    price = listed_price("anthropic", model)
+    assert price is not None
+    counts = {"output_tokens": 500, "cache_read_tokens": tokens // 2, "cache_write_tokens": tokens // 4}
+    theirs = genai_prices.calc_price(
+        genai_prices.Usage(input_tokens=tokens, **counts), model, provider_id="anthropic"
+    )
+    usage = Usage(input_tokens=tokens, **counts)
+    assert price.cost(usage) == theirs.total_price
+    assert price.worst(tokens, 500) >= price.cost(usage)

@@ -142,7 +142,8 @@ def _item(part: Part) -> Iterator[Item]:
         called = {"call_id": part.id, "name": part.name, "arguments": part.arguments}
         yield {"type": "function_call", **called, **kept}
     elif isinstance(part, Reasoning) and part.provider == FORMAT:
-        yield dict(part.data)
+        if part.data.get("encrypted_content"):  # the provider keeps none, so it could not look up the rest
+            yield dict(part.data)
     elif isinstance(part, Opaque) and part.provider == FORMAT:
         yield dict(part.content)
 
