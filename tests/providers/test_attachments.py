@@ -58,6 +58,6 @@ async def test_a_picture_of_unknown_cost_is_refused_under_a_budget_of_money(serv
     model = KINDS[name][1]("m", base_url=server.url, price=PRICE)
     inspect = inspection(model, None)
     async with Engine("memory:") as engine:
-        with pytest.raises(BudgetExceeded):
+        with pytest.raises(BudgetExceeded, match=r"say the most it counts as, image\(\.\.\., tokens="):
             await (await engine.start(inspect, "what is it?")).result()
     assert server.count == 0

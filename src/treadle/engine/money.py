@@ -333,7 +333,7 @@ def _refuse_unbounded(request: _Request) -> None:
                 continue
             if bound.input_tokens is None:
                 why = f"the input of a request to {bound.model!r} has a part of unknown size"
-                mend = "remove that part, or the limit"
+                mend = "say the most it counts as, image(..., tokens=...), or remove that part, or the limit"
             else:
                 why = f"nobody knows the price of {bound.model!r}"
                 mend = (
