@@ -96,6 +96,7 @@ async def test_a_doubt_inside_a_task_group_is_taken_by_nobody(siblings: int) -> 
     pay = payment(bank, in_doubt="fail")
 
     async def fail() -> None:
+        await bank.acting.wait()
         raise ValueError("beside it")
 
     @node
@@ -391,4 +392,75 @@ async def test_seconds_used_up_while_a_call_acts_leave_it_in_doubt_and_not_to_a_
         handle = await engine.start(shop, 3)
         assert await handle.settled() == "waiting"
         assert await the_question(engine)
+    assert len(bank.keys) == 1
+
+
+def order_by(inner: Any) -> Any:
+    """A graph of one node that goes on without the step where it fails."""
+
+    @node
+    async def order(ctx: Context, amount: int) -> str:
+        try:
+            return await ctx.step(inner, amount)  # type: ignore[no-any-return]
+        except Exception as error:
+            return f"without: {type(error).__name__}"
+
+    @graph
+    def shop(amount: int) -> str:
+        return order(amount)
+
+    return shop
+
+
+async def test_a_step_cut_off_around_an_effect_asks_before_the_body_learns_that_it_failed(
+    place: Place,
+) -> None:
+    bank = Bank("hang")
+    pay = payment(bank)
+
+    @node(timeout=0.05)
+    async def inner(ctx: Context, amount: int) -> str:
+        return await ctx.step(pay, amount)  # type: ignore[no-any-return]
+
+    shop = order_by(inner)
+    async with place.engine(shop) as engine:
+        handle = await engine.start(shop, 3, run_id="r")
+        assert await handle.settled() == "waiting"
+    async with place.engine(shop) as engine:
+        handle = await engine.resume("r")
+        await engine.answer(await the_question(engine), {"outcome": "happened", "result": "yes"}, by="ada")
+        assert await handle.result() == "yes"
+    assert len(bank.keys) == 1
+
+
+async def test_a_body_that_catches_a_doubt_does_not_make_its_node_complete() -> None:
+    bank = Bank(Broken("?"))
+    with pytest.raises(InDoubt, match="'pay'"):
+        await run(order_by(payment(bank, in_doubt="fail")), 3)
+    assert len(bank.keys) == 1
+
+
+async def test_a_body_that_survives_the_call_that_cut_an_effect_off_asks_about_it_before_it_is_done() -> None:
+    bank = Bank("hang")
+    pay = payment(bank)
+
+    @node
+    async def order(ctx: Context, amount: int) -> str:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(ctx.step, pay, amount)
+                await bank.acting.wait()
+                scope.cancel()
+        return "ordered"
+
+    @graph
+    def shop(amount: int) -> str:
+        return order(amount)
+
+    async with Engine(graphs=[shop]) as engine:
+        handle = await engine.start(shop, 3)
+        assert await handle.settled() == "waiting"
+        await engine.answer(await the_question(engine), {"outcome": "happened", "result": "yes"}, by="ada")
+        assert await handle.result() == "ordered"
+        assert effects_in_doubt(await handle.history()) == ()
     assert len(bank.keys) == 1

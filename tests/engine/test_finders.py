@@ -242,6 +242,28 @@ async def test_the_next_attempt_claims_what_was_found_after_the_one_before() -> 
     assert (len(bank.keys), len(ledger.asked)) == (1, 1)
 
 
+async def test_a_call_that_was_cut_off_and_did_not_happen_is_as_if_it_had_never_been_made() -> None:
+    bank, ledger = Bank("hang"), Ledger(NOT_DONE)
+    pay, tries = payment(bank, in_doubt=ledger.look), list[int]()
+
+    @node(retry=Retry(attempts=2, wait=0.001))
+    async def order(ctx: Context, amount: int) -> str:
+        tries.append(amount)
+        if len(tries) == 2:
+            return await ctx.step(pay, amount)  # type: ignore[no-any-return]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ctx.step, pay, amount)
+            await bank.acting.wait()
+            raise ValueError("beside it")
+
+    @graph
+    def shop(amount: int) -> str:
+        return order(amount)
+
+    assert await run(shop, 3) == "paid"
+    assert (len(bank.keys), len(set(bank.keys)), len(ledger.asked)) == (2, 1, 1)
+
+
 async def test_under_retry_an_attempt_that_ran_out_of_time_makes_the_call_again_before_it_fails() -> None:
     bank = Bank("hang")
     pay = payment(bank, in_doubt="retry")

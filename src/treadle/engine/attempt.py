@@ -140,13 +140,13 @@ class Attempt:
         if not self.reason and self._limits is not None:
             self.reason = self._limits.broken
         if result is not None and self._counts_late():
-            self._completed(result)
+            await self._end(result, None)
         elif self.reason == "parked":
             self._parked()
         elif self.reason == "cancelled":
             self._cancelled()
         else:
-            await self._fail(self._timed_out(error) if self.reason in _LATE else error)
+            await self._end(None, self._timed_out(error) if self.reason in _LATE else error)
 
     def cancel(self, reason: Reason = "cancelled") -> None:
         """Stop it; ``run`` then feeds how it ended."""
@@ -246,16 +246,12 @@ class Attempt:
         late.__cause__ = error
         return late
 
-    async def _fail(self, error: Exception | None) -> None:
-        """Fail; but first settle what effects are left in doubt, or ask about them: else nobody takes it."""
+    async def _end(self, result: Payload | None, error: Exception | None) -> None:
+        """Complete or fail; but first settle what effects are left in doubt, or ask about them: nobody takes
+        a failure, nor a result, behind which something may have happened."""
         if self.calls.in_doubt() and (error is None or self._takeable(error)):
             if await self._is_cancelled_while_settling():
                 self._cancelled()
-                return
-            done = self.calls.result
-            if done is not None:
-                self.workspace.values[self.task.index] = self.task.callee.result.unpack(done)
-                self._completed(done)
                 return
             left = self.calls.in_doubt()
             if left and await self.calls.ask_about_doubts():
@@ -263,8 +259,16 @@ class Attempt:
                 return
             if left:
                 doubt = doubts.doubt(self.calls, left[0])
-                doubt.__cause__, error = error, doubt
-        self._failed(error)
+                doubt.__cause__, error, result = error, doubt, None
+            elif result is None and (result := self.calls.result) is not None:
+                self.workspace.values[self.task.index] = self.task.callee.result.unpack(result)
+        forgotten = self.calls.forgotten()
+        if forgotten is not None:
+            forgotten.__cause__, error, result = error, forgotten, None
+        if result is None:
+            self._failed(error)
+        else:
+            self._completed(result)
 
     def _takeable(self, error: Exception) -> bool:
         return failure_of(error, node=self.node, attempt=self.number).takeable

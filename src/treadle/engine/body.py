@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -87,12 +88,13 @@ class Call:
         again: The opening of the question about it that was last answered with "run again".
         error: What it raised when it was last made in this process.
         is_finder: Whether it finds out about the call around it, which is in doubt.
-        is_late: Whether its attempt is over, and only its doubt is to be settled yet.
+        late: Whether the body that made it, or the whole attempt, is over by now, so that only its doubt
+            is to be settled.
     """
 
     __slots__ = (
-        "again", "arguments", "asks", "body", "callee", "error", "identity", "inner", "is_finder", "is_late",
-        "kept_key", "record", "step",
+        "again", "arguments", "asks", "body", "callee", "error", "identity", "inner", "is_finder",
+        "kept_key", "late", "record", "step",
     )  # fmt: skip
 
     def __init__(
@@ -110,7 +112,7 @@ class Call:
         self.again = 0
         self.error: Exception | None = None
         self.is_finder = False
-        self.is_late = False
+        self.late: Literal["", "body", "attempt"] = ""
 
     @property
     def key(self) -> str:
@@ -302,7 +304,18 @@ class Body:
             if self._turns.is_recorded(step):
                 return self._outcome(callee, await self._turns.claim(step, call.identity))
             await self._turns.enter(definition, step)
-        return await self.begin(call, payload)
+        try:
+            value = await self.begin(call, payload)
+        except TreadleError:
+            await self.reach(math.inf)
+            raise
+        await self.reach(math.inf)
+        return value
+
+    async def reach(self, order: float) -> None:
+        """Let what came before a moment of the history reach the body first; ``inf`` for what is new."""
+        if self._turns is not None:
+            await self._turns.reach(order)
 
     async def begin(self, call: Call, payload: Payload) -> Any:
         """Make a call whose turn has come: from a claimed record, or for real."""
@@ -315,6 +328,8 @@ class Body:
                 return self._outcome(call.callee, claimed)
             call.record = self.maker.live.claims.doubt(call.identity, self.maker.node, call.step)
             self._take_over(call)
+            if not call.kept_key and call.callee.policies.effect == "once":
+                call.kept_key = self.maker.live.claims.new_key(call.key)
             self.record_start(call, payload)
         else:
             self._take_over(call)

@@ -22,7 +22,7 @@ from treadle.engine.records import Identity, StepRecord, by_body, is_inside
 from treadle.engine.requests import Conversations, definition_digest, input_digest, pack_arguments
 from treadle.engine.stopwatch import Limits
 from treadle.errors import DidNotHappen, InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
-from treadle.events import Event, Failure, StepCompleted, StepFailed, StepTried
+from treadle.events import Event, Failure, StepCompleted, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId
 from treadle.interfaces import Span
 from treadle.messages import ModelRequest, ModelResponse
@@ -229,8 +229,15 @@ class Calls:
             try:
                 return await self._within_timeout(call)
             except Exception as error:
+                await self._settle_inside(call)
                 if not self._is_tried_again(call, retry, error):
                     raise
+
+    async def _settle_inside(self, call: Call) -> None:
+        """Settle what the body of a call left in doubt before its failure counts."""
+        left = [one for one in self.in_doubt() if is_inside(one.step, call.step)]
+        if left and call.inner is not None:
+            await doubts.settle_left(self, left, call.inner, late="body")
 
     async def _back_off(self, call: Call, not_before: float) -> None:
         with activity_of(call).waiting():
@@ -257,24 +264,15 @@ class Calls:
         record = self.records.steps.get(call.step)
         if retry is None or record is None:
             return False
-        tries = record.tries + 1
-        wait = self._wait_before_again(call, retry, tries, error)
-        if wait is None:
-            return False
-        now = self.live.now()
-        self.live.record(
-            StepTried(
-                at=now,
-                node=self.node,
-                attempt=self.number,
-                step=call.step,
-                tries=tries,
-                failure=failure_of(error, node=self.node, attempt=self.number),
-                not_before=now + wait,
-                ended_by=self.ended_by(error),
-            )
-        )
-        return True
+        wait = self._wait_before_again(call, retry, record.tries + 1, error)
+        if wait is not None:
+            self._record_try(call, error, tries=record.tries + 1, wait=wait)
+        return wait is not None
+
+    def _record_try(self, call: Call, error: Exception, *, tries: int = 0, wait: float = 0.0) -> None:
+        record, inside = self.records.steps[call.step], self.ended_by(error)
+        event = doubts.tried(record, error, tries=tries, at=self.live.now(), wait=wait, ended_by=inside)
+        self.live.record(event)
 
     def _wait_before_again(self, call: Call, retry: Retry, tries: int, error: Exception) -> float | None:
         """Seconds to wait before a call is tried again; ``None`` where it is not."""
@@ -366,7 +364,10 @@ class Calls:
         failure = failure_of(error, node=self.node, attempt=self.number)
         inside = self.ended_by(error)
         _end(call, self.live, error=error)
-        self._record_failed(call, started_at, failure, inside, in_doubt=False)
+        if call.late and not isinstance(error, ResultRefused):
+            self._record_try(call, error)  # nobody learned of it: as if it had never been made
+        else:
+            self._record_failed(call, started_at, failure, inside, in_doubt=False)
         shown = error_of(failure, run_id=self.live.run_id, cause=error)
         self._raised.append((shown, inside or (call.step,)))
         return shown
@@ -416,8 +417,16 @@ class Calls:
         return record.result if record is not None and record.has_ended else None
 
     async def settle_doubts(self) -> None:
-        """Settle the calls in doubt for which that needs nobody, now that the attempt is over."""
-        await doubts.settle_without_people(self, self.in_doubt())
+        """Settle the calls in doubt for which nobody has to be waited for, now that the attempt is over."""
+        if self._root is not None:
+            self._root.activity = Activity(_nobody)
+            await doubts.settle_left(self, self.in_doubt(), self._root, late="attempt")
+
+    def forgotten(self) -> InDoubt | None:
+        """What to say of a call in doubt that the body, run again, did not come to make."""
+        open_ = [one for step, one in self.records.steps.items() if one.is_open and step not in self._begun]
+        left = [record for record in open_ if not doubts.settle_forgotten(self, record)]
+        return doubts.forgotten(self, left[0]) if left else None
 
     async def ask_about_doubts(self) -> bool:
         """Ask about the calls in doubt; tell whether a person is being asked about each of them."""
@@ -462,6 +471,10 @@ class Calls:
         return around.step(
             kind=call.callee.definition.kind, name=call.callee.name, step=call.step, at=self.live.now()
         )
+
+
+def _nobody(waits: bool) -> None:
+    """Nobody counts the seconds of an attempt that is over."""
 
 
 def _refused(call: Call, error: Exception) -> ResultRefused:

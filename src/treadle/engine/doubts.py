@@ -6,21 +6,24 @@ made again under its idempotency key, or it stays in doubt and fails with ``InDo
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from collections.abc import Iterable
+from typing import Any, Final, Literal, Protocol
 
 from treadle.engine import people
-from treadle.engine.activity import Activity
-from treadle.engine.body import Because, Call
+from treadle.engine.body import Because, Body, Call
 from treadle.engine.desk import activity_of
-from treadle.engine.failures import error_of
+from treadle.engine.failures import error_of, failure_of
 from treadle.engine.records import Identity, StepRecord, was_cut_off
 from treadle.engine.requests import definition_digest, input_digest, pack_arguments
 from treadle.errors import DidNotHappen, InDoubt, InternalError, ProviderError, RunError, TreadleError
-from treadle.events import Failure, StepCompleted
+from treadle.events import Failure, StepCompleted, StepTried
 from treadle.ids import NodeId, StepId
 from treadle.nodes.tool import Tool
 from treadle.plan.parts import Callee
 from treadle.retry import Retry, qualified_name
+from treadle.values import Payload, canonical
+
+Steps = tuple[StepId, ...]
 
 _NOT_DONE: Final = qualified_name(DidNotHappen)
 
@@ -69,6 +72,63 @@ async def settle(maker: Maker, call: Call) -> Any:
     return await _ask(maker, call)
 
 
+def settle_forgotten(maker: Maker, record: StepRecord) -> bool:
+    """Settle a call by what a person has said, though the body, run again, did not come to make it.
+
+    So it is where the body was cut short before: by a step that failed beside it.
+    """
+    live, said = maker.live, maker.live.questions.said_of(record.node, record.step)
+    if said is None or said.opening <= record.again:
+        return False
+    answer = people.read_doubt(said.value)
+    if answer.outcome == "run_again":
+        return False
+    started_at = record.started_at
+    if answer.outcome == "happened":
+        result = Payload(data=canonical(answer.result))
+        done = StepCompleted(
+            at=live.now(),
+            node=record.node,
+            attempt=record.attempt,
+            step=record.step,
+            started_at=started_at,
+            result=result,
+        )
+        live.record(done)
+    else:
+        error = DidNotHappen(f"{record.callee!r} did not happen: a person said so")
+        live.record(tried(record, error, tries=0, at=live.now()))
+    return True
+
+
+def tried(
+    record: StepRecord, error: Exception, *, tries: int, at: float, wait: float = 0.0, ended_by: Steps = ()
+) -> StepTried:
+    """The event of a try at a call that failed and did nothing."""
+    return StepTried(
+        at=at,
+        node=record.node,
+        attempt=record.attempt,
+        step=record.step,
+        tries=tries,
+        failure=failure_of(error, node=record.node, attempt=record.attempt),
+        not_before=at + wait,
+        ended_by=ended_by,
+    )
+
+
+def forgotten(maker: Maker, record: StepRecord) -> InDoubt:
+    """The error of a body that ended without making a call again that is in doubt."""
+    return InDoubt(
+        f"{record.callee!r} began in node {record.node!r}, nobody recorded how it ended, and the body did "
+        f"not make it again; find out under its idempotency key {record.idempotency_key}, and undo the edit",
+        step=record.step,
+        idempotency_key=record.idempotency_key,
+        run_id=maker.live.run_id,
+        node=record.node,
+    )
+
+
 def finder_of(callee: Callee) -> Callee | None:
     """The function that finds out what happened, where the callee has one."""
     return callee.finder if isinstance(callee, Tool) else None
@@ -102,9 +162,12 @@ def cut_off(node: NodeId, number: int) -> Failure:
 
 
 async def _ask(maker: Maker, call: Call) -> Any:
-    if call.is_late:
+    if call.late == "attempt":
+        answer = people.said_about_doubt(maker, call)
+    else:
+        answer = await people.ask_about_doubt(maker, call)
+    if answer is None:
         raise doubt(maker, call) from call.error
-    answer = await people.ask_about_doubt(maker, call)
     if answer.outcome == "run_again":
         return await _make_again(maker, call, "answer")
     started_at = maker.live.now()
@@ -167,7 +230,7 @@ async def _find_out(maker: Maker, call: Call, record: StepRecord, finder: Callee
         return await _ask(maker, call)
     error = error_in(maker, record)
     retry = call.callee.policies.retry or Retry(attempts=1)
-    if not call.is_late and (error is None or await _wait_for_try(maker, call, record, retry)):
+    if not call.late and (error is None or await _wait_for_try(maker, call, record, retry)):
         return await _make_again(maker, call, "found")
     raise maker.record_failure(call, record.started_at, call.error or error or _not_made(call))
 
@@ -196,24 +259,30 @@ def _not_made(call: Call) -> DidNotHappen:
     return DidNotHappen(f"{call.callee.name!r} was cut off, and did not happen")
 
 
-# -- when the attempt is over ----------------------------------------------------------------------------
+# -- when nobody waits for the call any more -------------------------------------------------------------
 
 
-async def settle_without_people(maker: Maker, calls: list[Call]) -> None:
-    """Settle calls that an attempt left in doubt when it ended, where that needs nobody.
+async def settle_left(
+    maker: Maker, calls: Iterable[Call], body: Body, *, late: Literal["body", "attempt"]
+) -> None:
+    """Settle calls that a body left in doubt: it was cut off, or went on without them.
 
-    The attempt's own failure counts after: what happened is claimed by whoever makes the call next.
+    What happened is claimed by whoever makes the call next; what did not is as if it had never been made.
+    Where the attempt is over too nobody can wait for a person: what needs one stays in doubt.
+
+    Args:
+        maker: The attempt.
+        calls: In the order in which they were made.
+        body: The body around them that is still there.
+        late: What is over.
+
+    Raises:
+        InDoubt: One stays in doubt, and the attempt goes on.
     """
     for call in calls:
-        if call.callee.policies.in_doubt in ("ask", "fail") and finder_of(call.callee) is None:
-            continue
-        call.record, call.is_late = maker.records.steps[call.step], True
-        call.body.activity = Activity(_nobody)
+        call.record, call.late, call.body = maker.records.steps[call.step], late, body
         try:
             await maker.make(call)
-        except (RunError, ProviderError):
-            continue  # it is recorded, or the call is in doubt still
-
-
-def _nobody(waits: bool) -> None:
-    """Nobody counts the seconds of an attempt that is over."""
+        except (RunError, ProviderError) as error:
+            if late == "body" and maker.records.steps[call.step].is_open:
+                raise error

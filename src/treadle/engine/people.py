@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Protocol
 from pydantic import BaseModel, ValidationError
 
 from treadle.engine.body import Body, Call
+from treadle.engine.claims import FRESH, Ambiguity, refuse
 from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords
@@ -110,28 +111,65 @@ async def ask(calls: Asker, body: Body, question: Question) -> Any:
         deadline=None if question.within is None else now + question.within,
     )
     asked = replace(asked, question=_identify(calls.live.run_id, asked))
-    return await _answer(calls, body, asked, reader.unpack)
+    return await _answer(calls, body, _as_before(calls, asked), reader.unpack)
+
+
+def _as_before(calls: Asker, asked: QuestionAsked) -> QuestionAsked:
+    """The same question as the node asked it under the name it had in an earlier plan, where it was answered.
+
+    Raises:
+        AmbiguousHistory: Several nodes of earlier plans asked it, and it is not certain whose answer this is.
+    """
+    live, call = calls.live, f"{asked.node}/{asked.step}"
+    told = live.claims.told.get(call)
+    if live.questions.asked(asked.question) is not None or told == FRESH:
+        return asked
+    found: dict[str, QuestionId] = {}
+    for name in live.claims.former_names(asked.node):
+        question = _identify(live.run_id, replace(asked, node=name))
+        if live.questions.answer(question) is not None:
+            found[f"{name}/{asked.step}"] = question
+    if told is not None and told in found:
+        return replace(asked, question=found[told])
+    if len(found) > 1:
+        refuse(Ambiguity(call, tuple(found), (), "several nodes asked this, and were answered"))
+    return replace(asked, question=next(iter(found.values()), asked.question))
 
 
 async def ask_about_doubt(calls: Asker, call: Call) -> DoubtAnswer:
     """Ask whether a call in doubt happened; an answer that had it run again holds for that one time."""
-    result = call.callee.result
-
-    def read(payload: Payload) -> DoubtAnswer:
-        answer: DoubtAnswer = _DOUBT.decode(payload.data)
-        if answer.outcome == "happened":
-            answer.result = result.decode(canonical(payload.json().get("result")))
-        return answer
-
     asked = _about_doubt(calls, call)
     call.asks = True
     try:
-        answer: DoubtAnswer = await _answer(calls, call.body, asked, read, after=call.again)
+        answer: DoubtAnswer = await _answer(
+            calls, call.body, asked, functools.partial(_read_doubt, call), after=call.again
+        )
     finally:
         call.asks = False
     if answer.outcome == "run_again":
         opened = calls.live.questions.asked(asked.question)
         call.again = 1 if opened is None else opened.opening
+    return answer
+
+
+def said_about_doubt(calls: Asker, call: Call) -> DoubtAnswer | None:
+    """What a person has said already about a call in doubt; it is made again by no answer twice."""
+    answer = calls.live.questions.answer(_about_doubt(calls, call).question)
+    if answer is None or answer.opening <= call.again:
+        return None
+    return _read_doubt(call, answer.value)
+
+
+def read_doubt(payload: Payload) -> DoubtAnswer:
+    """Read what a person said; ``result`` is plain JSON data."""
+    answer: DoubtAnswer = _DOUBT.decode(payload.data)
+    return answer
+
+
+def _read_doubt(call: Call, payload: Payload) -> DoubtAnswer:
+    answer = read_doubt(payload)
+    if answer.outcome == "happened":
+        answer.result = call.callee.result.decode(canonical(payload.json().get("result")))
     return answer
 
 
@@ -221,9 +259,11 @@ async def _answer(
 
     Answers to openings up to ``after`` have had their effect already.
     """
-    questions = calls.live.questions
+    live, questions = calls.live, calls.live.questions
     while True:
         answer, complaint = questions.answer(asked.question), ""
+        if asked.about == "answer":
+            await body.reach(live.histories.closed.get(asked.question, 0))
         if answer is not None and answer.opening > after:
             try:
                 return read(answer.value)

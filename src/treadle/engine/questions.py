@@ -17,7 +17,7 @@ from treadle.events import (
     QuestionWithdrawn,
     RunEnded,
 )
-from treadle.ids import NodeId, QuestionId
+from treadle.ids import NodeId, QuestionId, StepId
 from treadle.interfaces import Question, Request
 from treadle.values import Payload, canonical, parse
 
@@ -157,6 +157,12 @@ class Questions:
     def asked(self, question: QuestionId) -> QuestionAsked | None:
         """The newest opening of a question."""
         return self._asked.get(question)
+
+    def said_of(self, node: NodeId, step: StepId) -> QuestionAnswered | None:
+        """What was answered last when it was asked whether a call had happened."""
+        about = StepId(f"{step}/doubt" if step else "doubt")
+        asked = [one for one in self._asked.values() if one.about == "doubt" and one.step == about]
+        return next((self.answer(one.question) for one in reversed(asked) if one.node == node), None)
 
     def answer(self, question: QuestionId) -> QuestionAnswered | None:
         """The answer to the newest opening, where there is one."""

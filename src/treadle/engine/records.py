@@ -15,13 +15,15 @@ from treadle.events import (
     AttemptFailed,
     Event,
     Failure,
+    QuestionAnswered,
+    QuestionWithdrawn,
     StepClaimed,
     StepCompleted,
     StepFailed,
     StepStarted,
     StepTried,
 )
-from treadle.ids import NodeId, StepId
+from treadle.ids import NodeId, QuestionId, StepId
 from treadle.retry import qualified_name
 from treadle.values import Payload
 
@@ -204,6 +206,7 @@ class Histories:
 
     Attributes:
         noted: Values a body noted under a name of its own, such as the time it first saw.
+        closed: When questions were answered or withdrawn: the ``order`` of that.
         kinds: For the definitions seen so far the kind of callee; it may come from an earlier plan.
 
     Args:
@@ -216,6 +219,7 @@ class Histories:
         self.attempts: dict[AttemptKey, AttemptRecords] = {}
         self.noted: dict[tuple[NodeId, int, StepId], Payload] = {}
         self.kinds = {} if kinds is None else kinds
+        self.closed: dict[QuestionId, int] = {}
         self._order = 0
         self._plan = plan
         for event in events:
@@ -233,6 +237,9 @@ class Histories:
             self._ended(event)
         elif isinstance(event, StepTried):
             self._tried(event)
+        elif isinstance(event, QuestionAnswered | QuestionWithdrawn):
+            self._order += 1
+            self.closed[event.question] = self._order
         elif isinstance(event, StepClaimed):
             self._claimed(event)
         elif isinstance(event, AttemptFailed):

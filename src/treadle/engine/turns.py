@@ -1,8 +1,9 @@
 """The order in which a resumed body learns what its calls came to.
 
-Outcomes reach the body in history order.  A call that has no record is parked until the body has
-claimed all its records of that callee, and is made then: a body that asks for something else than
-before is not allowed to pay for it while what it paid for before lies unclaimed.
+Outcomes reach the body in history order, answers of people among them, and what is new comes last: so
+equal calls that are made side by side are told apart as before.  A call that has no record is parked
+until the body has claimed all its records of that callee, and is made then: a body that asks for
+something else than before is not allowed to pay for it while what it paid for before lies unclaimed.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class Turns:
     async def claim(self, step: StepId, identity: Identity) -> StepRecord:
         """Return the record of a call once all outcomes before it have been claimed."""
         while self._queue[0].step != step:
-            await self._wait(step)
+            if await self._is_stuck():
+                raise self._mismatch(step)
         if self._queue[0].identity != identity:
             raise HistoryMismatch(self._difference(f"what the body called as {step!r} is declared otherwise"))
         record = self._queue.popleft()
@@ -59,25 +61,38 @@ class Turns:
     async def enter(self, definition: str, called: str) -> None:
         """Return once a call without a record may be made."""
         while self._unclaimed[definition]:
-            await self._wait(called)
+            if await self._is_stuck():
+                raise self._mismatch(called)
+
+    async def reach(self, order: float) -> None:
+        """Return once what came before a moment of the history is claimed, or nothing more of it can be.
+
+        Args:
+            order: As in ``StepRecord``; ``inf`` for what is new.
+        """
+        while self._queue and self._queue[0].order < order:
+            if await self._is_stuck():
+                return
 
     def check_all_claimed(self) -> None:
         """Raise ``HistoryMismatch`` where the body ended with records left."""
         if self._queue:
             raise HistoryMismatch(self._difference("the body ended"))
 
-    async def _wait(self, called: str) -> None:
+    async def _is_stuck(self) -> bool:
+        """Wait for another claim; tell whether none can come any more."""
         changed = self._changed
         task = anyio.get_current_task().id
         self._waiting.add(task)
         try:
             with anyio.move_on_after(PATIENCE) as scope:
                 await changed.wait()
-            is_stuck = scope.cancelled_caught and not self._is_busy() and not self._has_other_work()
+            return scope.cancelled_caught and not self._is_busy() and not self._has_other_work()
         finally:
             self._waiting.discard(task)
-        if is_stuck:
-            raise HistoryMismatch(self._difference(f"the body called {called!r}"))
+
+    def _mismatch(self, called: str) -> HistoryMismatch:
+        return HistoryMismatch(self._difference(f"the body called {called!r}"))
 
     def _has_other_work(self) -> bool:
         """Whether the body has a task that waits for none of its calls: it may make the next one yet."""

@@ -102,7 +102,11 @@ class Context(Protocol):
 
     @property
     def random(self) -> random.Random:
-        """Chance that comes out the same at every resume: seeded from run, node and attempt."""
+        """Chance that comes out the same at every resume: seeded from run, node and attempt.
+
+        Tasks that a body runs side by side share it, and the time: draw before you start them, or in
+        steps of their own, for which of them comes first is up to the event loop.
+        """
         ...
 
     def now(self) -> datetime:
