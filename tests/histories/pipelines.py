@@ -19,15 +19,19 @@ from treadle import (
     Retry,
     agent,
     do,
+    each,
     fallback,
     graph,
     human,
+    loop,
     match,
     node,
+    race,
     tool,
     when,
 )
 from treadle.budget import Price
+from treadle.events import Failure
 from treadle.messages import ModelRequest
 from treadle.testing import ScriptedModel, call
 
@@ -162,3 +166,30 @@ def paying(customer: str) -> list[str]:
 @node
 async def together(parts: list[str]) -> list[str]:
     return parts
+
+
+@node
+async def longer(text: str) -> str:
+    RAN.append(f"longer {text}")
+    return text + text[-1]
+
+
+@graph
+def part(text: str) -> str:
+    return plain(loop(longer, text, until=lambda found: found == "bbbb", at_most=5))
+
+
+@human(to="leads")
+async def release(parts: list[str | Failure]) -> Ask[str]:
+    return Ask("Release them?", show=[part if isinstance(part, str) else part.type for part in parts])
+
+
+@graph
+def listing(texts: list[str]) -> str:
+    return release(each(on_error="collect")(part, texts))
+
+
+@graph(name="listing")
+def listing_edited(texts: list[str]) -> str:
+    first = race(plain("a"), plain.named("other")("a"))
+    return release.named("again")(each(on_error="collect", at_once=2)(part, ["bbb", first]))

@@ -21,7 +21,7 @@ from tests.histories.keeping import Kept, commands, finish, pipelines
 
 from treadle import Engine
 from treadle.cli.options import existing_store
-from treadle.events import AttemptFailed, Event, StepStarted
+from treadle.events import AttemptFailed, Event, NodeCompleted, StepStarted
 from treadle.ids import RunId
 from treadle.nodes.graph import Graph
 from treadle.stores import SqliteStore
@@ -168,6 +168,28 @@ async def stepping(writer: Writer) -> None:
     await writer.keep("stepping", "stepping", "yes")
 
 
+async def items(writer: Writer) -> None:
+    await writer.live("listing", "items", ["a", "b", "bbb"], until=None)
+    await writer.keep("items", "listing", "yes")
+
+
+async def items_edited(writer: Writer) -> None:
+    await writer.live("listing", "items-edited", ["a", "b", "bbb"], until=None)
+    await writer.live("listing_edited", "items-edited", until=None)
+    await writer.keep("items-edited", "listing_edited", "no")
+
+
+async def items_cut_off(writer: Writer) -> None:
+    third = iter(range(4))
+    await writer.live(
+        "listing",
+        "items-cut-off",
+        ["a", "b", "bbb"],
+        until=lambda event: isinstance(event, NodeCompleted) and next(third) == 3,
+    )
+    await writer.keep("items-cut-off", "listing", "yes")
+
+
 async def cancelled(writer: Writer) -> None:
     await writer.live("stepping", "cancelled", "lamps", until=None)
     wired = writer.graphs.stepping
@@ -181,7 +203,7 @@ async def cancelled(writer: Writer) -> None:
 
 RUNS: tuple[Callable[[Writer], Awaitable[None]], ...] = (
     completed, waiting, agent_cut_off, effect_in_doubt, edited, edit_to_come, failed, backing_off, stepping,
-    cancelled,
+    cancelled, items, items_edited, items_cut_off,
 )  # fmt: skip
 
 
