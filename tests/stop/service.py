@@ -10,10 +10,11 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import anyio
 
-from treadle import Engine, graph, node, tool
+from treadle import Engine, each, graph, node, tool
 from treadle.engine.handle import RunHandle
 from treadle.errors import TreadleError
 
@@ -105,7 +106,12 @@ def endless(word: str) -> str:
     return linger(word)
 
 
-GRAPHS = (errand, single, careless, deadly, endless)
+@graph
+def deadly_items(words: list[str]) -> list[str]:
+    return each(kill, words)
+
+
+GRAPHS = (errand, single, careless, deadly, deadly_items, endless)
 
 
 async def serve(database: str, grace: str) -> int:
@@ -127,13 +133,19 @@ async def recover(database: str, _grace: str) -> int:
         return await tell(handles)
 
 
+async def items(database: str, _grace: str) -> int:
+    """Start or take up a run over several items, each of which kills its worker."""
+    async with Engine(database, graphs=GRAPHS, recoveries=1) as engine:
+        return await tell([await engine.start(deadly_items, ["a", "b"], run_id="r")])
+
+
 async def order(database: str, _grace: str) -> int:
     """Resume the run, whatever stands in the way."""
     async with Engine(database, graphs=GRAPHS, recoveries=2) as engine:
         return await tell([await engine.resume("r")])
 
 
-async def tell(handles: list[RunHandle[str]]) -> int:
+async def tell(handles: list[RunHandle[Any]]) -> int:
     for handle in handles:
         try:
             say(await handle.result())
@@ -142,7 +154,7 @@ async def tell(handles: list[RunHandle[str]]) -> int:
     return 0
 
 
-VERBS = {"serve": serve, "recover": recover, "order": order}
+VERBS = {"serve": serve, "recover": recover, "items": items, "order": order}
 
 if __name__ == "__main__":
     backend, database, grace, verb = sys.argv[1:]

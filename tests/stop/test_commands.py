@@ -40,7 +40,7 @@ def finished(database: str) -> list[str]:
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_attempts_under_way_finish_and_nothing_more_starts(
+def test_attempts_under_way_finish_nothing_more_starts_and_the_run_goes_on_later(
     child: Start, database: str, marks: Path, stop: signal.Signals
 ) -> None:
     command = at_work(child, database, "errand", "--grace", "30s")
@@ -53,14 +53,6 @@ def test_attempts_under_way_finish_and_nothing_more_starts(
     code, _, err = command.ended()
     assert (code, err) == (128 + stop, STOPPED)
     assert finished(database) == ["first", "work"]
-
-
-def test_the_run_goes_on_from_there_when_it_is_resumed(child: Start, database: str, marks: Path) -> None:
-    command = at_work(child, database)
-    command.tell(signal.SIGTERM)
-    command.complains()
-    command.go()
-    command.ended()
     resumed = child(*TREADLE, "resume", "--all", SERVICE, "--store", database)
     assert resumed.ended()[0] == 0
     assert count(marks) == {"first": 1, "begun": 1, "worked": 2}  # by ``work`` and by ``last``

@@ -17,7 +17,7 @@ from treadle.events import NodeCompleted, RunResumed
 
 Start = Callable[..., Child]
 
-STOPS = [signal.SIGTERM, signal.SIGINT]
+BOTH = [("asyncio", signal.SIGTERM), ("trio", signal.SIGINT)]
 
 
 def at_work(child: Start, backend: str, database: str, grace: float) -> Child:
@@ -36,8 +36,8 @@ async def resume(database: str) -> str:
         return await (await engine.resume("r")).result()
 
 
-@pytest.mark.parametrize("stop", STOPS)
-def test_what_runs_may_finish_and_what_comes_after_it_does_not_start(
+@pytest.mark.parametrize(("backend", "stop"), BOTH)
+def test_what_runs_may_finish_what_comes_after_does_not_start_and_all_goes_on_later(
     child: Start, backend: str, database: str, marks: Path, stop: signal.Signals
 ) -> None:
     service = at_work(child, backend, database, grace=30)
@@ -50,16 +50,6 @@ def test_what_runs_may_finish_and_what_comes_after_it_does_not_start(
     assert (code, out.split(), err) == (128 + stop, ["running", "0", "closed"], "")
     assert anyio.run(finished, database) == ["first", "work"]
     assert count(marks) == {"first": 1, "begun": 1, "worked": 1}
-
-
-def test_what_a_drained_run_had_finished_never_runs_again(
-    child: Start, backend: str, database: str, marks: Path
-) -> None:
-    service = at_work(child, backend, database, grace=30)
-    service.tell(signal.SIGTERM)
-    service.complains()
-    service.go()
-    service.ended()
     assert anyio.run(resume, database, backend=backend) == "first worked worked"
     assert count(marks) == {"first": 1, "begun": 1, "worked": 2}  # by ``work`` and by ``last``
     [resumed] = [e for e in anyio.run(events_of, database) if isinstance(e, RunResumed)]
@@ -77,7 +67,7 @@ def test_what_takes_longer_than_the_grace_is_cancelled_and_cleans_up(
     assert count(marks) == {"first": 1, "begun": 1}
 
 
-@pytest.mark.parametrize("second", STOPS)
+@pytest.mark.parametrize(("backend", "second"), BOTH)
 def test_a_second_signal_ends_the_grace_at_once(
     child: Start, backend: str, database: str, second: signal.Signals
 ) -> None:

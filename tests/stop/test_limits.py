@@ -72,9 +72,9 @@ async def perform(only: Any, clock: JumpingClock) -> Any:
         (4, 0, {"timeout": "3h"}, 3),
         (2, 0, {"idle": "3h"}, None),
         (4, 0, {"idle": "3h"}, 3),
-        (48, 1, {"idle": "3h"}, None),
-        (48, 4, {"idle": "3h"}, 3),
-        (48, 1, {"idle": "3h", "timeout": "24h"}, 24),
+        (12, 1, {"idle": "3h"}, None),
+        (12, 4, {"idle": "3h"}, 3),
+        (12, 1, {"idle": "3h", "timeout": "6h"}, 6),
         (4, 0, {"idle": "3h", "timeout": "24h"}, 3),
     ],
 )

@@ -49,10 +49,10 @@ class Place:
         return count(self.folder / "marks.txt")
 
 
-@pytest.fixture(scope="module", params=["asyncio", "trio"])
-def dead(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A run that has killed every worker that took it up, until nobody did."""
-    place, codes = Place(folder=tmp_path_factory.mktemp("dead"), backend=request.param), list[int]()
+    place, codes = Place(folder=tmp_path_factory.mktemp("dead"), backend="asyncio"), list[int]()
     while (last := place.live())[0] == DIED:
         codes.append(DIED)
     return replace(place, codes=tuple(codes), said=last[1])
@@ -86,6 +86,14 @@ def test_an_order_takes_it_up_afresh(given_up: Place) -> None:
     assert lives[-1][1].startswith("WorkerLost")
     assert given_up.live("order", HARMLESS="1") == (0, "first\n")
     assert given_up.count()["first"] == 1
+
+
+def test_an_item_that_kills_its_worker_is_given_up_too(tmp_path: Path) -> None:
+    place = Place(folder=tmp_path, backend="trio")
+    lives = [place.live("items") for _ in range(3)]
+    assert [code for code, _ in lives] == [DIED, DIED, 0]
+    assert lives[-1][1].startswith("WorkerLost: the process that worked on run 'r' died 2 times in a row")
+    assert place.count() == {"killed": 2}
 
 
 async def _reads(database: str) -> tuple[str, BaseException]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from treadle.engine.compiled import Compiled
+from treadle.engine.compiled import Compiled, Runner
 from treadle.engine.live import Live
 from treadle.engine.taking_up import Past
 from treadle.engine.workspace import Workspace
@@ -93,8 +93,16 @@ def giving_up(compiled: Compiled, run_id: str, deaths: int) -> Compiled:
         )
         live.attempt_failed(command.node, command.attempt, live.now(), error)
 
-    runners = tuple(None if runner is None else refuse for runner in compiled.runners)
-    return replace(compiled, runners=runners)
+    return _with_runner(compiled, refuse)
+
+
+def _with_runner(compiled: Compiled, runner: Runner) -> Compiled:
+    """Give a plan with this runner for all its work, that of items and rounds included."""
+    return replace(
+        compiled,
+        runners=tuple(None if one is None else runner for one in compiled.runners),
+        bodies={vertex: _with_runner(body, runner) for vertex, body in compiled.bodies.items()},
+    )
 
 
 def unheeded(before: Past, resumed: RunResumed) -> list[CancelRequested]:
