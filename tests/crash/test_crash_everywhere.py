@@ -69,10 +69,12 @@ def priced(item: str) -> Sums:
 
 
 @pytest.fixture
-def new_store(anyio_backend: tuple[str, dict[str, Any]], tmp_path: Path) -> Callable[[], Store]:
-    """On SQLite with asyncio, in memory on the others."""
+def new_store(
+    anyio_backend: tuple[str, dict[str, Any]], tmp_path: Path, long_form: bool
+) -> Callable[[], Store]:
+    """In memory; in the long form on SQLite with asyncio and trio."""
     numbers = itertools.count()
-    if anyio_backend != ("asyncio", {}):
+    if anyio_backend[1] or not long_form:
         return MemoryStore
     return lambda: SqliteStore(str(tmp_path / f"{next(numbers)}.db"))
 

@@ -50,7 +50,7 @@ def test_a_sync_that_fails_is_told_and_nothing_acknowledged_after_is_lost(
     workshop: Workshop, case: str, long_form: bool
 ) -> None:
     last = undisturbed(workshop, case)[1]["syncs"]
-    places = range(4, last - 1) if long_form else (5, last // 2)
+    places = range(4, last - 1) if long_form else {5, last * 2 // 3}
     benches = [fail(workshop, case, f"sync-{at}", failing_syncs=[at, at + 1]) for at in places]
     assert_told(benches, "the disk fails")
 

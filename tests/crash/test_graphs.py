@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from graphs import CASES
+from graphs import CASES, SOME
 from graphs.case import Till
 
 from treadle.interfaces import Store
 from treadle.stores import MemoryStore, SqliteStore
-from treadle.testing import crash_everywhere
+from treadle.testing import CrashReport, crash_everywhere
 from treadle.testing.crash_report import WAYS
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +38,19 @@ def new_store(
 async def test_a_crash_makes_no_difference(
     name: str, new_store: Callable[[], Store], long_form: bool
 ) -> None:
+    report = await crash(name, new_store, None if long_form else SAMPLE)
+    assert report.struck >= (len(WAYS) - 1) * SAMPLE
+    assert report.doubts > 0 or not long_form
+
+
+@pytest.mark.parametrize("name", SOME)
+async def test_a_crash_makes_no_difference_on_sqlite(name: str, tmp_path: Path) -> None:
+    numbers = itertools.count()
+    await crash(name, lambda: SqliteStore(str(tmp_path / f"{next(numbers)}.db")), 2)
+
+
+async def crash(name: str, new_store: Callable[[], Store], at_most: int | None) -> CrashReport[Any]:
+    """Crash a graph, with a till and a person who looks into it."""
     case, till = CASES[name], Till()
     report = await crash_everywhere(
         case.graph(till),
@@ -47,8 +60,7 @@ async def test_a_crash_makes_no_difference(
         effects=till.take,
         store=new_store,
         resources=[till],
-        at_most=None if long_form else SAMPLE,
+        at_most=at_most,
     )
     till.close()
-    assert report.struck >= (len(WAYS) - 1) * SAMPLE
-    assert report.doubts > 0 or not long_form
+    return report
