@@ -96,6 +96,13 @@ def test_a_cache_point_marks_the_block_before_it_and_four_are_the_most() -> None
     assert alone["system"] == [{"type": "text", "text": "rules", "cache_control": MARK}]
 
 
+def test_marks_are_set_on_what_is_sent_and_not_on_the_conversation() -> None:
+    upload = Opaque(provider="anthropic", content={"type": "container_upload", "file_id": "f"})
+    body = body_of(Message(role="user", parts=(Text(text="a"), upload)), cache=True)
+    assert body["messages"][0]["content"][-1]["cache_control"] == MARK
+    assert upload.content == {"type": "container_upload", "file_id": "f"}
+
+
 class Tree(BaseModel):
     children: list[Tree]
 

@@ -154,7 +154,7 @@ def _blocks(message: Message) -> list[Block]:
 
 def _block(part: Part) -> Iterator[Block]:
     if isinstance(part, Text):
-        if part.text:  # an empty one is refused
+        if part.text.strip():  # an empty one is refused
             yield {"type": "text", "text": part.text, **(part.extra or {}).get(FORMAT, {})}
     elif isinstance(part, Image | Document):
         yield _attached(part)
@@ -164,12 +164,13 @@ def _block(part: Part) -> Iterator[Block]:
     elif isinstance(part, ToolResult):
         yield _result(part)
     elif isinstance(part, Refusal):
-        if part.text:
+        if part.text.strip():
             yield {"type": "text", "text": part.text}
     elif isinstance(part, Reasoning):
-        yield {**part.data, "thinking": part.text} if part.data.get("type") == "thinking" else part.data
+        shown = {"thinking": part.text} if part.data.get("type") == "thinking" else {}
+        yield {**part.data, **shown}
     elif isinstance(part, Opaque):
-        yield http_errors.own_part(part, FORMAT)
+        yield dict(http_errors.own_part(part, FORMAT))  # a mark may be set on it
 
 
 def _attached(part: Image | Document) -> Block:
