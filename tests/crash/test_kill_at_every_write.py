@@ -31,10 +31,10 @@ def undisturbed(workshop: Workshop, case: str) -> tuple[Outcome, int]:
     return bench.outcome(), max(bench.writes.values())
 
 
-def strike(workshop: Workshop, case: str, at: int) -> None:
-    """Kill a run at a write, and take it up."""
+def strike(workshop: Workshop, case: str, at: int, *, is_new: bool = False) -> bool:
+    """Kill a run at a write, and take it up; tell whether it was killed."""
     wanted, _ = undisturbed(workshop, case)
-    bench = workshop.bench(case, f"{case}-write-{at}")
+    bench = workshop.bench(case, f"{case}-write-{at}{'-new' * is_new}", is_new=is_new)
     backend = ("asyncio", "trio")[at % 2]
     ended = bench.traced(f"{','.join(WRITES)}:signal=KILL:when={at}", backend=backend)
     assert ended in ({"signal": signal.SIGKILL}, {"code": 0}), ended
@@ -42,6 +42,7 @@ def strike(workshop: Workshop, case: str, at: int) -> None:
     bench.check_told()
     assert bench.process(backend=backend) == {"code": 0}
     bench.check(wanted, before)
+    return ended != {"code": 0}
 
 
 @pytest.mark.parametrize("case", SOME)
@@ -52,5 +53,13 @@ def test_a_process_killed_at_a_write_makes_no_difference(
     points = range(1, last + 1)
     if not long_form:
         points = sorted(random.Random(f"{SEED} {case}").sample(points, SAMPLE))
-    for at in points:
-        strike(workshop, case, at)
+    struck = [strike(workshop, case, at) for at in points]
+    assert any(struck)
+
+
+def test_a_process_killed_while_it_makes_its_database_leaves_one_that_the_next_can_use(
+    workshop: Workshop, long_form: bool
+) -> None:
+    points = range(1, 50) if long_form else (7, 30)
+    struck = [strike(workshop, "claim", at, is_new=True) for at in points]
+    assert all(struck)

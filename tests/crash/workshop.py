@@ -55,12 +55,12 @@ class Workshop:
         """Wait for the process, and say how it ended."""
         return json.loads(self._line())
 
-    def bench(self, case: str, name: str, *, database: Path | None = None) -> Bench:
-        """A place for one run, with an empty database unless it stands elsewhere."""
+    def bench(self, case: str, name: str, *, is_new: bool = False) -> Bench:
+        """A place for one run, with a database that holds no run yet, or none at all."""
         home = self.folder / name
         home.mkdir()
-        bench = Bench(workshop=self, case=case, home=home, database=database or home / "runs.db")
-        if database is None:
+        bench = Bench(workshop=self, case=case, home=home, database=home / "runs.db")
+        if not is_new:
             anyio.run(_prepare, bench.database)
         return bench
 
