@@ -29,6 +29,7 @@ from treadle.messages import (
     system,
     user,
 )
+from treadle.nodes.compact import Compact
 
 if TYPE_CHECKING:
     from treadle.providers.anthropic import AnthropicModel
@@ -41,6 +42,7 @@ __all__ = [
     "AnthropicModel",
     "Model",
     "StreamingModel",
+    "Compact",
     "Price",
     "Usage",
     "ModelRequest",

@@ -16,7 +16,7 @@ from treadle.errors import RunCancelled, StoreError, TreadleError, UnknownRun
 from treadle.events import NodeCompleted, Progress, RunEnded
 from treadle.ids import RunId
 from treadle.mcp.server import Answer, Offer, Tell
-from treadle.nodes.agent_loop import read_arguments
+from treadle.nodes.agent_tools import read_arguments
 from treadle.nodes.tool_schema import complaints, tool_spec
 from treadle.values import Codec
 

@@ -12,8 +12,19 @@ from typing_extensions import TypeVar
 from treadle.budget import Budget
 from treadle.interfaces import Context, Model
 from treadle.messages import Attachment, Message, system, user
-from treadle.nodes.agent_loop import MAX_OUTPUT, MAX_TURNS, MIN_OUTPUT, AgentSpec, converse
+from treadle.nodes.agent_loop import (
+    MAX_OUTPUT,
+    MAX_REPAIRS,
+    MAX_REPEATS,
+    MAX_TURNS,
+    MIN_OUTPUT,
+    AgentSpec,
+    Conduct,
+    converse,
+)
+from treadle.nodes.compact import Compact
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
+from treadle.nodes.options import check_values
 from treadle.nodes.signature import Signature, check_async
 from treadle.nodes.tool import Toolbox, check_tools, tool_faults
 from treadle.nodes.tool_schema import identifier
@@ -58,6 +69,7 @@ class Agent(Node[P, R]):
     Attributes:
         model: The model as declared: a name or an object.
         instructions: Said to the model before every prompt.
+        conduct: How the conversation is led.
     """
 
     def __init__(
@@ -69,11 +81,13 @@ class Agent(Node[P, R]):
         model: str | Model,
         tools: tuple[Node[..., Any] | Toolbox, ...],
         instructions: str,
+        conduct: Conduct,
     ) -> None:
         super().__init__(function, Signature(function, Prompt), policies, name)
         self.model = model
         self._tools = tools
         self.instructions = instructions
+        self.conduct = conduct
         self._spec: tuple[Policies, AgentSpec] | None = None
 
     @property
@@ -102,12 +116,13 @@ class Agent(Node[P, R]):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The declared model, the tools by name and definition, and the instructions."""
+        """The declared model, the tools by name and definition, the instructions, and how it is led."""
         offered = [_offered(tool) for tool in self.tools]
         return {
             "model": model_name(self.model),
             **({"tools": offered} if offered else {}),
             **({"instructions": self.instructions} if self.instructions else {}),
+            **self.conduct.settings,
         }
 
     @property
@@ -118,6 +133,8 @@ class Agent(Node[P, R]):
             found.extend(model_faults(self.model))
         if self.policies.model is not None and self._live_model is None:
             found.extend(model_faults(self.policies.model))
+        if self.conduct.compact is not None and isinstance(self.conduct.compact.summary, str):
+            found.extend(model_faults(self.conduct.compact.summary))
         found.extend(_ambiguous([tool.name for tool in self.tools]))
         found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in tool_faults(tool))
         return tuple(found)
@@ -146,6 +163,7 @@ class Agent(Node[P, R]):
             max_output=policies.max_output or MAX_OUTPUT,
             min_output=policies.min_output or min(MIN_OUTPUT, policies.max_output or MIN_OUTPUT),
             instructions=self.instructions,
+            conduct=self.conduct,
         )
 
     async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
@@ -207,6 +225,9 @@ def agent(
     max_turns: int | None = None,
     max_output: int | None = None,
     min_output: int | None = None,
+    max_repeats: int = MAX_REPEATS,
+    max_repairs: int = MAX_REPAIRS,
+    compact: Compact | None = None,
 ) -> _Decorator: ...
 
 
@@ -225,6 +246,9 @@ def agent(
     max_turns: int | None = None,
     max_output: int | None = None,
     min_output: int | None = None,
+    max_repeats: int = MAX_REPEATS,
+    max_repairs: int = MAX_REPAIRS,
+    compact: Compact | None = None,
 ) -> Any:
     """Declare a node whose result a model gives: the body makes the prompt, the type the form.
 
@@ -243,6 +267,10 @@ def agent(
         max_turns: Requests it may make before it must have answered.
         max_output: Output tokens asked for in each request.
         min_output: The least that a tight budget may lower them to.
+        max_repeats: How often it may call a tool with the same arguments while nothing new comes of any
+            call; it is told then, and stopped where it does it again.
+        max_repairs: How often it is asked again, with the complaint, where its answer does not fit ``T``.
+        compact: When and how a long conversation is made shorter (``treadle.models.Compact``).
 
     Example::
 
@@ -265,10 +293,15 @@ def agent(
         max_output=max_output,
         min_output=min_output,
     )
+    check_values({"max_repeats": max_repeats, "max_repairs": max_repairs, "compact": compact})
+    conduct = Conduct(max_repeats=max_repeats, max_repairs=max_repairs, compact=compact)
 
     def declare(body: Callable[..., Any]) -> Agent[..., Any]:
         check_async(body, "agent")
         label = name_of(body, name)
-        return Agent(body, policies, label, model=model, tools=tuple(tools), instructions=instructions)
+        return Agent(
+            body, policies, label,
+            model=model, tools=tuple(tools), instructions=instructions, conduct=conduct,
+        )  # fmt: skip
 
     return declare if function is None else declare(function)

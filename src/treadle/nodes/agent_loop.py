@@ -10,40 +10,25 @@ recorded failure, the same live and from the record.
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-import anyio
-from pydantic import ValidationError
-from pydantic_core import from_json, to_json
-
 from treadle.errors import (
     AgentStopped,
-    BudgetExceeded,
     InternalError,
-    NodeFailed,
-    NodeTimeout,
-    ProviderError,
-    ReadFailed,
-    ResultRefused,
-    ToolError,
-    TreadleError,
-    nearest,
 )
-from treadle.events import Failure
 from treadle.interfaces import Context, Model
 from treadle.messages import (
     Message,
     ModelRequest,
     ModelResponse,
-    ToolCall,
-    ToolResult,
     ToolSpec,
     system,
     user,
 )
+from treadle.nodes.agent_tools import ToolLedger, tool_results
+from treadle.nodes.compact import Compact, compacted, counted
 from treadle.nodes.tool_schema import AnswerForm, answer_form, complaints, tool_spec
 from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies
 from treadle.values import Codec, codec
@@ -51,25 +36,9 @@ from treadle.values import Codec, codec
 MAX_TURNS: Final = 10
 MAX_OUTPUT: Final = 4096
 MIN_OUTPUT: Final = 256
-MAX_RESULT: Final = 100_000
-"""Characters of a tool's result that a model is shown where nobody says another number."""
-
-TOLD: Final = (
-    NodeFailed,
-    ReadFailed,
-    ResultRefused,
-    NodeTimeout,
-    AgentStopped,
-    BudgetExceeded,
-    ProviderError,
-    ToolError,
-)
-"""Failures of a tool that the model is told about, so that it can try another way.
-
-``BudgetExceeded`` is among them because a tool may have a budget of its own; where the agent's or
-the run's is what is short, its next request raises the same error anyway.  ``InDoubt``,
-``HistoryMismatch``, store and configuration errors are not for a model to deal with.
-"""
+MAX_REPEATS: Final = 4
+"""How often a model may make one call in vain where nobody says another number."""
+MAX_REPAIRS: Final = 1
 
 
 class ModelCall:
@@ -121,6 +90,29 @@ def declared_name(model: str | Model) -> str:
     return model if isinstance(model, str) else f"{model.provider}:{model.name}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conduct:
+    """How an agent's conversation is led, where more is declared than its limits.
+
+    Attributes:
+        max_repeats: How often it may make the same call while nothing new comes of any.
+        max_repairs: How often it is asked again where its answer has not the asked form.
+        compact: When and how its conversation is made shorter, or ``None`` for never.
+    """
+
+    max_repeats: int = MAX_REPEATS
+    max_repairs: int = MAX_REPAIRS
+    compact: Compact | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What differs from the default, as JSON data."""
+        numbers = {"max_repeats": self.max_repeats, "max_repairs": self.max_repairs}
+        usual = {"max_repeats": MAX_REPEATS, "max_repairs": MAX_REPAIRS}
+        found: dict[str, Any] = {name: value for name, value in numbers.items() if value != usual[name]}
+        return found if self.compact is None else {**found, "compact": self.compact.settings}
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgentSpec:
     """What an agent is, apart from its prompt.  Make it once for each agent: it keeps its schemas.
@@ -133,6 +125,7 @@ class AgentSpec:
         max_turns: Requests it may make before it must have answered, the re-ask included.
         max_output, min_output: Output tokens for each request, and the least a budget may lower it to.
         instructions: A system message before the conversation, or ``""``.
+        conduct: How the conversation is led.
     """
 
     name: str
@@ -144,6 +137,7 @@ class AgentSpec:
     max_output: int = MAX_OUTPUT
     min_output: int = MIN_OUTPUT
     instructions: str = ""
+    conduct: Conduct = Conduct()
 
     @functools.cached_property
     def call(self) -> ModelCall:
@@ -156,9 +150,27 @@ class AgentSpec:
         )
 
     @functools.cached_property
+    def summarize(self) -> Callable[[ModelRequest], ModelResponse] | None:
+        """The step that asks for a summary of a long conversation, where that is declared."""
+        compact = self.conduct.compact
+        if compact is None or compact.summary is None:
+            return None
+        most = compact.max_summary
+        policies = Policies(retry=self.policies.retry)
+        call = ModelCall(
+            compact.summary, max_output=most, min_output=min(most, MIN_OUTPUT), policies=policies
+        )
+        return cast("Callable[[ModelRequest], ModelResponse]", call)
+
+    @functools.cached_property
     def tool_specs(self) -> tuple[ToolSpec, ...]:
         """The tools as the model sees them."""
         return tuple(tool_spec(tool) for tool in self.tools)
+
+    @functools.cached_property
+    def tools_by_name(self) -> Mapping[str, Callee]:
+        """The tools by the names that the model calls them by."""
+        return {shown.name: tool for shown, tool in zip(self.tool_specs, self.tools, strict=True)}
 
     @functools.cached_property
     def form(self) -> AnswerForm:
@@ -185,184 +197,51 @@ async def converse(ctx: Context, spec: AgentSpec, messages: Sequence[Message]) -
         messages: The prompt.
 
     Raises:
-        AgentStopped: Out of turns, refused, cut off, or twice not in the asked form.
+        AgentStopped: Out of turns, refused, cut off, calling in vain, or too often not in the asked form.
         BudgetExceeded, ProviderError: A request to the model could not be made.
         InDoubt, HistoryMismatch, StoreError: From a tool's step; the model is never told of these.
     """
     request = spec.request(messages)
     step = cast("Callable[[ModelRequest], ModelResponse]", spec.call)
-    complaint = ""
-    made: Counter[str] = Counter()
+    wrong: list[str] = []
+    ledger = ToolLedger(spec.name, spec.conduct.max_repeats)
+    compact, head = spec.conduct.compact, len(request.messages)
     for turn in range(1, spec.max_turns + 1):
         response = await ctx.step(step, request)
         _check_stop(spec, response)
         if not response.message.tool_calls:
-            answer, complaint = _read(spec, response.message.text, complaint)
+            answer, complaint = _read(spec, response.message.text, len(wrong))
             if not complaint:
                 return answer
+            wrong.append(complaint)
             said = user(_reask(complaint))
         elif turn == spec.max_turns:
             break  # nobody would read the results, so the tools are not run
         else:
-            said = await _tool_results(ctx, spec, response.message.tool_calls, made)
+            said = await tool_results(ctx, spec.tools_by_name, response.message.tool_calls, ledger)
+        is_long = compact is not None and counted(request, response, said) > compact.above
         request = replace(request, messages=(*request.messages, response.message, said))
-    raise AgentStopped(_out_of_turns(spec, complaint), node=spec.name)
+        if compact is not None and is_long:
+            request = await compacted(ctx, compact, spec.summarize, request, head=head)
+    raise AgentStopped(_out_of_turns(spec, wrong[-1] if wrong else ""), node=spec.name)
 
 
-def _read(spec: AgentSpec, text: str, earlier_complaint: str) -> tuple[Any, str]:
-    """Give the answer and no complaint, or a complaint where there was none before."""
+def _read(spec: AgentSpec, text: str, repairs: int) -> tuple[Any, str]:
+    """Give the answer and no complaint, or a complaint where there were not too many before."""
     try:
         if not text.strip():
             raise ValueError(EMPTY)
         return spec.form.read(text), ""
     except ValueError as error:
         complaint = complaints(error) or "it is not valid"
-        if not earlier_complaint:
+        if repairs < spec.conduct.max_repairs:
             return None, complaint
+        often = "" if repairs == 1 else f" {repairs} times"
         raise AgentStopped(
-            f"agent {spec.name!r} gave no valid answer, even when asked again: {complaint}; "
+            f"agent {spec.name!r} gave no valid answer, even when asked again{often}: {complaint}; "
             "loosen the result type, say its form in the prompt, or use a stronger model",
             node=spec.name,
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A tool call that is allowed and whose arguments fit."""
-
-    call: ToolCall
-    tool: Callee
-    arguments: dict[str, Any]
-
-
-async def _tool_results(
-    ctx: Context, spec: AgentSpec, calls: Sequence[ToolCall], made: Counter[str]
-) -> Message:
-    """Run the tools a model called, side by side, and give their results in the model's order.
-
-    Which calls are run is decided in the model's order, before the first of them starts: so it is the
-    same at every resume, whichever tool was quicker.  A failure that the model is not told of is raised
-    when the others have ended: their work is paid for, and recorded.
-    """
-    tools = {shown.name: tool for shown, tool in zip(spec.tool_specs, spec.tools, strict=True)}
-    looked_at = [_take(tools, call, made) for call in calls]
-    never = InternalError("a tool call was never made")
-    outcomes: list[ToolResult | TreadleError] = [
-        never if isinstance(one, _Taken) else one for one in looked_at
-    ]
-
-    async def run(index: int, taken: _Taken) -> None:
-        outcomes[index] = await _outcome(ctx, taken)
-
-    taken = [(index, one) for index, one in enumerate(looked_at) if isinstance(one, _Taken)]
-    if len(taken) == 1:
-        await run(*taken[0])
-    elif taken:
-        await _side_by_side(run, taken)
-    for outcome in outcomes:
-        if isinstance(outcome, TreadleError):
-            raise outcome
-    return Message(role="tool", parts=tuple(part for part in outcomes if isinstance(part, ToolResult)))
-
-
-async def _side_by_side(run: Callable[[int, _Taken], Any], calls: Sequence[tuple[int, _Taken]]) -> None:
-    try:
-        async with anyio.create_task_group() as group:
-            for index, taken in calls:
-                group.start_soon(run, index, taken)
-    except BaseExceptionGroup as failures:
-        raise _first(failures) from None
-
-
-def _first(error: BaseException) -> BaseException:
-    """The one error inside nested groups that is told; signals of the engine come out as they are."""
-    inner = cast("Sequence[BaseException]", getattr(error, "exceptions", ()))
-    return _first(inner[0]) if inner and isinstance(error, BaseExceptionGroup) else error
-
-
-def _take(tools: Mapping[str, Callee], call: ToolCall, made: Counter[str]) -> _Taken | ToolResult:
-    """Let a call through, or tell the model why not: only declared tools, so often, with such arguments."""
-    tool = tools.get(call.name)
-    if tool is None:
-        return _unknown(call, tools)
-    try:
-        arguments = read_arguments(tool, call.arguments)
-    except ValueError as error:
-        return _result(call, f"invalid arguments for {call.name}: {complaints(error)}", is_error=True)
-    limit = tool.policies.max_calls
-    if limit is not None and made[call.name] >= limit:
-        return _result(call, _used_up(call.name, limit), is_error=True)
-    made[call.name] += 1
-    return _Taken(call, tool, arguments)
-
-
-def _used_up(name: str, limit: int) -> str:
-    often = "once" if limit == 1 else f"{limit} times"
-    return f"{name} may be called {often} here, and was; this call was not made; go on with what you have"
-
-
-async def _outcome(ctx: Context, taken: _Taken) -> ToolResult | TreadleError:
-    call, tool = taken.call, taken.tool
-    limit = tool.policies.max_result or MAX_RESULT
-    try:
-        value = await ctx.step(cast("Callable[..., Any]", tool), **taken.arguments)
-    except TOLD as error:
-        return _result(call, _capped(f"{call.name} failed: {_told(error)}", limit), is_error=True)
-    except TreadleError as error:
-        return error
-    text = value if isinstance(value, str) else tool.result.encode(value).decode()
-    return _result(call, _capped(text, limit))
-
-
-def _capped(text: str, limit: int) -> str:
-    """The beginning of a text that is too long for a model, and a note that says so."""
-    if len(text) <= limit:
-        return text
-    note = f"[cut: these are the first {limit:,} of {len(text):,} characters; ask for less, or for a part]"
-    return f"{text[:limit]}\n{note}"
-
-
-def _told(error: TreadleError) -> str:
-    """What a model is told of a failure: a user's error in its own words, without our files and lines."""
-    failure = getattr(error, "failure", None)
-    return f"{failure.type}: {failure.message}" if isinstance(failure, Failure) else str(error)
-
-
-def read_arguments(tool: Callee, text: str) -> dict[str, Any]:
-    """Read the JSON a model wrote as a tool's arguments, each in its declared type.
-
-    Raises:
-        ValueError: No JSON object, or unknown, missing or ill-typed arguments; the text says which.
-    """
-    given = from_json(text.strip() or "{}")
-    if not isinstance(given, dict):
-        raise ValueError("the arguments must be one JSON object")
-    arguments = cast("dict[str, Any]", given)
-    known = {parameter.name: parameter for parameter in tool.parameters}
-    faults = [f"no argument {name!r}{nearest(name, known)}" for name in arguments if name not in known]
-    faults += [f"{p.name!r} is missing" for p in tool.parameters if p.required and p.name not in arguments]
-    values: dict[str, Any] = {}
-    for name, value in arguments.items():
-        try:
-            if name in known:
-                values[name] = known[name].codec.decode(to_json(value))
-        except ValidationError as error:
-            faults.append(f"{name!r}: {complaints(error)}")
-    complaint: Callable[[Mapping[str, Any]], str] | None = getattr(tool, "complaint", None)
-    if complaint is not None and not faults:
-        faults = [found] if (found := complaint(values)) else []
-    if faults:
-        raise ValueError("; ".join(faults))
-    return values
-
-
-def _result(call: ToolCall, content: str, *, is_error: bool = False) -> ToolResult:
-    return ToolResult(call_id=call.id, name=call.name, content=content, is_error=is_error)
-
-
-def _unknown(call: ToolCall, tools: Mapping[str, Callee]) -> ToolResult:
-    known = f"the tools are: {', '.join(tools)}" if tools else "there are no tools"
-    return _result(call, f"no tool {call.name!r}{nearest(call.name, tools)}; {known}", is_error=True)
 
 
 def _check_stop(spec: AgentSpec, response: ModelResponse) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from treadle.budget import Budget
 from treadle.errors import nearest
+from treadle.nodes.compact import Compact
 from treadle.plan.parts import WorkKind
 from treadle.plan.ref import refuse
 from treadle.retry import Retry
@@ -23,7 +24,8 @@ _OF_AGENTS: Final = ("model", "max_turns", "max_output", "min_output")
 _OF_TOOLS: Final = ("max_calls", "max_result")
 
 _EXAMPLES: Final = {
-    "max_turns": 8, "max_output": 4096, "min_output": 256, "max_calls": 3, "max_result": 10_000
+    "max_turns": 8, "max_output": 4096, "min_output": 256, "max_calls": 3, "max_result": 10_000,
+    "max_repeats": 4, "max_repairs": 1,
 }  # fmt: skip
 
 
@@ -68,6 +70,8 @@ def check_values(options: Mapping[str, object]) -> None:
         if name == "retry" and not isinstance(value, Retry):
             attempts = value if type(value) is int and value > 0 else 3
             refuse(f"retry={value!r} is no Retry", f"write retry=Retry(attempts={attempts})")
+        if name == "compact" and not isinstance(value, Compact):
+            refuse(f"compact={value!r} is no Compact", "write compact=Compact(limit=128_000)")
         if name in _EXAMPLES and not (type(value) is int and value > 0):
             refuse(
                 f"{name}={value!r} is no whole number above 0", f"write for example {name}={_EXAMPLES[name]}"
