@@ -6,6 +6,7 @@ What was recorded is served again over real HTTP, to the SDK and to ours.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +20,11 @@ from recordings import ANSWERED, REFUSED, STREAMED, interface_of
 from treadle.budget import Usage
 from treadle.errors import ProviderError, RequestRejected
 from treadle.messages import Delta, ModelResponse, Opaque, Reasoning
+from treadle.providers.serving import FORMATS
 from treadle.testing import ModelServer, Reply, ScriptedModel
+
+WHOLE = [row for row in ANSWERED if not row.get("sse")]
+LONG = bool(os.environ.get("TREADLE_ATTACK"))
 
 Said = dict[str, Any]
 """What an answer says, in words that both readings are put into."""
@@ -196,6 +201,29 @@ async def test_a_recorded_answer_is_read_as_the_sdk_reads_it(row: dict[str, Any]
         )
     assert read == expected
     assert "".join(delta.text for delta in told if delta.kind == "text") == (read["text"] if told else "")
+
+
+def streamed_reply(row: dict[str, Any]) -> Reply:
+    """A recorded answer that came at once, sent as a stream by our own server."""
+    form = FORMATS[KINDS[interface_of(row)][0]]
+    return Reply(headers={"content-type": "text/event-stream"}, chunks=form.stream(row["json"]))
+
+
+@pytest.mark.attack
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+@pytest.mark.parametrize("row", WHOLE if LONG else WHOLE[::3], ids=named)
+async def test_an_answer_is_the_same_when_it_is_streamed(row: dict[str, Any]) -> None:
+    """By the SDK's own reading, too: so the streams of our server are such as the provider's."""
+    _, kind = KINDS[interface_of(row)]
+    replies = {1: reply_of(row), 2: streamed_reply(row), 3: streamed_reply(row)}
+    with ModelServer(ScriptedModel([]), faults=replies) as server:
+        whole, streamed = theirs(server.url, row), theirs(server.url, {**row, "sse": "asked for"})
+        model = kind("m", base_url=server.url)
+        response = await model.stream(ask(), lambda _: None)
+        await model.aclose()
+    assert streamed == whole
+    assert ours(response) == whole
 
 
 def test_the_recordings_hold_what_they_are_kept_for() -> None:

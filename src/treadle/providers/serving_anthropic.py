@@ -188,7 +188,7 @@ def stream_events(body: Mapping[str, Any]) -> Iterator[str]:
     yield _event({"type": "ping"})
     for index, block in enumerate(body["content"]):
         yield from _block_events(index, block)
-    ended = {name: body[name] for name in ("stop_reason", "stop_sequence", "stop_details")}
+    ended = {name: body.get(name) for name in ("stop_reason", "stop_sequence", "stop_details")}
     yield _event({"type": "message_delta", "delta": ended, "usage": body["usage"]})
     yield _event({"type": "message_stop"})
 

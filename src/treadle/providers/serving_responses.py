@@ -181,7 +181,8 @@ def stream_events(body: Mapping[str, Any]) -> Iterator[str]:
         written.append({"type": "response.output_item.added", "item": {**item, **opened}, **place})
         written += [{**each, "item_id": item.get("id", ""), **place} for each in _inside(item)]
         written.append({"type": "response.output_item.done", "item": item, **place})
-    written.append({"type": f"response.{body['status']}", "response": body})
+    end = "incomplete" if body["status"] == "incomplete" else "completed"
+    written.append({"type": f"response.{end}", "response": body})
     for number, data in enumerate(written):
         yield event({**data, "sequence_number": number}, name=data["type"])
 
