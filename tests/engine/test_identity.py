@@ -182,6 +182,52 @@ async def test_the_steps_of_renamed_nodes_stay_with_their_node(shop: Shop, place
     assert len(shop.bank.keys) == 2
 
 
+@pytest.mark.parametrize("names", [["same", "same"], ["old", "new"], ["old", "new", "newer"]])
+async def test_a_body_sees_the_same_time_and_chance_under_an_edited_graph(
+    names: list[str], shop: Shop, place: Place
+) -> None:
+    """Or it would pay again: what it pays for comes of them."""
+    seen: list[str] = []
+
+    async def drawing(ctx: Context) -> str:
+        seen.append(f"{ctx.now()} {ctx.random.random()}")
+        done = await ctx.step(shop.work, seen[-1])
+        return done + await ctx.step(shop.pay, ctx.random.randint(1, 99))
+
+    body = shop.body(drawing, hangs=True)
+    for number, name in enumerate(names):
+        shop.stuck = anyio.Event()
+        wired = [body.named(name), shop.work.named(f"edit{number}")]
+        await place.crash(shop.graph(lambda wired=wired: [wired[0]("x"), wired[1]("w")]), dies=shop.stuck)
+    await shop.go_on(place, lambda: [body.named(names[-1])("x"), shop.work.named("last edit")("v")])
+    assert len(set(seen)) == 1
+    assert len(shop.bank.keys) == 1
+
+
+async def test_equal_bodies_draw_their_own_chance_under_an_edited_graph(shop: Shop, place: Place) -> None:
+    seen: list[float] = []
+
+    async def drawing(ctx: Context) -> str:
+        seen.append(ctx.random.random())
+        done = str(await ctx.step(shop.work, str(seen[-1])))
+        if len(seen) % 2 == 0:  # both have drawn
+            shop.stuck.set()
+        if not shop.may_end:
+            await anyio.sleep_forever()
+        return done
+
+    body = shop.body(drawing)
+
+    def wired(extra: str) -> list[Any]:
+        return [body.named("a")("x"), body.named("b")("x"), shop.work.named(extra)("w")]
+
+    for extra in ("first", "second"):
+        shop.stuck = anyio.Event()
+        await place.crash(shop.graph(lambda extra=extra: wired(extra)), dies=shop.stuck)
+    await shop.go_on(place, lambda: wired("third"))
+    assert len(set(seen)) == 2
+
+
 async def test_what_a_body_asked_is_not_asked_again_under_its_new_name(shop: Shop, place: Place) -> None:
     async def both(ctx: Context) -> str:
         first = await ctx.ask(Ask("First?", to="boss", answer=str))

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from treadle.engine.records import AttemptRecords, Identity, Spot, StepRecord
+from treadle.engine.records import AttemptRecords, Identity, Origin, Spot, StepRecord
 from treadle.errors import AmbiguousHistory
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
@@ -130,6 +130,7 @@ class Claims:
         self._by_seq: dict[int, StepRecord] = {}
         self._keys: set[str] = set()
         self._names: defaultdict[Identity, dict[NodeId, Spot]] = defaultdict(dict)
+        self._origins: defaultdict[Identity, dict[Spot, Origin]] = defaultdict(dict)
         self._effects: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
 
     # -- what is on offer ------------------------------------------------------------------------------
@@ -155,6 +156,28 @@ class Claims:
     def note_name(self, node: NodeId, identity: Identity, spot: Spot) -> None:
         """Note under which name a node of an earlier plan asked people."""
         self._names[identity][node] = spot
+
+    def note_origin(self, identity: Identity, spot: Spot, now: Origin) -> None:
+        """Note what the body of a node has seen under a plan that is left; what it had seen before stays."""
+        known = self._origins[identity]
+        earlier = [place for place, seen in known.items() if seen.plan < now.plan]
+        if spot not in known and len(earlier) == 1:
+            known[spot] = known.pop(earlier[0])
+        before = known.get(spot)
+        if before is not None and now.attempt == 1:
+            now = Origin(before.node, before.attempt, {**before.notes, **now.notes}, now.plan)
+        known[spot] = now
+
+    def origin(self, node: NodeId) -> Origin | None:
+        """What the body of a node has seen under earlier plans; ``None`` where that is not certain."""
+        identity = None if self.site is None else self.site.identity(node)
+        if self.site is None or identity is None or identity not in self._origins:
+            return None
+        known, spot = self._origins[identity], self.site.spot(node)
+        if spot in known:
+            return known[spot]
+        left = [seen for place, seen in known.items() if self._is_left(self.site, place, identity)]
+        return left[0] if len(left) == 1 else None
 
     def former_names(self, node: NodeId) -> list[NodeId]:
         """The names that a node had under earlier plans, and that no node like it has now."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from treadle.engine.claims import Claims
 from treadle.engine.places import Places
-from treadle.engine.records import AttemptKey, Histories, Identity, Spot, StepRecord
+from treadle.engine.records import AttemptKey, Histories, Identity, Origin, Spot, StepRecord
 from treadle.errors import InternalError
 from treadle.events import (
     AttemptCancelled,
@@ -33,8 +33,9 @@ from treadle.scheduler.commands import Command
 from treadle.scheduler.program import compile_plan
 from treadle.scheduler.replay import retrace
 from treadle.scheduler.scheduler import Scheduler
+from treadle.values import Payload
 
-_OF_NODES: Final = (NodeCompleted, StepStarted, StepClaimed, QuestionAsked)
+_OF_NODES: Final = (NodeCompleted, StepStarted, StepCompleted, StepClaimed, QuestionAsked)
 """What tells that a node has what it is given."""
 
 NODE = StepId("")
@@ -144,6 +145,7 @@ class Left:
                 done.add((event.node, event.attempt))
                 claims.add([record])
         self._offer_names(claims)
+        self._offer_origins(histories, claims)
         ends = self._ends()
         for key, attempt in histories.attempts.items():
             for record in attempt.steps.values():
@@ -161,6 +163,18 @@ class Left:
             identity = self._known.get(event.node) if isinstance(event, QuestionAsked) else None
             if isinstance(event, QuestionAsked) and identity is not None:
                 claims.note_name(event.node, identity, self._spots[event.node])
+
+    def _offer_origins(self, histories: Histories, claims: Claims) -> None:
+        """Say what the newest attempt of each body has seen."""
+        notes: dict[AttemptKey, dict[StepId, Payload]] = {key: {} for key in histories.attempts}
+        for (node, attempt, step), noted in histories.noted.items():
+            notes.setdefault((node, attempt), {})[step] = noted
+        newest = dict(sorted(notes))
+        for node, attempt in newest.items():
+            identity = self._known.get(node)
+            if identity is not None:
+                seen = Origin(node, attempt, notes[node, attempt], self._number)
+                claims.note_origin(identity, self._spots[node], seen)
 
     def _ends(self) -> dict[tuple[NodeId, int, StepId], int]:
         """For each call the place of the newest event about it."""

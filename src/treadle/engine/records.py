@@ -43,6 +43,21 @@ _NOT_THE_BODY: Final = frozenset(
 """Failures of an attempt that say nothing against what its models answered."""
 
 
+class Origin(NamedTuple):
+    """Of a node that a run goes on with under another plan: what its body has seen before.
+
+    Attributes:
+        node, attempt: As which it first drew chance.
+        notes: Values it noted under names of their own, such as the time.
+        plan: The plan under which it was seen last, counted from 1.
+    """
+
+    node: NodeId
+    attempt: int
+    notes: dict[StepId, Payload]
+    plan: int
+
+
 Spot = tuple[str, ...]
 """Where a node stands: its name; inside an item or a round those of the ``each`` or ``loop`` and of the item
 before it."""
