@@ -17,7 +17,7 @@ CHUNK: Final = 1 << 20
 
 
 def write_again(path: str) -> None:
-    """Write the bytes of a file again where they stand, and sync them.
+    """Write the bytes of a file again where they stand, and sync them; nothing where there is none.
 
     Nobody else may be writing to it: the caller holds SQLite's write lock.  Its locks are not on the
     log, so closing this file frees none of them.
@@ -25,7 +25,10 @@ def write_again(path: str) -> None:
     Raises:
         OSError: The disk still fails.
     """
-    file = os.open(path, os.O_RDWR)
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return
     try:
         place = 0
         while data := os.pread(file, CHUNK, place):

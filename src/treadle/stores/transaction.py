@@ -274,7 +274,7 @@ class SqliteDatabase:
             self._is_full = full
         run_text(self.connection, "BEGIN IMMEDIATE")
         if self._is_suspect:
-            write_again(f"{self._path}-wal")
+            write_again(self.connection.filename_wal)
             self._is_suspect = False
         before = self.connection.total_changes()
         batch = Batch(self.connection, self._known)
