@@ -9,6 +9,7 @@ import anyio
 import pytest
 from damaged import RUNS, Found, Sample, flip, look, make
 
+from treadle import Ask, Engine, graph, human
 from treadle.errors import FormatMismatch, StoreError
 from treadle.ids import RunId
 from treadle.stores import SqliteStore
@@ -111,3 +112,32 @@ async def test_a_damaged_run_leaves_the_others_alone(sample: Sample, tmp_path: P
     await log.flush()
     assert [record.event for record in await store.read(RUN)][-1] == completed(500)
     await store.aclose()
+
+
+@human(to="office")
+async def look_at(letter: str) -> Ask[str]:
+    return Ask("What shall we do with this?", show=letter)
+
+
+@graph
+def letters(letter: str) -> str:
+    return look_at(letter)
+
+
+@pytest.mark.anyio
+async def test_an_engine_goes_on_with_the_runs_that_are_whole(tmp_path: Path) -> None:
+    database = tmp_path / "runs.db"
+    async with Engine(f"sqlite:///{database}") as engine:
+        for run_id in ("r-whole", "r-damaged"):
+            handle = await engine.start(letters, f"a letter of {run_id}", run_id=run_id)
+            assert await handle.settled() == "waiting"
+    data = bytearray(database.read_bytes())
+    data[data.index(b"a letter of r-damaged")] ^= 1
+    database.write_bytes(data)
+    async with Engine(f"sqlite:///{database}", graphs=[letters]) as engine:
+        for question in await engine.questions():
+            await engine.answer(question.id, "frame it", by="maria")
+        with pytest.raises(FormatMismatch, match=r"event \d of run 'r-damaged' is not what was written"):
+            await engine.resume("r-damaged")
+        whole = await engine.resume("r-whole")
+        assert await whole.result() == "frame it"
