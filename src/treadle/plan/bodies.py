@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ def first_parameter(frame: Frame, word: str, body: Blueprint) -> Parameter | Non
 
 
 def wire_body(
-    frame: Frame, body: Blueprint, given: Sequence[str], until: Callable[[Any], Any] | None = None
+    frame: Frame, body: Blueprint, given: Collection[str], until: Callable[[Any], Any] | None = None
 ) -> Plan | None:
     """Wire the plan of one item or round.
 

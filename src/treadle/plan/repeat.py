@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, overload
 
+from treadle.errors import nearest
 from treadle.events import Failure
 from treadle.plan import binding, shapes
 from treadle.plan.bodies import arguments_of, blueprint, check_round, first_parameter, wire_body
@@ -26,6 +27,8 @@ AT_ONCE: Final = 64
 """Items of an ``each`` that are under way at the same time, where nothing else is said."""
 
 _LIST: Final[Any] = list
+_SETTINGS: Final = frozenset({"at_once", "on_error"})
+_NO_LISTS: Final = frozenset({str, bytes, set, frozenset}) | shapes.MAPPINGS
 
 
 class EachItem(Protocol):
@@ -78,7 +81,18 @@ def each(*args: Any, **kwargs: Any) -> Any:
     """
     if args:
         return _Each(AT_ONCE, "stop")(*args, **kwargs)
-    return _Each(kwargs.pop("at_once", AT_ONCE), kwargs.pop("on_error", "stop"), **kwargs)
+    return _settings(**kwargs)
+
+
+def _settings(at_once: int = AT_ONCE, on_error: OnError = "stop", **unknown: object) -> _Each:
+    if unknown:
+        name = next(iter(unknown))
+        refuse(f"each has no setting {name!r}{nearest(name, _SETTINGS)}", "it takes at_once and on_error")
+    if type(at_once) is not int or at_once < 1:
+        refuse(f"each(at_once={at_once!r}) lets nothing run", "give a whole number of 1 or more")
+    if on_error not in ("stop", "collect", "drop"):
+        refuse(f"each(on_error={on_error!r}) says nothing known", "write 'stop', 'collect' or 'drop'")
+    return _Each(at_once, on_error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +100,12 @@ class _Each:
     at_once: int
     on_error: OnError
 
-    def __post_init__(self) -> None:
-        if type(self.at_once) is not int or self.at_once < 1:
-            refuse(f"each(at_once={self.at_once!r}) lets nothing run", "give a whole number of 1 or more")
-        if self.on_error not in ("stop", "collect", "drop"):
-            refuse(
-                f"each(on_error={self.on_error!r}) says nothing known", "write 'stop', 'collect' or 'drop'"
-            )
-
     def __call__(self, node: Any, items: object, /, *args: Any, **kwargs: Any) -> Any:
         frame = _frame("each", "elsewhere write a `for`")
         body = blueprint("each", node)
+        for name in sorted(_SETTINGS & kwargs.keys() - {one.name for one in body.parameters}):
+            value = kwargs.pop(name)
+            frame.fault(f"{name} is said before the body: write each({name}={value!r})({body.name}, ...)")
         bound, declared = binding.infer(frame, items, frame.fault)
         first = first_parameter(frame, "each", body)
         if first is not None:
@@ -127,7 +136,7 @@ def _check_items(frame: Frame, body: Blueprint, first: Parameter, declared: Any)
 
 def _item_type(declared: Any) -> Any:
     stripped = shapes.strip(declared)
-    if shapes.class_of(stripped) is str or shapes.class_of(stripped) in shapes.MAPPINGS:
+    if shapes.class_of(stripped) in _NO_LISTS:
         return shapes.Missing("make a list of it in a node")
     members = shapes.tuple_items(stripped)
     return shapes.item(stripped, 0) if members is None else shapes.union(members)
@@ -217,7 +226,9 @@ def _record(
     until: Callable[[Any], bool] | None = None,
 ) -> object:
     arguments = arguments_of(frame, body, first, args, kwargs)
-    plan = wire_body(frame, body, [argument.name for argument in arguments], until)
+    given = {argument.name for argument in arguments}
+    missing = {one.name for one in body.parameters if one.required}  # told above: enough is told once
+    plan = wire_body(frame, body, given | missing, until)
     return frame.control(word, arguments=arguments, settings=settings, body=plan, declared=declared)
 
 
