@@ -263,7 +263,7 @@ class Attempt:
             elif result is None and (result := self.calls.result) is not None:
                 self.workspace.values[self.task.index] = self.task.callee.result.unpack(result)
         forgotten = self.calls.forgotten()
-        if forgotten is not None:
+        if forgotten is not None and (error is None or self._takeable(error)):
             forgotten.__cause__, error, result = error, forgotten, None
         if result is None:
             self._failed(error)

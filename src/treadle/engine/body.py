@@ -16,7 +16,7 @@ from treadle.engine.activity import Activity
 from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.money import Account
-from treadle.engine.records import FINDER, AttemptRecords, Identity, StepRecord
+from treadle.engine.records import FINDER, AttemptRecords, Identity, Origin, StepRecord
 from treadle.engine.requests import (
     Conversations,
     as_callee,
@@ -228,16 +228,24 @@ class Body:
     def random(self) -> random.Random:
         """Chance that comes out the same at every resume."""
         if self._random is None:
-            seed = f"{self.maker.live.seed}:{self.maker.node}:{self.maker.number}:{self.path}"
+            node, attempt, *_ = self._origin or (self.maker.node, self.maker.number)
+            seed = f"{self.maker.live.seed}:{node}:{attempt}:{self.path}"
             self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose, not for secrets
         return self._random
+
+    @property
+    def _origin(self) -> Origin | None:
+        """What the body has seen under an earlier plan, where its first attempt under this one goes on."""
+        maker = self.maker
+        return maker.live.claims.origin(maker.node) if maker.number == 1 else None
 
     def now(self) -> datetime:
         """The time as this body first saw it."""
         maker = self.maker
         step = self.numbered("now")
         noted = maker.live.histories.noted.get((maker.node, maker.number, step))
-        at = maker.live.now() if noted is None else float(noted.json())
+        before = self._origin.notes.get(step) if self._origin is not None and noted is None else noted
+        at = maker.live.now() if before is None else float(before.json())
         if noted is None:
             maker.live.record(
                 StepCompleted(
@@ -301,9 +309,10 @@ class Body:
         if not self.maker.made % CALLS_PER_PASS:
             await self.maker.live.let_others_run()
         if self._turns is not None:
-            if self._turns.is_recorded(step):
-                return self._outcome(callee, await self._turns.claim(step, call.identity))
-            await self._turns.enter(definition, step)
+            record = await self._turns.take(step, call.identity)
+            if record is not None:
+                return self._outcome(callee, record)
+            call.step = self._turns.stands_for(step)
         try:
             value = await self.begin(call, payload)
         except TreadleError:

@@ -22,6 +22,10 @@ PATIENCE = 1.0
 the difference is reported."""
 
 
+_Claim = tuple[StepId, Identity]
+"""A call that waits for its record: its number in this run of the body, and what it is."""
+
+
 class Turns:
     """The records of one body that its calls have still to claim.
 
@@ -30,39 +34,63 @@ class Turns:
         is_busy: Whether any call of the body is really under way, so that more may be claimed yet.
     """
 
-    __slots__ = ("_changed", "_host", "_is_busy", "_queue", "_steps", "_unclaimed", "_waiting")
+    __slots__ = (
+        "_changed", "_host", "_is_busy", "_labels", "_queue", "_steps", "_unclaimed", "_waiting",
+    )  # fmt: skip
 
     def __init__(self, records: Iterable[StepRecord], is_busy: Callable[[], bool]) -> None:
         self._queue = deque(records)
         self._steps = {record.step for record in self._queue}
+        self._labels: dict[StepId, StepId] = {}
         self._unclaimed = Counter(record.identity.definition for record in self._queue)
         self._is_busy = is_busy
         self._host = anyio.get_current_task().id
-        self._waiting: set[int] = set()
+        self._waiting: dict[int, _Claim | None] = {}
         self._changed = anyio.Event()
 
-    def is_recorded(self, step: StepId) -> bool:
-        """Whether an outcome waits to be claimed by this call."""
-        return step in self._steps
+    async def take(self, step: StepId, identity: Identity) -> StepRecord | None:
+        """Return the record of a call once all outcomes before it have been claimed; ``None`` once a call
+        without a record may be made, as the step that ``stands_for`` gives.
 
-    async def claim(self, step: StepId, identity: Identity) -> StepRecord:
-        """Return the record of a call once all outcomes before it have been claimed."""
-        while self._queue[0].step != step:
-            if await self._is_stuck():
-                raise self._mismatch(step)
+        Raises:
+            HistoryMismatch: The history goes on with another call, which can come no more.
+        """
+        while True:
+            label = self.stands_for(step)
+            if label in self._steps:
+                if self._queue[0].step == label:
+                    return self._claimed(step, identity)
+            elif not self._unclaimed[identity.definition]:
+                return None
+            if await self._is_stuck((step, identity)) and not self._swap((step, identity)):
+                raise HistoryMismatch(self._difference(f"the body called {step!r}"))
+
+    def stands_for(self, step: StepId) -> StepId:
+        """The step of the history that a call is, where equal calls side by side came in another order."""
+        return self._labels.get(step, step)
+
+    def _claimed(self, step: StepId, identity: Identity) -> StepRecord:
         if self._queue[0].identity != identity:
             raise HistoryMismatch(self._difference(f"what the body called as {step!r} is declared otherwise"))
         record = self._queue.popleft()
-        self._steps.discard(step)
+        self._steps.discard(record.step)
         self._unclaimed[record.identity.definition] -= 1
         self._wake()
         return record
 
-    async def enter(self, definition: str, called: str) -> None:
-        """Return once a call without a record may be made."""
-        while self._unclaimed[definition]:
-            if await self._is_stuck():
-                raise self._mismatch(called)
+    def _swap(self, mine: _Claim) -> bool:
+        """Let a call that waits be the one that the history goes on with, where there is one equal to it."""
+        first = self._queue[0]
+        for step, identity in (mine, *filter(None, self._waiting.values())):
+            label = self.stands_for(step)
+            if identity != first.identity:
+                continue
+            if label != first.step:
+                numbers = {stands_for: number for number, stands_for in self._labels.items()}
+                self._labels[step], self._labels[numbers.get(first.step, first.step)] = first.step, label
+                self._wake()
+            return True
+        return False
 
     async def reach(self, order: float) -> None:
         """Return once what came before a moment of the history is claimed, or nothing more of it can be.
@@ -79,20 +107,17 @@ class Turns:
         if self._queue:
             raise HistoryMismatch(self._difference("the body ended"))
 
-    async def _is_stuck(self) -> bool:
+    async def _is_stuck(self, claim: _Claim | None = None) -> bool:
         """Wait for another claim; tell whether none can come any more."""
         changed = self._changed
         task = anyio.get_current_task().id
-        self._waiting.add(task)
+        self._waiting[task] = claim
         try:
             with anyio.move_on_after(PATIENCE) as scope:
                 await changed.wait()
             return scope.cancelled_caught and not self._is_busy() and not self._has_other_work()
         finally:
-            self._waiting.discard(task)
-
-    def _mismatch(self, called: str) -> HistoryMismatch:
-        return HistoryMismatch(self._difference(f"the body called {called!r}"))
+            del self._waiting[task]
 
     def _has_other_work(self) -> bool:
         """Whether the body has a task that waits for none of its calls: it may make the next one yet."""
