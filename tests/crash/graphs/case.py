@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+from treadle.errors import DidNotHappen
 from treadle.interfaces import Question
 from treadle.messages import ModelRequest
 from treadle.models import Price
@@ -48,6 +49,13 @@ class Till:
         done = self._rows.execute("UPDATE acts SET times = times + 1 WHERE key = ?", (key,)).rowcount
         return result if done else self.act(key, what, result)
 
+    def find(self, key: str) -> Any:
+        """Give what was done under a key; raises ``DidNotHappen``."""
+        done = self._rows.execute("SELECT result FROM acts WHERE key = ?", (key,)).fetchone()
+        if done is None:
+            raise DidNotHappen(f"nothing was done under {key}")
+        return json.loads(done[0])
+
     def ask(self, request: ModelRequest) -> None:
         """Take note of a request that has reached the model."""
         self._rows.execute("INSERT INTO requests (prompt) VALUES (?)", (request.messages[0].text,))
@@ -56,10 +64,10 @@ class Till:
         """Be the person who looks whether an effect in doubt happened."""
         found = re.search(r"idempotency key (\S+?)\)", question.prompt)
         assert found is not None, question.prompt
-        done = self._rows.execute("SELECT result FROM acts WHERE key = ?", (found[1],)).fetchone()
-        if done is None:
+        try:
+            return {"outcome": "happened", "result": self.find(found[1])}
+        except DidNotHappen:
             return {"outcome": "run_again"}
-        return {"outcome": "happened", "result": json.loads(done[0])}
 
     @property
     def done(self) -> list[str]:

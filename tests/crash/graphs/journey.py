@@ -22,6 +22,17 @@ async def charge(ctx: Context, what: str) -> int:
     return ctx.resource(Till).act(ctx.idempotency_key, f"charged for {what}", len(what))
 
 
+async def find_insurance(ctx: Context, town: str) -> str:
+    """Find out whether a journey was insured."""
+    return ctx.resource(Till).find(ctx.idempotency_key)
+
+
+@tool(effect="once", in_doubt=find_insurance)
+async def insure(ctx: Context, town: str) -> str:
+    """Insure a journey; who asks twice is insured twice."""
+    return ctx.resource(Till).act(ctx.idempotency_key, f"insured {town}", f"policy of {town}")
+
+
 @node
 async def full(what: str) -> str:
     raise LookupError(f"{what} is full")
@@ -62,7 +73,8 @@ async def travel(ctx: Context, town: str) -> list[str]:
             tasks.start_soon(book, f"{what}")
         tasks.start_soon(ask, ctx, found)
     paid = await ctx.step(charge, town)
-    return [*(text for _, texts in sorted(found.items()) for text in texts), str(paid)]
+    policy = await ctx.step(insure, town)
+    return [*(text for _, texts in sorted(found.items()) for text in texts), str(paid), policy]
 
 
 async def ask(ctx: Context, found: dict[str, list[str]]) -> None:
