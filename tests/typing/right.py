@@ -13,6 +13,7 @@ from treadle import (
     Ask,
     Budget,
     Context,
+    Failure,
     Passage,
     Plan,
     Prompt,
@@ -20,14 +21,17 @@ from treadle import (
     Retry,
     agent,
     do,
+    each,
     fallback,
     graph,
     human,
     is_none,
+    loop,
     match,
     narrow,
     node,
     not_,
+    race,
     some,
     tool,
     when,
@@ -179,6 +183,61 @@ def everything(ticket: Ticket, count: int = 1) -> str | None:
     other = match(count, {1: "one"}, otherwise=2)
     assert_type(other, str | int)
     return do(*said, coloured, other, tell(reply.text), chosen)
+
+
+@node
+async def split(ticket: Ticket) -> list[Ticket]:
+    return [ticket]
+
+
+@node
+async def revise(reply: Reply, ticket: Ticket) -> Reply:
+    return Reply(text=f"{ticket.body}: {reply.text}")
+
+
+@node
+async def polish(reply: Reply) -> Reply:
+    return reply
+
+
+@node
+async def is_good(reply: Reply) -> bool:
+    return bool(reply.text)
+
+
+@node
+async def order_or_triage(kept: list[Triage | Failure], dropped: list[Reply]) -> Triage | Order:
+    for one in kept:
+        if isinstance(one, Triage):
+            return one
+    return Order(id=dropped[0].text, amount=Decimal(0))
+
+
+@graph
+def repeated(ticket: Ticket) -> tuple[list[list[Reply]], Reply, Triage | Order]:
+    tickets = split(ticket)
+    triaged = each(triage, tickets)
+    assert_type(triaged, list[Triage])
+    kept = each(at_once=4, on_error="collect")(triage, tickets)
+    assert_type(kept, list[Triage | Failure])
+    dropped = each(on_error="drop")(support, tickets)
+    assert_type(dropped, list[Reply])
+    nested = each(several, tickets)
+    assert_type(nested, list[list[Reply]])
+    polished = loop(polish, support(ticket), until=is_good, at_most=3)
+    assert_type(polished, Reply)
+    shorter = loop(polish, polished, until=lambda one: one.text == "", at_most=3)
+    assert_type(shorter, Reply)
+    revised = loop(until=is_good, at_most=4)(revise, shorter, ticket)
+    assert_type(revised, Reply)
+    first = race(triaged[0], order_or_triage(kept, dropped))
+    assert_type(first, Triage | Order)
+    return nested, revised, first
+
+
+@graph
+def several(ticket: Ticket) -> list[Reply]:
+    return each(at_once=2)(support, split(ticket))
 
 
 retried = expert.using(retry=Retry(attempts=3), timeout="30s", model="openai:gpt-5", budget=Budget(calls=3))

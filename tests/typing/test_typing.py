@@ -23,15 +23,15 @@ START = """from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from treadle import Ask, Budget, Context, Prompt, Retry, agent, do, fallback, graph, human, is_none
-from treadle import match, narrow, node, not_, run, some, tool, when
+from treadle import Ask, Budget, Context, Prompt, Retry, agent, do, each, fallback, graph, human, is_none
+from treadle import loop, match, narrow, node, not_, race, run, some, tool, when
 
 from right import Circle, Order, Reply, Ticket, Triage, desk, find_order, handbook, quick, refund
-from right import area, shape, support, triage
+from right import area, is_good, polish, revise, shape, split, support, triage
 
 USED = (Any, Ask, Budget, Circle, Context, Decimal, Order, Prompt, Reply, Retry, Triage, agent, area)
 USED_TOO = (desk, do, fallback, find_order, human, is_none, match, narrow, node, not_, refund, run)
-USED_AS_WELL = (shape, some, support, tool, when)
+USED_AS_WELL = (each, is_good, loop, polish, race, revise, shape, some, split, support, tool, when)
 
 
 @graph
@@ -76,6 +76,36 @@ IN_GRAPH = {
     "do of nothing": "do()",
     "some taken for another type": "text: int = some(ticket.order)",
     "not_ of two": "not_(True, False)",
+    "each with items of another type": "each(triage, passages)",
+    "each of no list": "each(triage, ticket)",
+    "each without a list": "each(triage)",
+    "each without what else the body takes": "each(quick, split(ticket))",
+    "each with more than the body takes": "each(triage, split(ticket), passages)",
+    "each with an argument of another type": "each(quick, split(ticket), t)",
+    "each with an unknown keyword": "each(triage, split(ticket), tickt=ticket)",
+    "each of something that is no node": "each(3, split(ticket))",
+    "each with a setting beside its list": "each(triage, split(ticket), at_once=3)",
+    "each with an unknown setting": 'each(on_eror="drop")(triage, split(ticket))',
+    "each with an unknown reaction": 'each(on_error="ignore")(triage, split(ticket))',
+    "each with text for at_once": 'each(at_once="3")(triage, split(ticket))',
+    "each taken for another list": "replies: list[Reply] = each(triage, split(ticket))",
+    "each that collects taken for its results": (
+        'all_of_them: list[Triage] = each(on_error="collect")(triage, split(ticket))'
+    ),
+    "loop whose result does not fit": "loop(triage, ticket, until=lambda x: True, at_most=3)",
+    "loop that starts with another type": "loop(polish, t, until=is_good, at_most=3)",
+    "loop without until": "loop(polish, desk(ticket), at_most=3)",
+    "loop without an end": "loop(polish, desk(ticket), until=is_good)",
+    "loop until another type": "loop(polish, desk(ticket), until=triage, at_most=3)",
+    "loop until a text": 'loop(polish, desk(ticket), until="done", at_most=3)',
+    "loop until a field that is not there": "loop(polish, desk(ticket), until=lambda x: x.good, at_most=3)",
+    "loop with text for at_most": 'loop(polish, desk(ticket), until=is_good, at_most="3")',
+    "loop without what else the body takes": "loop(revise, desk(ticket), until=is_good, at_most=3)",
+    "loop said first without what else it takes": "loop(until=is_good, at_most=3)(revise, desk(ticket))",
+    "loop taken for another type": "looped: Triage = loop(polish, desk(ticket), until=is_good, at_most=3)",
+    "race of nobody": "race()",
+    "race taken for its first": "winner: Reply = race(desk(ticket), t)",
+    "race with a setting": "race(desk(ticket), t, at_once=3)",
     "sum with a model": "t + 1",
     "unknown policy": "quick.using(retries=3)",
     "policy of another type": 'quick.using(retry="3")',
