@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from treadle.budget import Budget
 from treadle.compose import AUTO, ModelChoice, choose_model
 from treadle.errors import ConfigurationError
+from treadle.messages import INTERFACES
 
 if TYPE_CHECKING:
     from treadle.nodes.graph import Graph
@@ -20,7 +21,7 @@ def model_names(plan: Plan) -> list[str]:
     found: dict[str, None] = {}
     for node in plan.all_nodes():
         name = node.policies.model or (node.definition.model if node.definition else "")
-        if name in AUTO or name.startswith("openai:"):
+        if _is_open(name):
             found[name] = None
     return list(found)
 
@@ -30,9 +31,14 @@ def model_objects(plan: Plan) -> list[str]:
     found: dict[str, None] = {}
     for node in plan.all_nodes():
         name = node.policies.model or (node.definition.model if node.definition else "")
-        if name and name not in AUTO and not name.startswith("openai:"):
+        if name and not _is_open(name):
             found[name] = None
     return list(found)
+
+
+def _is_open(name: str) -> bool:
+    """Whether a name is one that is opened, rather than that of an object."""
+    return name in AUTO or name.partition(":")[0] in INTERFACES
 
 
 async def choose(plan: Plan, rehearsal: object | None) -> dict[str, ModelChoice]:
@@ -74,7 +80,7 @@ def _named_models(choices: dict[str, ModelChoice]) -> str:
     if any(choice.is_rehearsal for choice in choices.values()):
         return (
             "REHEARSAL: no model is configured, so the file's scripted rehearsal answers in its place "
-            "(to ask a real one, set OPENAI_API_KEY or OPENAI_BASE_URL)"
+            "(to ask a real one, set OPENAI_API_KEY, ANTHROPIC_API_KEY or OPENAI_BASE_URL)"
         )
     by_model: dict[tuple[str, str, str], list[str]] = {}
     for name, choice in choices.items():
