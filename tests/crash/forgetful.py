@@ -44,6 +44,7 @@ class Settings:
         refusals: After so many writes refused for want of room somebody makes room; never where it is 0.
         process: A file with the number of the process that dies when the power fails.
         failing_syncs: The numbers of the syncs of the log that fail.
+        failing_moves: The numbers of the syncs of the database itself that fail.
         failing_writes: The numbers of the writes to the log that fail.
     """
 
@@ -55,6 +56,7 @@ class Settings:
     refusals: int = 0
     process: str = ""
     failing_syncs: Sequence[int] = ()
+    failing_moves: Sequence[int] = ()
     failing_writes: Sequence[int] = ()
 
 
@@ -110,6 +112,7 @@ class Disk:
         self.safe_names: dict[str, File] = {}
         self.changes = 0
         self.syncs = 0
+        self.moves = 0
         self.writes = 0
         self.refused = 0
         self.most = 0
@@ -169,7 +172,9 @@ class Disk:
         """Bring a file to the disk, or fail to, and forget that there was something to bring."""
         self.change()
         self.syncs += name.endswith("-wal")
-        if name.endswith("-wal") and self.syncs in self.settings.failing_syncs:
+        self.moves += name.endswith(".db")
+        fails = name.endswith("-wal") and self.syncs in self.settings.failing_syncs
+        if fails or (name.endswith(".db") and self.moves in self.settings.failing_moves):
             self.names[name].pending.clear()
             raise OSError(errno.EIO, "a sync fails")
         self.names[name].sync()
@@ -202,7 +207,13 @@ class Disk:
             if self.settings.keeps:
                 file.keep(iter([sector for sector in file.pending if chance.random() < 0.5]))
             (image / name).write_bytes(file.safe)
-        counts = {"changes": self.changes, "syncs": self.syncs, "writes": self.writes, "most": self.most}
+        counts = {
+            "changes": self.changes,
+            "syncs": self.syncs,
+            "moves": self.moves,
+            "writes": self.writes,
+            "most": self.most,
+        }
         image.with_name("counts").write_text(json.dumps(counts))
 
 

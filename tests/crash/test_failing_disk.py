@@ -56,6 +56,15 @@ def test_a_sync_that_fails_is_told_and_nothing_acknowledged_after_is_lost(
 
 
 @pytest.mark.parametrize("case", SOME)
+def test_a_log_that_cannot_be_moved_into_the_database_stays_what_counts(
+    workshop: Workshop, case: str
+) -> None:
+    last = undisturbed(workshop, case)[1]["moves"]
+    bench = fail(workshop, case, "moves", failing_moves=[last, last + 1, last + 2])
+    assert bench.failures == []
+
+
+@pytest.mark.parametrize("case", SOME)
 def test_a_write_that_fails_is_told_and_the_process_goes_on(
     workshop: Workshop, case: str, long_form: bool
 ) -> None:
