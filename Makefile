@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: lint types test docs bench attack
+.PHONY: lint types test docs bench bench-peers attack
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,10 @@ docs: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/engine.py
+
+# The same graphs on other engines, each in an environment of its own under .peers/.
+bench-peers: .venv/installed
+	$(BIN)/python benchmarks/peers.py
 
 attack: .venv/installed
 	TREADLE_ATTACK=1 HYPOTHESIS_PROFILE=attack $(BIN)/pytest -q -m "attack or hypothesis" --timeout=3600

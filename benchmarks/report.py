@@ -124,6 +124,8 @@ def fenced(script: str, *options: str) -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "machine": machine,
     "bars": bars,
+    "shapes": lambda: fenced("shapes.py"),
+    "peers": lambda: fenced("peers.py"),
     "scheduler": lambda: fenced("scheduler.py"),
     "retrieval": lambda: fenced("retrieval.py"),
 }
