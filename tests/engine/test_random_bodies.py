@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.engine.conftest import MortalStore
 from tests.engine.random_bodies import FLAKY, PROGRAMS, Oracle, Program, World, performed
@@ -94,6 +94,18 @@ async def check(program: Program, flaky: dict[str, int], deaths: list[tuple[int,
     assert world.differences == []
 
 
+@example(  # equal calls side by side, one of them behind a person
+    program=[["both", [["ask", "b"], ["pay", "a"]], [["pay", "a"], ["call", "b"]]], ["ask", "a"]],
+    flaky={},
+    deaths=[],
+    backend="asyncio",
+)
+@example(  # a function that finds out while another failure is being dealt with
+    program=[["inner", False, [["both", [["call", "b"]], [["pay", "a"]]]]]],
+    flaky={"before a": 2, "b": 2},
+    deaths=[(7, True)],
+    backend="asyncio",
+)
 @given(
     program=PROGRAMS,
     flaky=FLAKY,

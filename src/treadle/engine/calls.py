@@ -163,15 +163,19 @@ class Calls:
         """Run a call for real, and record its outcome."""
         started_at = self.live.now()
         await self._begin_safely(call)
+        value, failed = None, None
+        settled: Sequence[Event] = ()
         try:
             value, settled = await self._value(call)
         except Exception as error:
-            return await self._fails(call, started_at, error)
+            failed = error
         except BaseException:
             if call.callee.policies.effect == "once" and self._is_acting(call):
                 self._record_doubt(call, started_at, doubts.cut_off(self.node, self.number))
             _end(call, self.live, status="cancelled")
             raise
+        if failed is not None:
+            return await self._fails(call, started_at, failed)
         return self.returns(call, started_at, value, settled)
 
     async def _begin_safely(self, call: Call) -> None:
@@ -183,7 +187,7 @@ class Calls:
         record = self.records.steps.get(call.step)
         return record is None or record.is_open
 
-    async def _value(self, call: Call) -> tuple[Any, list[Event]]:
+    async def _value(self, call: Call) -> tuple[Any, Sequence[Event]]:
         if isinstance(call.callee, ModelCall):
             desk = Desk(self.live, call)
             response = await self._ask_model(call, call.callee, desk)
@@ -229,9 +233,10 @@ class Calls:
             try:
                 return await self._within_timeout(call)
             except Exception as error:
-                await self._settle_inside(call)
-                if not self._is_tried_again(call, retry, error):
-                    raise
+                failed = error  # what is done about it must not become its context
+            await self._settle_inside(call)
+            if not self._is_tried_again(call, retry, failed):
+                raise failed
 
     async def _settle_inside(self, call: Call) -> None:
         """Settle what the body of a call left in doubt before its failure counts."""
@@ -362,7 +367,8 @@ class Calls:
     def record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
         """Record that a call failed, and did nothing; give the error to raise."""
         failure = failure_of(error, node=self.node, attempt=self.number)
-        inside = self.ended_by(error)
+        is_found = call.is_finder and isinstance(error, DidNotHappen)  # by itself, not by a step inside
+        inside = () if is_found else self.ended_by(error)
         _end(call, self.live, error=error)
         if call.late and not isinstance(error, ResultRefused):
             self._record_try(call, error)  # nobody learned of it: as if it had never been made
