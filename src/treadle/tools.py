@@ -1,4 +1,4 @@
-"""Tools that others have made: those of MCP servers."""
+"""Tools that are more than a function: those of MCP servers, and others to pass a conversation on to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from treadle import durations
 from treadle.errors import ConfigurationError
 from treadle.interfaces import ListedTool, ToolServer, ToolSession
 from treadle.mcp.client import McpServer
+from treadle.nodes.handoff import Handoff, handoff
 from treadle.nodes.remote import RemoteTool, RemoteTools
 from treadle.nodes.tool import Effect, Settlement
 
-__all__ = ["mcp_tools", "RemoteTools", "RemoteTool", "ToolServer", "ToolSession", "ListedTool"]
+__all__ = [
+    "handoff",
+    "Handoff",
+    "mcp_tools",
+    "RemoteTools",
+    "RemoteTool",
+    "ToolServer",
+    "ToolSession",
+    "ListedTool",
+]
 
 
 def mcp_tools(

@@ -22,6 +22,7 @@ from treadle.nodes.agent_loop import (
     Conduct,
     converse,
 )
+from treadle.nodes.agent_tools import TakesOver
 from treadle.nodes.compact import Compact
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
 from treadle.nodes.options import check_values
@@ -136,8 +137,14 @@ class Agent(Node[P, R]):
         if self.conduct.compact is not None and isinstance(self.conduct.compact.summary, str):
             found.extend(model_faults(self.conduct.compact.summary))
         found.extend(_ambiguous([tool.name for tool in self.tools]))
-        found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in tool_faults(tool))
+        found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in self._faults_of(tool))
         return tuple(found)
+
+    def _faults_of(self, tool: Node[..., Any]) -> tuple[str, ...]:
+        if not isinstance(tool, TakesOver):
+            return tool_faults(tool)
+        mismatch = tool.mismatch(self.result)
+        return (*tool.faults, mismatch) if mismatch else tool.faults
 
     @property
     def description(self) -> str:

@@ -27,7 +27,7 @@ from treadle.messages import (
     system,
     user,
 )
-from treadle.nodes.agent_tools import ToolLedger, tool_results
+from treadle.nodes.agent_tools import Taken, TakesOver, ToolLedger, tool_results
 from treadle.nodes.compact import Compact, compacted, counted
 from treadle.nodes.tool_schema import AnswerForm, answer_form, complaints, tool_spec
 from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies
@@ -172,6 +172,11 @@ class AgentSpec:
         """The tools by the names that the model calls them by."""
         return {shown.name: tool for shown, tool in zip(self.tool_specs, self.tools, strict=True)}
 
+    def may_pass_on(self, message: Message) -> bool:
+        """Whether a message calls something that the conversation is passed on to."""
+        tools = self.tools_by_name
+        return any(isinstance(tools.get(call.name), TakesOver) for call in message.tool_calls)
+
     @functools.cached_property
     def form(self) -> AnswerForm:
         """How the final answer is asked for and read."""
@@ -200,6 +205,7 @@ async def converse(ctx: Context, spec: AgentSpec, messages: Sequence[Message]) -
         AgentStopped: Out of turns, refused, cut off, calling in vain, or too often not in the asked form.
         BudgetExceeded, ProviderError: A request to the model could not be made.
         InDoubt, HistoryMismatch, StoreError: From a tool's step; the model is never told of these.
+        RunError: Whoever the conversation was passed on to has failed.
     """
     request = spec.request(messages)
     step = cast("Callable[[ModelRequest], ModelResponse]", spec.call)
@@ -215,15 +221,23 @@ async def converse(ctx: Context, spec: AgentSpec, messages: Sequence[Message]) -
                 return answer
             wrong.append(complaint)
             said = user(_reask(complaint))
-        elif turn == spec.max_turns:
+        elif turn == spec.max_turns and not spec.may_pass_on(response.message):
             break  # nobody would read the results, so the tools are not run
         else:
-            said = await tool_results(ctx, spec.tools_by_name, response.message.tool_calls, ledger)
+            said, passing = await tool_results(ctx, spec.tools_by_name, response.message.tool_calls, ledger)
+            if passing is not None:
+                return await _pass_on(ctx, passing, (*request.messages, response.message, said))
         is_long = compact is not None and counted(request, response, said) > compact.above
         request = replace(request, messages=(*request.messages, response.message, said))
         if compact is not None and is_long:
             request = await compacted(ctx, compact, spec.summarize, request, head=head)
     raise AgentStopped(_out_of_turns(spec, wrong[-1] if wrong else ""), node=spec.name)
+
+
+async def _pass_on(ctx: Context, taken: Taken, messages: tuple[Message, ...]) -> Any:
+    """Let another node finish the conversation; its answer, or its failure, is the agent's own."""
+    step, given = cast("TakesOver", taken.tool).taking(messages)
+    return await ctx.step(cast("Callable[..., Any]", step), **taken.arguments, **given)
 
 
 def _read(spec: AgentSpec, text: str, repairs: int) -> tuple[Any, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast, runtime_checkable
 
 import anyio
 from pydantic import ValidationError
@@ -33,7 +33,7 @@ from treadle.interfaces import Context
 from treadle.messages import Message, ToolCall, ToolResult
 from treadle.nodes.tool_schema import complaints
 from treadle.plan.parts import Callee
-from treadle.values import canonical
+from treadle.values import Codec, canonical
 
 MAX_RESULT: Final = 100_000
 """Characters of a tool's result that a model is shown where nobody says another number."""
@@ -54,6 +54,19 @@ TOLD: Final = (
 the run's is what is short, its next request raises the same error anyway.  ``InDoubt``,
 ``HistoryMismatch``, store and configuration errors are not for a model to deal with.
 """
+
+
+@runtime_checkable
+class TakesOver(Protocol):
+    """A tool that is not called and answered: the conversation is passed on to it."""
+
+    def mismatch(self, wanted: Codec[Any]) -> str:
+        """Say why its answer cannot stand for one of this type, or nothing."""
+        ...
+
+    def taking(self, messages: tuple[Message, ...]) -> tuple[Callee, dict[str, Any]]:
+        """Give the step that takes over, and what it is given besides the model's arguments."""
+        ...
 
 
 Key = tuple[str, bytes]
@@ -127,18 +140,28 @@ def _key(call: ToolCall) -> Key:
 
 
 @dataclass(frozen=True, slots=True)
-class _Taken:
+class Taken:
     """A tool call that is allowed and whose arguments fit."""
 
     call: ToolCall
     tool: Callee
     arguments: dict[str, Any]
 
+    @property
+    def passes_on(self) -> bool:
+        """Whether it passes the conversation on."""
+        return hasattr(self.tool, "taking")
+
+
+_PASSED_ON: Final = "the conversation was handed over"
+
 
 async def tool_results(
     ctx: Context, tools: Mapping[str, Callee], calls: Sequence[ToolCall], ledger: ToolLedger
-) -> Message:
+) -> tuple[Message, Taken | None]:
     """Run the tools a model called, side by side, and give their results in the model's order.
+
+    Beside them stands the call that passes the conversation on, where there is one: the first of those.
 
     Which calls are run is decided in the model's order, before the first of them starts: so it is the
     same at every resume, whichever tool was quicker.  A failure that the model is not told of is raised
@@ -152,13 +175,16 @@ async def tool_results(
     looked_at = [_take(tools, call, ledger) for call in calls]
     never = InternalError("a tool call was never made")
     outcomes: list[ToolResult | TreadleError] = [
-        never if isinstance(one, _Taken) else one for one in looked_at
+        one if not isinstance(one, Taken) else _result(one.call, _PASSED_ON) if one.passes_on else never
+        for one in looked_at
     ]
 
-    async def run(index: int, taken: _Taken) -> None:
+    async def run(index: int, taken: Taken) -> None:
         outcomes[index] = await _outcome(ctx, taken)
 
-    taken = [(index, one) for index, one in enumerate(looked_at) if isinstance(one, _Taken)]
+    taken = [
+        (index, one) for index, one in enumerate(looked_at) if isinstance(one, Taken) and not one.passes_on
+    ]
     if len(taken) == 1:
         await run(*taken[0])
     elif taken:
@@ -168,10 +194,11 @@ async def tool_results(
             raise outcome
     results = tuple(part for part in outcomes if isinstance(part, ToolResult))
     ledger.add(calls, results)
-    return Message(role="tool", parts=results)
+    passing = (one for one in looked_at if isinstance(one, Taken) and one.passes_on)
+    return Message(role="tool", parts=results), next(passing, None)
 
 
-async def _side_by_side(run: Callable[[int, _Taken], Any], calls: Sequence[tuple[int, _Taken]]) -> None:
+async def _side_by_side(run: Callable[[int, Taken], Any], calls: Sequence[tuple[int, Taken]]) -> None:
     try:
         async with anyio.create_task_group() as group:
             for index, taken in calls:
@@ -186,7 +213,7 @@ def _first(error: BaseException) -> BaseException:
     return _first(inner[0]) if inner and isinstance(error, BaseExceptionGroup) else error
 
 
-def _take(tools: Mapping[str, Callee], call: ToolCall, ledger: ToolLedger) -> _Taken | ToolResult:
+def _take(tools: Mapping[str, Callee], call: ToolCall, ledger: ToolLedger) -> Taken | ToolResult:
     """Let a call through, or tell the model why not: only declared tools, so often, with such arguments."""
     if ledger.is_in_vain(call):
         return _result(call, _LEAVE.format(name=call.name), is_error=True)
@@ -201,7 +228,7 @@ def _take(tools: Mapping[str, Callee], call: ToolCall, ledger: ToolLedger) -> _T
     if limit is not None and ledger.made[call.name] >= limit:
         return _result(call, _used_up(call.name, limit), is_error=True)
     ledger.made[call.name] += 1
-    return _Taken(call, tool, arguments)
+    return Taken(call, tool, arguments)
 
 
 _LEAVE: Final = (
@@ -215,7 +242,7 @@ def _used_up(name: str, limit: int) -> str:
     return f"{name} may be called {often} here, and was; this call was not made; go on with what you have"
 
 
-async def _outcome(ctx: Context, taken: _Taken) -> ToolResult | TreadleError:
+async def _outcome(ctx: Context, taken: Taken) -> ToolResult | TreadleError:
     call, tool = taken.call, taken.tool
     limit = tool.policies.max_result or MAX_RESULT
     try:
