@@ -39,6 +39,7 @@ from treadle import (
 )
 from treadle.errors import NodeTimeout, PlanError, ResultRefused
 from treadle.events import StepFailed
+from treadle.ids import RunId
 from treadle.testing import JumpingClock, ScriptedModel, call
 from treadle.views.doubts import effects_in_doubt
 from treadle.views.timeline import timeline
@@ -71,6 +72,19 @@ async def test_under_fail_nobody_takes_the_doubt_and_resuming_does_not_run_it_ag
         with pytest.raises(InDoubt):
             await place.resume(shop)
     assert len(bank.keys) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_call_that_died_with_its_process_is_listed_unless_a_process_is_making_it(
+    way: Way, place: Place
+) -> None:
+    bank = Bank("hang")
+    shop = way(payment(bank))
+    await place.crash(shop, 3, dies=bank.acting)
+    async with place.engine(shop) as engine:
+        history = await engine.store.read(RunId("r"))
+    assert [doubt.callee for doubt in effects_in_doubt(history)] == ["pay"]
+    assert effects_in_doubt(history, is_owned=True) == ()
 
 
 async def test_a_doubt_is_not_told_to_a_model() -> None:
