@@ -164,7 +164,7 @@ class _Tree:
             self.parts.setdefault(node, {})[part] = None
             part = split(node)[0]
 
-    def inside(self, scope: str, part: PartId = PartId("")) -> list[Span]:  # noqa: B008 - a text
+    def inside(self, scope: str, part: PartId = PartId("")) -> list[Span]:
         """The spans directly inside a subgraph, in order of time; only what began is there."""
         spans: list[Span] = []
         plan = None if self.plan is None else self.plan.body_of(part)
