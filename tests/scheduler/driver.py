@@ -336,7 +336,8 @@ def whole_state(scheduler: Scheduler) -> dict[str, object]:
 def _state_of(part: Part) -> Iterator[tuple[str, object]]:
     for name in set(Part.__slots__) - {"program", "owner", "demand", "items"}:
         yield name, getattr(part, name)
-    for name in set(type(part.demand).__slots__) - {"_program"}:
+    for name in set(type(part.demand).__slots__) - {"_program", "holders"}:
         yield f"demand {name}", getattr(part.demand, name)
+    yield "demand holders", [*map(tuple, part.demand.holders)]
     for vertex, items in part.items.items():
         yield f"items {vertex}", (items.limit, items.begun, items.ended, list(items.open))
