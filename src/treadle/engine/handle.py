@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from typing import Final, Generic, Literal, Protocol, TypeVar, cast, overload
 
 import anyio
@@ -166,8 +166,16 @@ class RunHandle(Generic[R]):
             await self._engine.flush(self.id)
         return listed
 
-    @asynccontextmanager
-    async def attached(self, after: int = 0) -> AsyncGenerator[AsyncIterator[Recorded]]:
+    @overload
+    def attached(self, after: int = 0) -> AbstractAsyncContextManager[AsyncIterator[Recorded]]: ...
+    @overload
+    def attached(
+        self, after: int = 0, *, pieces: Literal[True]
+    ) -> AbstractAsyncContextManager[AsyncIterator[Recorded | Piece]]: ...
+
+    def attached(
+        self, after: int = 0, *, pieces: bool = False
+    ) -> AbstractAsyncContextManager[AsyncIterator[Recorded | Piece]]:
         """Give the run's events to somebody for whom alone it runs: who leaves cancels it.
 
         Left before the run has ended (by an exception, a cancellation, a ``break``), the block returns
@@ -175,6 +183,7 @@ class RunHandle(Generic[R]):
 
         Args:
             after: The ``seq`` of the last event that is known already.
+            pieces: Give what models write while they write it, too; see ``events``.
 
         Example::
 
@@ -182,9 +191,15 @@ class RunHandle(Generic[R]):
                 async for recorded in events:
                     await response.send(recorded.event)
         """
+        return self._attached(self._events_and_pieces(after) if pieces else self._events(after))
+
+    @asynccontextmanager
+    async def _attached(
+        self, items: AsyncGenerator[Recorded | Piece]
+    ) -> AsyncGenerator[AsyncIterator[Recorded | Piece]]:
         try:
-            async with aclosing(self.events(after)) as events:
-                yield events
+            async with aclosing(items):
+                yield items
         finally:
             with anyio.move_on_after(STOPPED_WITHIN, shield=True):
                 await self._leave()

@@ -37,7 +37,6 @@ def _nobody(request: int) -> None:
     del request
 
 
-
 class Desk(Protocol):
     """What a model call needs of the engine."""
 

@@ -102,6 +102,7 @@ class ModelServer:
     Attributes:
         url: The ``base_url`` for clients; known once started.
         count: Requests for completions that arrived, answered or not.
+        connections: Connections that were made.
 
     Args:
         model: What answers; its ``ProviderError``s become the statuses that a client reads as them.
@@ -116,6 +117,7 @@ class ModelServer:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.count = 0
+        self.connections = 0
         self.url = ""
 
     def start(self) -> Self:
@@ -216,6 +218,7 @@ class _Http(ThreadingHTTPServer):
         """Note the connection before its thread starts, so that ``stop`` can close it."""
         with self._guard:
             self._open.add(request)
+            self.owner.connections += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
