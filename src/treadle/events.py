@@ -149,10 +149,11 @@ class AttemptCancelled:
 
 @fact
 class Decided:
-    """A choice was computed on values: the case taken, or that a read succeeded.
+    """A choice was computed on values: the case taken, that a read succeeded, how much is to be repeated.
 
     Attributes:
-        choice: Index of the case of ``when`` and ``match``; 0 for an expression; -1 where it failed.
+        choice: Index of the case of ``when`` and ``match``; 0 for an expression; how many items an ``each``
+            has; whether a ``loop`` is done (1) or goes on (0); -1 where it failed.
         failure: Why it failed.
         digest: Of the control word with everything it was computed from declared; on resume a
             choice with another digest is computed anew.
