@@ -14,6 +14,7 @@ A program is a list of statements, written as JSON so that it can be the input o
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -152,7 +153,10 @@ async def _pay(ctx: Context, place: str, name: str) -> list[str]:
 
 
 async def _ask(ctx: Context, place: str, name: str) -> list[str]:
-    return [await ctx.ask(Ask(f"what about {name}?", to="ann", answer=str))]
+    where = re.sub(
+        r":\d+", "", place
+    )  # tasks side by side ask about different things, rounds of a loop may not
+    return [await ctx.ask(Ask(f"what about {name}?", show=where, to="ann", answer=str))]
 
 
 async def _draw(ctx: Context, place: str) -> list[str]:
