@@ -155,7 +155,7 @@ async def _pay(ctx: Context, place: str, name: str) -> list[str]:
 async def _ask(ctx: Context, place: str, name: str) -> list[str]:
     where = re.sub(
         r":\d+", "", place
-    )  # tasks side by side ask about different things, rounds of a loop may not
+    )  # only rounds of a loop ask the same twice
     return [await ctx.ask(Ask(f"what about {name}?", show=where, to="ann", answer=str))]
 
 
