@@ -143,6 +143,13 @@ def test_arguments_that_are_no_json_are_shown_to_the_model_as_it_wrote_them() ->
     assert body["messages"][1]["content"][0]["input"] == {"invalid_json": '{"x": '}
 
 
+def test_ids_of_calls_from_elsewhere_fit_here() -> None:
+    called = Message(role="assistant", parts=(ToolCall(id="functions.f:0", name="f", arguments="{}"),))
+    result = Message(role="tool", parts=(ToolResult(call_id="functions.f:0", name="f", content="1"),))
+    turns = body_of(user("a"), called, result)["messages"]
+    assert turns[1]["content"][0]["id"] == turns[2]["content"][0]["tool_use_id"] == "functions_f_0"
+
+
 def test_hidden_thinking_and_parts_nobody_knows_go_back_as_they_came() -> None:
     hidden = {"type": "redacted_thinking", "data": "Eq=="}
     strange = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"q": 1}}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
@@ -54,6 +55,7 @@ STOPS: Final[dict[str, Stop]] = {
 MOST_MARKS: Final = 4
 """Cache marks in one request (https://platform.claude.com/docs/en/build-with-claude/prompt-caching)."""
 
+_NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _MARK: Final = {"type": "ephemeral"}
 _UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking"})
 
@@ -160,7 +162,7 @@ def _block(part: Part) -> Iterator[Block]:
         yield _attached(part)
     elif isinstance(part, ToolCall):
         kept = (part.extra or {}).get(FORMAT, {})
-        yield {"type": "tool_use", "id": part.id, "name": part.name, "input": _input(part), **kept}
+        yield {"type": "tool_use", "id": _id(part.id), "name": part.name, "input": _input(part), **kept}
     elif isinstance(part, ToolResult):
         yield _result(part)
     elif isinstance(part, Refusal):
@@ -198,8 +200,13 @@ def _input(call: ToolCall) -> dict[str, Any]:
     return cast("dict[str, Any]", given) if isinstance(given, dict) else {"invalid_json": call.arguments}
 
 
+def _id(given: str) -> str:
+    """The id of a call as the interface takes it; other providers write other characters, too."""
+    return _NOT_IN_IDS.sub("_", given)
+
+
 def _result(result: ToolResult) -> Block:
-    block: Block = {"type": "tool_result", "tool_use_id": result.call_id, "content": result.content}
+    block: Block = {"type": "tool_result", "tool_use_id": _id(result.call_id), "content": result.content}
     return {**block, "is_error": True} if result.is_error else block
 
 
