@@ -45,8 +45,9 @@ async def live(store: Any, program: Program, world: World, *, death: int, is_bef
                 tasks.start_soon(_stop_at, mortal.dead, tasks.cancel_scope)
                 result.append(await work(engine, program))
                 tasks.cancel_scope.cancel()
+        is_dead = mortal.is_dead
         mortal.die()
-    return result
+    return [] if is_dead else result
 
 
 async def work(engine: Engine, program: Program) -> Any:
