@@ -66,7 +66,7 @@ class Course:
         self.mode = Mode.NEW
         self.end: EndRun | None = None
         self.busy = 0
-        self.parked: set[NodeId] = set()
+        self.parked: dict[NodeId, None] = {}
         self.commands: list[Command] = []
         self.left: list[Part] = []
         self._moving: list[Part] = []
@@ -133,7 +133,7 @@ class Course:
         part.attempts[vertex] = attempt
         self.busy += 1
         if not_before:
-            part.due[vertex] = not_before
+            part.back_off(vertex, not_before)
         elif part.due:
             part.due.pop(vertex, None)
         if part.answered:
@@ -310,7 +310,7 @@ class Course:
         """Close the questions of a vertex that waits for people."""
         node = part.node(vertex)
         part.states[vertex] = IDLE
-        self.parked.discard(node)
+        self.parked.pop(node, None)
         self.commands.append(Withdraw(node=node, index=vertex))
 
     def stop_everything(self, *, cancel: bool) -> None:
@@ -403,7 +403,7 @@ class Course:
         ]
         owing = [node for node, state in states if state in (DECIDING, RUNNING, CANCELLING)]
         assert self.busy == len(owing), f"busy is {self.busy}, but {len(owing)} owe an event"
-        assert self.parked == {node for node, state in states if state == PARKED}
+        assert self.parked.keys() == {node for node, state in states if state == PARKED}
         assert self.busy or self.parked or self.mode in (Mode.NEW, Mode.FINISHING, Mode.ENDED)
         if self.mode is _ACTIVE:
             for part in self.parts.values():

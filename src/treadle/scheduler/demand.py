@@ -8,6 +8,7 @@ empties: ``ready`` (inputs are there), ``finished`` (an outcome still to be carr
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +22,7 @@ from treadle.scheduler.states import CANCELLING, DECIDING, DONE, FAILED, IDLE, N
 _ALL_FAILED: Final = tuple(qualified_name(c) for c in AllFailed.__mro__ if c not in (object, BaseException))
 """What a race fails with, as a failure names it."""
 
+_NOBODY: Final[tuple[int, ...]] = ()
 _FALLBACK: Final = Kind.FALLBACK
 _RACE: Final = Kind.RACE
 
@@ -35,7 +37,8 @@ class Demand:
         states: ``IDLE`` and so on.
         missing: How many unfinished vertices a waiting one counts on.
         needs: How many holds there are on an unfinished vertex; the result has one of its own.
-        holders: Who counts on an unfinished vertex, once for each hold.
+        holders: Who counts on an unfinished vertex, once for each hold; as a tuple where other runs that
+            began alike may share it.
         chosen: The case of a choice, the present rung of a fallback, or the winner of a race.
         failures: Why a vertex failed.
         inside: The item or round whose demand it is.
@@ -53,14 +56,14 @@ class Demand:
         self.states = [DONE if kind is Kind.INPUT else IDLE for kind in program.kinds]
         self.missing = [0] * size
         self.needs = [0] * size
-        self.holders: list[list[int]] = [[] for _ in range(size)]
+        self.holders: list[list[int] | tuple[int, ...]] = [_NOBODY] * size
         self.chosen: dict[int, int] = {}
         self.failures: dict[int, Failure] = {}
         self.ready: list[int] = []
         self.finished: list[int] = []
         self.orphans: list[int] = []
         self._gone: dict[int, list[int]] = {}
-        self._adrift: set[int] = set()
+        self._adrift: frozenset[int] = frozenset()
 
     def begin(self) -> None:
         """Demand the run's result."""
@@ -75,12 +78,12 @@ class Demand:
         made.states = self.states.copy()
         made.missing = self.missing[:]
         made.needs = self.needs[:]
-        made.holders = [holders[:] for holders in self.holders]
+        made.holders = [*map(tuple, self.holders)]  # of a tuple this is the tuple itself
         made.chosen = self.chosen.copy()
         made.failures = self.failures.copy()
         made.ready, made.finished, made.orphans = self.ready[:], self.finished[:], self.orphans[:]
         made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001
-        made._adrift = self._adrift.copy()  # noqa: SLF001
+        made._adrift = self._adrift  # noqa: SLF001
         return made
 
     def let_result_go(self) -> None:
@@ -93,13 +96,13 @@ class Demand:
             if state != DONE:
                 self.states[vertex] = IDLE
                 self.chosen.pop(vertex, None)
-            self.holders[vertex] = []
+            self.holders[vertex] = _NOBODY
         self.missing = [0] * len(self.states)
         self.needs = [0] * len(self.states)
         self.failures.clear()
         self.orphans.clear()
         self._gone.clear()
-        self._adrift.clear()
+        self._adrift = frozenset()
 
     # -- taking hold ---------------------------------------------------------------------------------
 
@@ -131,7 +134,7 @@ class Demand:
         """Hold the case a choice has come to, then let go of what was held for all of them."""
         stack: list[int] = []
         _, loose = self._held_by(vertex)
-        self._adrift.discard(vertex)
+        self._adrift -= {vertex}
         self.states[vertex] = WAITING
         self.chosen[vertex] = case
         failed = self._hold(vertex, self._program.cases[vertex][case], stack)
@@ -154,7 +157,10 @@ class Demand:
             state = states[need]
             if state != DONE:
                 missing += 1
-                holders[need].append(vertex)
+                held = holders[need]
+                if type(held) is not list:
+                    held = holders[need] = [*held]
+                held.append(vertex)
                 needs[need] += 1
                 if state == IDLE:
                     stack.append(need)
@@ -242,14 +248,14 @@ class Demand:
         Where somebody needs it again before it is decided, it waits for the decision alone.
         """
         _, loose = self._held_by(vertex)
-        self._adrift.add(vertex)
+        self._adrift |= {vertex}
         for need in loose:
             self._let_go(need)
 
     def leave_undecided(self, vertex: int) -> None:
         """Make a choice idle that was decided when nobody needed it any more."""
         self.let_drift(vertex)
-        self._adrift.discard(vertex)
+        self._adrift -= {vertex}
         self.states[vertex] = IDLE
 
     def _let_go(self, need: int) -> None:
@@ -300,7 +306,8 @@ class Demand:
     def fail(self, vertex: int, failure: Failure) -> None:
         """Fail a vertex that holds its inputs, or a rung, or a case; ``arrive`` carries it on."""
         self._let_go_of_all(vertex, again=False)
-        self._adrift.discard(vertex)
+        if self._adrift:
+            self._adrift -= {vertex}
         self._mark_failed(vertex, failure)
 
     def _mark_failed(self, vertex: int, failure: Failure) -> None:
@@ -313,7 +320,7 @@ class Demand:
         holders = self.holders[vertex]
         if not holders:
             return
-        self.holders[vertex] = []
+        self.holders[vertex] = _NOBODY
         if self._gone and vertex in self._gone:
             holders = _without(holders, self._gone.pop(vertex))
         states = self.states
@@ -397,7 +404,7 @@ class Demand:
                 )
 
 
-def _without(holders: list[int], gone: list[int]) -> list[int]:
+def _without(holders: Iterable[int], gone: list[int]) -> list[int]:
     """The holders but for so many entries of each that has gone."""
     left = Counter(gone)
     kept: list[int] = []

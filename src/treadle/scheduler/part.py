@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 from treadle.ids import NodeId, PartId, QuestionId, part_id, within
 from treadle.scheduler.demand import Demand
 from treadle.scheduler.program import Program, Repeat
 from treadle.scheduler.states import CANCELLING, DECIDING, DONE, OPEN, RUNNING
+
+_NONE: Final = cast("dict[int, Any]", MappingProxyType({}))
+"""What most parts have of most things: shared, because thousands of runs are under way at once."""
 
 
 class Part:
@@ -41,9 +46,9 @@ class Part:
         self.number = number
         self.id = PartId("") if owner is None else part_id(owner.node(vertex), number)
         self.attempts: dict[int, int] = {}
-        self.tries: dict[int, int] = {}
-        self.due: dict[int, float] = {}
-        self.answered: dict[int, set[QuestionId]] = {}
+        self.tries: dict[int, int] = _NONE
+        self.due: dict[int, float] = _NONE
+        self.answered: dict[int, set[QuestionId]] = _NONE
         self.items: dict[int, Items] = {}
         self.is_over = False
         self.take(demand)
@@ -72,6 +77,25 @@ class Part:
             child.is_quiet for items in self.items.values() for child in items.open.values()
         )
 
+    def count_try(self, vertex: int) -> int:
+        """Note that an attempt has failed, and say how many have."""
+        if self.tries is _NONE:
+            self.tries = {}
+        tries = self.tries[vertex] = self.tries.get(vertex, 0) + 1
+        return tries
+
+    def back_off(self, vertex: int, until: float) -> None:
+        """Note when the newest attempt may begin."""
+        if self.due is _NONE:
+            self.due = {}
+        self.due[vertex] = until
+
+    def note_answer(self, vertex: int, question: QuestionId) -> None:
+        """Note that a question of a running attempt was answered."""
+        if self.answered is _NONE:
+            self.answered = {}
+        self.answered.setdefault(vertex, set()).add(question)
+
     def forget_running(self) -> None:
         """What was under way when the owner of an ending run went owes nothing any more."""
         for vertex, state in enumerate(self.states):
@@ -80,9 +104,7 @@ class Part:
 
     def begin_again(self) -> None:
         """Forget every failure, and what was under way: what is done stays done."""
-        self.tries.clear()
-        self.due.clear()
-        self.answered.clear()
+        self.tries = self.due = self.answered = _NONE
         self.demand.forget()
 
     def walk(self) -> Iterator[Part]:

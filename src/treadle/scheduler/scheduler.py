@@ -35,7 +35,7 @@ ended, or waits for people.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, KeysView
 from typing import Any, ClassVar
 
 from treadle.errors import InternalError
@@ -116,9 +116,9 @@ class Scheduler:
         return self._course.busy
 
     @property
-    def parked(self) -> set[NodeId]:
+    def parked(self) -> KeysView[NodeId]:
         """The nodes that wait for people."""
-        return self._course.parked
+        return self._course.parked.keys()
 
     @property
     def failure(self) -> Failure | None:
@@ -231,7 +231,7 @@ class Scheduler:
     def _retry(self, part: Part, vertex: int, event: AttemptFailed) -> bool:
         """Ask for another attempt where the policy grants one."""
         retry = part.program.retry[vertex]
-        tries = part.tries[vertex] = part.tries.get(vertex, 0) + 1
+        tries = part.count_try(vertex)
         failure = event.failure
         is_ending = self._course.mode is not _ACTIVE
         if retry is None or is_ending or tries >= retry.attempts or not failure.takeable:
@@ -253,7 +253,7 @@ class Scheduler:
             course.start(part, vertex, event.attempt)  # an answer came while the attempt was being unwound
         else:
             part.states[vertex] = PARKED
-            course.parked.add(event.node)
+            course.parked[event.node] = None
         course.settle(part)
 
     def _on_cancelled(self, event: AttemptCancelled) -> None:
@@ -273,11 +273,11 @@ class Scheduler:
         part, vertex = self._find(event.node)
         state = part.states[vertex] if vertex >= 0 else IDLE
         if state == PARKED:
-            self._course.parked.discard(event.node)
+            self._course.parked.pop(event.node, None)
             self._course.start(part, vertex, part.attempts[vertex])
             self._course.settle(part)
         elif state in (RUNNING, CANCELLING):
-            part.answered.setdefault(vertex, set()).add(event.question)
+            part.note_answer(vertex, event.question)
 
     def _on_resumed(self, event: RunResumed) -> None:
         """Ask again for what was under way when the last owner went, and what failed where told to."""
