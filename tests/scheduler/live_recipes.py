@@ -5,6 +5,7 @@ A recipe is plain data.  ``wire`` makes a graph of it, ``by_hand`` computes what
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,30 +149,34 @@ class _Kit:
         return self.wired(other, self.wired(inner, x))
 
 
-def by_hand(recipe: Recipe, x: int) -> int:
-    """What a recipe comes to.
+Given = Callable[[], int]
+
+
+def by_hand(recipe: Recipe, given: Given) -> int:
+    """What a recipe comes to; what it is given is asked for where it is needed, and may fail there.
 
     Raises:
         Broken: It fails.
     """
     kind, first, *rest = recipe
     if kind == "work":
-        return outcome(x, first)
+        return outcome(given(), first)
     if kind == "person":
-        return answer(x, first)
+        return answer(given(), first)
     if kind == "each":
-        return _items(first, rest[1], x)
+        return _items(first, rest[1], given())
     if kind == "loop":
-        return _rounds(first, rest[0], rest[1], x)
-    if kind == "fallback":
-        try:
-            return by_hand(first, x)
-        except Broken:
-            return int(rest[0])
+        return _rounds(first, rest[0], rest[1], given())
     if kind == "when":
-        return by_hand(first if x > 2 else rest[0], x)
-    value = by_hand(first, x)
-    return by_hand(rest[0], value) if kind == "then" else value
+        return by_hand(first if given() > 2 else rest[0], given)
+    if kind == "then":
+        return by_hand(rest[0], lambda: by_hand(first, given))
+    try:
+        return by_hand(first, given)
+    except Broken:
+        if kind != "fallback":
+            raise
+        return int(rest[0])
 
 
 def answer(x: int, key: int) -> int:
@@ -183,7 +188,7 @@ def _items(inner: Recipe, on_error: str, x: int) -> int:
     result = 0
     for item in range(x % 5):
         try:
-            result += by_hand(inner, item)
+            result += by_hand(inner, lambda item=item: item)
         except Broken:
             if on_error == "stop":
                 raise
@@ -193,7 +198,7 @@ def _items(inner: Recipe, on_error: str, x: int) -> int:
 
 def _rounds(inner: Recipe, limit: int, at_most: int, x: int) -> int:
     for _ in range(at_most):
-        x = by_hand(inner, x)
+        x = by_hand(inner, lambda x=x: x)
         if x >= limit:
             return x
     raise Broken("the limit")
