@@ -107,6 +107,16 @@ async def check(program: Program, flaky: dict[str, int], deaths: list[tuple[int,
     deaths=[(7, True)],
     backend="asyncio",
 )
+@example(  # a crash between the failure of a step, with an effect inside, and that of its attempt
+    program=[
+        ["inner", False, [["inner", False, [["both",
+            [["pay", "c"], ["call", "c"], ["ask", "b"]], [["call", "b"], ["call", "c"], ["ask", "c"]],
+        ]]]]]
+    ],
+    flaky={"b": 2},
+    deaths=[(21, True)],
+    backend="asyncio",
+)  # fmt: skip
 @given(
     program=PROGRAMS,
     flaky=FLAKY,

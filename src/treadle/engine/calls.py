@@ -122,7 +122,7 @@ class Calls:
         if record.failure is None:
             raise InternalError(f"call {record.step!r} has no outcome; please report this")
         error = error_of(record.failure, run_id=self.live.run_id)
-        self._raised.append((error, (record.step,)))
+        self._raised.append((error, record.ended_by or (record.step,)))
         return error
 
     # -- making a call -------------------------------------------------------------------------------

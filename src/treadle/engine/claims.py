@@ -454,8 +454,11 @@ class Claims:
     # -- taking out ------------------------------------------------------------------------------------
 
     def _consume(self, record: StepRecord) -> None:
-        """Take a record out, and all that was called inside of it."""
+        """Take a record out, and all that was called inside of it; what a call that failed had done inside
+        is left to whoever makes it again."""
         self._remove(record)
+        if record.result is None:
+            return
         stack = [_place(record)]
         while stack:
             place = stack.pop()
