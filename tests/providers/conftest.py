@@ -20,6 +20,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 DATA = Path(__file__).parents[1] / "data"
 
 
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    """One event loop for each library: to the SDKs, uvloop is asyncio."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="session")
 def published() -> Mapping[str, Check]:
     """Judges the body of a request, for each interface."""
