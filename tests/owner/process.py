@@ -85,7 +85,7 @@ async def act(engine: Engine, run: str, verb: str, argument: str) -> None:
 
 
 async def main(database: str, run: str, verb: str, argument: str = "") -> None:
-    async with Engine(database, graphs=GRAPHS.values()) as engine:
+    async with Engine(database, graphs=GRAPHS.values(), recoveries=1000) as engine:  # tests kill it often
         say("open")
         await anyio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True)
         try:
