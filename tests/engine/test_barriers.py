@@ -80,8 +80,8 @@ async def test_events_of_a_run_that_was_lost_end_in_its_error(monkeypatch: pytes
     async with Engine("memory:") as engine:
         handle = await engine.start(only, "a")
         await reached.wait()
-        loop = engine.loops[handle.id]
-        monkeypatch.setattr(loop, "feed", lambda _: (_ for _ in ()).throw(InternalError("broken")))
+        broken = (_ for _ in ()).throw
+        monkeypatch.setattr(RunLoop, "feed", lambda _self, _event: broken(InternalError("broken")))
         await handle.cancel()
         with anyio.fail_after(5), pytest.raises(InternalError, match="broken"):
             async for _ in handle.events():

@@ -46,25 +46,23 @@ class UnderWay:
 
     def __init__(self) -> None:
         self.left: list[RunId] = []
-        self._scopes: dict[RunId, anyio.CancelScope] = {}
+        self._stops: dict[RunId, Callable[[], None]] = {}
         self._empty = anyio.Event()
 
-    @contextmanager
-    def working(self, run_id: RunId) -> Generator[None]:
-        """Around all the work on a run, so that it can be stopped."""
-        scope = self._scopes[run_id] = anyio.CancelScope()
-        try:
-            with scope:
-                yield
-        finally:
-            del self._scopes[run_id]
-            if not self._scopes:
-                self._empty.set()
-                self._empty = anyio.Event()
+    def begin(self, run_id: RunId, stop: Callable[[], None]) -> None:
+        """Note that work on a run begins, and what stops it; whoever calls this sees to ``over``."""
+        self._stops[run_id] = stop
+
+    def over(self, run_id: RunId) -> None:
+        """Note that nothing of that work is left."""
+        del self._stops[run_id]
+        if not self._stops:
+            self._empty.set()
+            self._empty = anyio.Event()
 
     async def wait_empty(self) -> None:
         """Return once no run is under way."""
-        while self._scopes:
+        while self._stops:
             await self._empty.wait()
 
     async def end(self, within: float) -> None:
@@ -73,8 +71,8 @@ class UnderWay:
             with anyio.move_on_after(within):
                 await self.wait_empty()
         finally:
-            for scope in list(self._scopes.values()):
-                scope.cancel()
+            for stop in list(self._stops.values()):
+                stop()
             with anyio.move_on_after(CLEAN_UP, shield=True):
                 await self.wait_empty()
 

@@ -460,25 +460,23 @@ class Engine:
         self, loop: RunLoop, tracked: Tracked, first: Event, *, is_recorded: bool, then: Sequence[Event]
     ) -> None:
         """Work on a run until it ends or waits, and take up what came at the last moment."""
-        with self._under_way.working(loop.run_id):
-            await self._work(loop, tracked, first, is_recorded=is_recorded, then=then)
+        error: TreadleError | None = None
+        self._under_way.begin(loop.run_id, loop.stop)
+        try:
+            await loop.run(first, is_recorded=is_recorded, then=then)
+        except TreadleError as failed:
+            error = failed
+        finally:
+            await self._let_go(loop, tracked, error)
         if loop.is_parked and not tracked.is_lost and not self._is_draining:
             await self._outside.take_quietly(loop.run_id)
         elif loop.ended is None and not loop.is_parked:
             self._under_way.left.append(loop.run_id)
 
-    async def _work(
-        self, loop: RunLoop, tracked: Tracked, first: Event, *, is_recorded: bool, then: Sequence[Event]
-    ) -> None:
-        """Do the work itself, let the run go, and tell its handles."""
-        error: TreadleError | None = None
+    async def _let_go(self, loop: RunLoop, tracked: Tracked, error: TreadleError | None) -> None:
+        """Record what is left to be recorded, give the run up, and tell its handles."""
+        self._purse.close(loop.run_id, loop.accounts, tenant=loop.started.tenant)
         try:
-            await loop.run(first, is_recorded=is_recorded, then=then)
-            await loop.log.flush()
-        except TreadleError as failed:
-            error = failed
-        finally:
-            self._purse.close(loop.run_id, loop.accounts, tenant=loop.started.tenant)
             with anyio.CancelScope(shield=True):
                 try:
                     await loop.log.release()
@@ -486,6 +484,8 @@ class Engine:
                     error = error or failed
             self.loops.pop(loop.run_id, None)
             tell(loop, tracked, error)
+        finally:
+            self._under_way.over(loop.run_id)
 
     # -- small things ----------------------------------------------------------------------------------
 

@@ -83,13 +83,29 @@ class Live(Protocol):
     graph: str
     seed: str
     log: RunLog
-    histories: Histories
-    claims: Claims
     accounts: RunAccounts
     running: dict[NodeId, Cancellable]
-    questions: Questions
-    sessions: Sessions
     requests_made: Mapping[tuple[NodeId, int, StepId], int]
+
+    @property
+    def histories(self) -> Histories:
+        """What the run's steps came to."""
+        ...
+
+    @property
+    def claims(self) -> Claims:
+        """Records that a call may claim."""
+        ...
+
+    @property
+    def questions(self) -> Questions:
+        """What people were asked."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """The sessions with programs whose tools the run calls."""
+        ...
 
     @property
     def now(self) -> Callable[[], float]:

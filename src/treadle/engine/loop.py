@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 import anyio
+from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from treadle.engine.attempt import Attempt, choose
@@ -79,6 +80,13 @@ class RunLoop:
         claimer: Answers attempts from records, where the plan was edited.
     """
 
+    __slots__ = (
+        "_append", "_broken", "_claims", "_early", "_group", "_handle", "_histories", "_questions",
+        "_sessions", "_watch", "accounts", "claimer", "compiled", "ended", "errors", "graph", "log",
+        "now", "requests_made", "run_id", "running", "scheduler", "seed", "services", "sites", "span",
+        "started", "workers", "workspace",
+    )  # fmt: skip
+
     def __init__(
         self,
         services: Services,
@@ -108,10 +116,11 @@ class RunLoop:
         self.sites = sites
         self.scheduler = sites.scheduler
         self.workspace = sites.root.workspace
-        self.histories = histories or Histories()
-        self.questions = questions or Questions()
-        self.requests_made = requests_made or {}
-        self.claims = Claims(lambda node: compiled.plan.find(node) is None)
+        self._histories = histories
+        self._questions = questions
+        self._claims: Claims | None = None
+        self._sessions: Sessions | None = None
+        self.requests_made: Mapping[tuple[NodeId, int, StepId], int] = requests_made or {}
         self.workers = Workers(self, sites, services.clock, services.watch_command)
         self.running = self.workers.running
         self.errors: dict[NodeId, Exception] = {}
@@ -121,9 +130,44 @@ class RunLoop:
         self._handle = self.scheduler.handle
         self._append = log.append
         self._watch = services.watch_command
-        self.sessions = Sessions(self.workers.host)
+        self._group: TaskGroup | None = None
         self._early: list[Event] = []
         self._broken: TreadleError | None = None
+
+    # -- what most runs do without: made by the first who asks, for thousands are under way at once --------
+
+    @property
+    def histories(self) -> Histories:
+        """What its steps came to."""
+        if self._histories is None:
+            self._histories = Histories()
+        return self._histories
+
+    @histories.setter
+    def histories(self, histories: Histories) -> None:
+        self._histories = histories
+
+    @property
+    def questions(self) -> Questions:
+        """What people were asked."""
+        if self._questions is None:
+            self._questions = Questions()
+        return self._questions
+
+    @property
+    def claims(self) -> Claims:
+        """Records that a call may claim."""
+        if self._claims is None:
+            plan = self.compiled.plan
+            self._claims = Claims(lambda node: plan.find(node) is None)
+        return self._claims
+
+    @property
+    def sessions(self) -> Sessions:
+        """Its sessions with programs whose tools it calls."""
+        if self._sessions is None:
+            self._sessions = Sessions(self.workers.host)
+        return self._sessions
 
     # -- from the outside ------------------------------------------------------------------------------
 
@@ -144,8 +188,8 @@ class RunLoop:
             StoreError: The history could not be written; what is recorded is intact.
         """
         try:
-            async with anyio.create_task_group() as group:
-                self.workers.open(group)
+            async with anyio.create_task_group() as self._group:
+                self.workers.open(self._group)
                 self.take(first, is_recorded=is_recorded)
                 for event in (*then, *self._early):
                     self.deliver(event)
@@ -153,6 +197,7 @@ class RunLoop:
         except BaseExceptionGroup as errors:
             raise stopped_by(innermost(errors), self.run_id) from errors
         finally:
+            self._group = None
             self.workers.close()
         if self._broken is not None:
             raise self._broken
@@ -190,6 +235,11 @@ class RunLoop:
                 attempt.calls.wake()
         self.workers.start_spare()
 
+    def stop(self) -> None:
+        """Cancel all that is under way, and what was left to be tidied up: ``run`` returns soon."""
+        if self._group is not None:
+            self._group.cancel_scope.cancel()
+
     def drain(self) -> None:
         """Start nothing more: ``run`` returns once the attempts under way have ended."""
         self.workers.drain()
@@ -198,7 +248,7 @@ class RunLoop:
 
     def feed(self, event: Event) -> None:
         """Hand an event to the scheduler, append it with the choices it made possible, and obey."""
-        if self.questions.has_open and isinstance(event, _ENDS):
+        if self._questions is not None and self._questions.has_open and isinstance(event, _ENDS):
             self._withdraw_unneeded(event)
         self.take(event)
 
@@ -206,7 +256,8 @@ class RunLoop:
         """Append events that no decision depends on."""
         for event in events:
             self.histories.see(event)
-            self.questions.see(event)
+            if self._questions is not None or isinstance(event, QuestionAsked):
+                self.questions.see(event)
         self.log.append(*events)
 
     def attempt_failed(
@@ -329,9 +380,10 @@ class RunLoop:
 
     def _forget(self, part: Part) -> None:
         """Forget what is known of an item or a round in which nothing is under way any more."""
-        for vertex, newest in part.attempts.items() if self.histories.attempts else ():
+        kept = {} if self._histories is None else self._histories.attempts
+        for vertex, newest in part.attempts.items() if kept else ():
             for attempt in range(1, newest + 1):
-                self.histories.attempts.pop((part.node(vertex), attempt), None)
+                kept.pop((part.node(vertex), attempt), None)
         for vertex in {*part.attempts, *part.demand.failures} if self.errors else ():
             self.errors.pop(part.node(vertex), None)
         self.accounts.leave(part.id)
@@ -380,7 +432,7 @@ class RunLoop:
         self._withdraw(lambda asked: asked.node not in parked)
 
     def _withdraw(self, is_unneeded: Callable[[QuestionAsked], bool]) -> None:
-        withdrawals = self.questions.withdrawals(self.now(), is_unneeded)
+        withdrawals = [] if self._questions is None else self._questions.withdrawals(self.now(), is_unneeded)
         if withdrawals:
             self.record(*withdrawals)
 
@@ -409,7 +461,8 @@ class RunLoop:
 
     def nobody_left(self) -> None:
         """Note that the last worker goes: a session that somebody else held would outlive the run."""
-        self.sessions.close()
+        if self._sessions is not None:
+            self._sessions.close()
 
     async def let_others_run(self) -> None:
         """Let other tasks run, and wait for the store where it is far behind."""

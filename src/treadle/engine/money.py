@@ -53,7 +53,7 @@ class Account:
         self.held = NOTHING
         self.closed = False
         self.meter = Meter()
-        self.holds: set[Hold] = set()
+        self.holds: dict[Hold, None] = {}
         self.line: list[_Request] = []
 
     def __repr__(self) -> str:
@@ -197,7 +197,7 @@ def settle(hold: Hold, charged: Amounts) -> bool:
     hold.is_settled = True
     over = False
     for account in hold.path:
-        account.holds.discard(hold)
+        account.holds.pop(hold, None)
         account.held -= hold.amounts
         over = account.charge(charged, held=hold.amounts) or over
     _serve(hold.path)
@@ -258,7 +258,7 @@ def _grant(request: _Request, max_output: int) -> Hold:
     granted = Hold(request.path, request.bound.worst(max_output), max_output, request.within)
     for account in granted.path:
         account.held += granted.amounts
-        account.holds.add(granted)
+        account.holds[granted] = None
     return granted
 
 

@@ -106,14 +106,14 @@ class RunAccounts:
         run: The run's own; ``run.spent`` is what the run cost so far.
     """
 
+    __slots__ = ("_above", "_by_id", "_inside", "_paths", "_plan", "_scopes", "run")
+
     def __init__(self, plan: Planned, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
         self._plan = plan
         self._above = above
         self.run = Account(RUN, budget)
-        self._by_id: dict[str, Account] = {RUN: self.run}
-        self._scopes: dict[PartId, Mapping[str, tuple[Account, ...]]] = {
-            PartId(""): self._nest((*above, self.run), plan.scopes)
-        }
+        self._by_id: dict[str, Account] = {}
+        self._scopes: dict[PartId, Mapping[str, tuple[Account, ...]]] = {}
         self._paths: dict[NodeId, tuple[Account, ...]] = {}
         self._inside: dict[PartId, list[NodeId]] = {}
 
@@ -136,7 +136,9 @@ class RunAccounts:
         """The accounts above what stands in the scopes of a part: those around its ``each`` or ``loop``,
         then one of its own where its graph has a budget, then those of its subgraphs."""
         found = self._scopes.get(part)
-        if found is None:
+        if found is None and not part:
+            found = self._scopes[part] = self._nest((*self._above, self.run), self._plan.scopes)
+        elif found is None:
             node = owner_of(part)[0]
             repeated = self._plan.find(node)
             if repeated is None or repeated.body is None:
@@ -211,6 +213,8 @@ class RunAccounts:
         return (*path, account)
 
     def _account(self, name: str) -> Account:
+        if name == RUN:
+            return self.run
         if name not in self._by_id:
             self._by_id[name] = Account(name)
         return self._by_id[name]

@@ -42,7 +42,7 @@ class Tracked:
         self.is_lost = False
         self.changes = 0
         self.questions: tuple[str, ...] = ()
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None  # made by the first who waits: few of many runs are
 
     def become(
         self,
@@ -57,9 +57,12 @@ class Tracked:
         self.status, self.value, self.error = status, value, error
         self.questions, self.is_lost = questions, is_lost
         self.changes += 1
-        self._changed.set()
-        self._changed = anyio.Event()
+        changed, self._changed = self._changed, None
+        if changed is not None:
+            changed.set()
 
     async def wait_change(self) -> None:
         """Return at the next ``become``."""
+        if self._changed is None:
+            self._changed = anyio.Event()
         await self._changed.wait()

@@ -263,6 +263,7 @@ class Writer:
                 done = self._do(jobs)
                 is_over = any(isinstance(job, Stop) for job in jobs)
                 wake(done)
+                jobs, done = [], []  # they are over, and this may sleep for long
                 if is_over:
                     break
                 if not self._jobs:
