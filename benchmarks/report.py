@@ -38,7 +38,9 @@ def measured(script: str) -> dict[str, Any]:
     return found
 
 
-def against_bars(engine: Figures, store: Figures, tracing: Figures) -> Iterator[tuple[str, str, str, bool]]:
+def against_bars(
+    engine: Figures, store: Figures, tracing: Figures, agent: Figures
+) -> Iterator[tuple[str, str, str, bool]]:
     """Work, bar, what was reached, and whether that is within the bar."""
     for name, row in engine["memory"].items():
         reached = f"{row['ratio']:.2f} ({row['us_per_node']:.1f} us a node; raw {row['raw_us_per_node']:.1f})"
@@ -77,6 +79,15 @@ def against_bars(engine: Figures, store: Figures, tracing: Figures) -> Iterator[
     yield "`import treadle`", bar, f"{over:.0f} ms", over <= imports["bar"]
     for name, row in tracing.items():
         yield name, f"at most {row['bar']:g} us CPU", f"{row['us_per_span']:.2f} us", _met(row, "us_per_span")
+    for name, row in agent.items():
+        if row["bar"] is not None:
+            reached = f"{row['ratio']:.2f} ({row['us_per_turn']:.0f} us; bare {row['bare_us_per_turn']:.0f})"
+            yield (
+                f"an agent's turn, {name}",
+                f"at most {row['bar']} of the bare SDK",
+                reached,
+                _met(row, "ratio"),
+            )
 
 
 def _met(row: Figures, key: str) -> bool:
@@ -97,7 +108,8 @@ def _syncs(store: Figures) -> Iterator[tuple[str, str, str, bool]]:
 
 def bars() -> str:
     """The table of bars."""
-    rows = against_bars(measured("engine.py"), measured("store.py"), measured("tracing.py"))
+    scripts = ("engine.py", "store.py", "tracing.py", "agent.py")
+    rows = against_bars(*map(measured, scripts))
     lines = ["| work | bar | reached | |", "|---|---|---|---|"]
     lines += [f"| {work} | {bar} | {found} | {'' if met else 'missed'} |" for work, bar, found, met in rows]
     return "\n".join(lines)
