@@ -33,7 +33,7 @@ from treadle.interfaces import Context
 from treadle.messages import Message, ToolCall, ToolResult
 from treadle.nodes.tool_schema import complaints
 from treadle.plan.parts import Callee
-from treadle.values import Codec, canonical
+from treadle.values import Codec, canonical, same
 
 MAX_RESULT: Final = 100_000
 """Characters of a tool's result that a model is shown where nobody says another number."""
@@ -286,7 +286,7 @@ def read_arguments(tool: Callee, text: str) -> dict[str, Any]:
     for name, value in arguments.items():
         try:
             if name in known:
-                values[name] = known[name].codec.decode(to_json(value))
+                values[name] = _typed(known[name].codec, value)
         except ValidationError as error:
             faults.append(f"{name!r}: {complaints(error)}")
     complaint: Callable[[Mapping[str, Any]], str] | None = getattr(tool, "complaint", None)
@@ -295,6 +295,31 @@ def read_arguments(tool: Callee, text: str) -> dict[str, Any]:
     if faults:
         raise ValueError("; ".join(faults))
     return values
+
+
+def _typed(codec: Codec[Any], value: object) -> Any:
+    """Read one argument as its schema says it: ``"7"`` is no integer, ``1`` is not true.
+
+    JSON has one kind of number, so ``5.0`` is the integer 5.
+    """
+    try:
+        return codec.adapter.validate_json(to_json(value), strict=True)
+    except ValidationError:
+        whole = _whole(value)
+        if same(whole, value):
+            raise
+        return codec.adapter.validate_json(to_json(whole), strict=True)
+
+
+def _whole(value: object) -> object:
+    """The same JSON data, where numbers without a fraction are integers."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(one) for one in cast("list[object]", value)]
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in cast("dict[str, object]", value).items()}
+    return value
 
 
 def _result(call: ToolCall, content: str, *, is_error: bool = False) -> ToolResult:

@@ -15,7 +15,7 @@ from treadle.budget import Budget
 from treadle.errors import PlanError, ResultRefused, WiringError
 from treadle.interfaces import Model
 from treadle.nodes.node import Changes, P, R, changed, model_faults, name_of, policies_of
-from treadle.nodes.options import check_names
+from treadle.nodes.options import check_name, check_names
 from treadle.nodes.signature import Signature
 from treadle.plan import storable
 from treadle.plan.arguments import bound
@@ -146,8 +146,7 @@ class Graph(Generic[P, R]):
 
     def named(self, name: str) -> Self:
         """Give the graph under another name."""
-        if not name or "/" in name:
-            refuse(f"{name!r} is no name for a graph", "write some text without `/`")
+        check_name("graph", name)
         return self._changed(_name=name)
 
     def using(self, **changes: Unpack[Changes]) -> Self:

@@ -13,7 +13,7 @@ from treadle.budget import Budget
 from treadle.errors import ResultRefused
 from treadle.interfaces import Context, Model
 from treadle.messages import model_complaint
-from treadle.nodes.options import check_names, check_values
+from treadle.nodes.options import check_name, check_names, check_values
 from treadle.nodes.signature import Signature
 from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies, WorkKind
 from treadle.plan.ref import refuse
@@ -170,8 +170,7 @@ class Node(Generic[P, R]):
 
     def named(self, name: str) -> Self:
         """Give the node under another name in plans; what it is stays the same."""
-        if not name or "/" in name:
-            refuse(f"{name!r} is no name for a node", "write some text without `/`")
+        check_name("node", name)
         return self._changed(_name=name)
 
     def using(self, **changes: Unpack[Changes]) -> Self:
@@ -265,8 +264,14 @@ def model_name(model: str | Model) -> str:
 
 
 def name_of(function: Callable[..., Any], name: str | None) -> str:
-    """The name a decorator was given, else the function's."""
-    return name or str(getattr(function, "__name__", "node"))
+    """The name a decorator was given, else the function's.
+
+    Raises:
+        WiringError: It cannot stand in the path of a node.
+    """
+    found = str(getattr(function, "__name__", "node")) if name is None else name
+    check_name("node or graph", found)
+    return found
 
 
 def model_faults(name: str) -> list[str]:

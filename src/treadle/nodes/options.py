@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Final
@@ -27,6 +28,21 @@ _EXAMPLES: Final = {
     "max_turns": 8, "max_output": 4096, "min_output": 256, "max_calls": 3, "max_result": 10_000,
     "max_repeats": 4, "max_repairs": 1,
 }  # fmt: skip
+
+
+_OF_AN_ITEM: Final = re.compile(r"\(\d+\)$")
+
+
+def check_name(what: str, name: str) -> None:
+    """Make sure that a name can stand in the path of a node.
+
+    Raises:
+        WiringError: It is empty, has a ``/``, or ends as items and rounds do: ``each(3)``.
+    """
+    if not name or "/" in name or _OF_AN_ITEM.search(name):
+        refuse(
+            f"{name!r} is no name for a {what}", "write some text without `/` and without `(3)` at its end"
+        )
 
 
 def check_names(what: str, given: Iterable[str], kind: WorkKind | None = None) -> None:
