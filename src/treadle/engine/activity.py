@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from typing import Self
 
 from treadle.engine.money import Account
 from treadle.events import (
@@ -36,13 +37,20 @@ class Activity:
     Args:
         changed: Told ``True`` when it begins to wait, ``False`` when it runs again.
         stirred: Told of each sign of life: progress, or a call inside that begins or ends.
+        around: Of a call: the activity of the body that makes it.
     """
 
-    __slots__ = ("_calls", "_changed", "_stirred", "_waiting_calls", "_waits", "is_waiting")
+    __slots__ = ("_around", "_calls", "_changed", "_stirred", "_waiting_calls", "_waits", "is_waiting")
 
-    def __init__(self, changed: Callable[[bool], None], stirred: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        changed: Callable[[bool], None],
+        stirred: Callable[[], None] | None = None,
+        around: Activity | None = None,
+    ) -> None:
         self._changed = changed
         self._stirred = stirred
+        self._around = around
         self._calls = 0
         self._waiting_calls = 0
         self._waits = 0
@@ -59,20 +67,25 @@ class Activity:
             self._waits -= 1
             self._update()
 
-    @contextmanager
-    def call(self) -> Generator[Activity]:
+    def call(self) -> Activity:
         """Around a call that the body makes: the call's own activity."""
-        inner = Activity(self._count, self.stir)
-        self._calls += 1
+        return Activity(self._count, self.stir, self)
+
+    def __enter__(self) -> Self:
+        if self._around is not None:
+            self._around.count_calls(1, is_waiting=False)
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        if self._around is not None:
+            self._around.count_calls(-1, is_waiting=self.is_waiting)
+
+    def count_calls(self, more: int, *, is_waiting: bool) -> None:
+        """Note that a call inside begins, or ends: while it waited, perhaps."""
+        self._calls += more
+        self._waiting_calls -= is_waiting
         self._update()
         self.stir()
-        try:
-            yield inner
-        finally:
-            self._calls -= 1
-            self._waiting_calls -= inner.is_waiting
-            self._update()
-            self.stir()
 
     def stir(self) -> None:
         """Give a sign of life, here and around."""

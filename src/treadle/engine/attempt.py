@@ -186,10 +186,12 @@ class Attempt:
         with self.span.current() if self.span is not None else nullcontext():
             if callee.policies.effect == "once":
                 value = await self.calls.perform_once(body, callee, arguments)
+                result = self.calls.result  # what the call was recorded with
             else:
-                value = await callee.perform(body, arguments)
+                value, result = await callee.perform(body, arguments), None
                 body.check_all_claimed()
-        result = callee.result.pack(value)
+        if result is None:
+            result = callee.result.pack(value)
         self.workspace.values[self.task.index] = value
         return result
 

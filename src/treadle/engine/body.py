@@ -84,7 +84,7 @@ class Call:
         record: What the history has of it: that it was begun, or is in doubt; ``None`` for a new one.
         asks: Whether it is a question to a person that waits for its answer.
         inner: The body of the callee, where it has begun.
-        kept_key: The idempotency key under which an earlier attempt began it, or ``""``.
+        kept_key: The idempotency key under which it, or an earlier attempt, began; ``""`` where none has.
         again: The opening of the question about it that was last answered with "run again".
         error: What it raised when it was last made in this process.
         is_finder: Whether it finds out about the call around it, which is in doubt.
@@ -338,7 +338,8 @@ class Body:
             call.record = self.maker.live.claims.doubt(call.identity, self.maker.node, call.step)
             self._take_over(call)
             if not call.kept_key and call.callee.policies.effect == "once":
-                call.kept_key = self.maker.live.claims.new_key(call.key)
+                key = call.key
+                call.kept_key = self.maker.live.claims.new_key(key) or key
             self.record_start(call, payload)
         else:
             self._take_over(call)

@@ -270,6 +270,8 @@ class Claims:
             AmbiguousHistory: As ``take``.
         """
         equal = self._pool.get(identity, [])
+        if not equal and not self.told:
+            return None
         own = self._own(equal, node, step)
         if own is not None and not own.plan:
             return own
