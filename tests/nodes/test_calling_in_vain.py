@@ -10,7 +10,7 @@ from treadle import Prompt, WiringError, agent, fallback, graph, node, run, tool
 from treadle.errors import AgentStopped
 from treadle.messages import ModelRequest, ToolCall, ToolResult
 from treadle.models import Compact
-from treadle.testing import ScriptedModel, call
+from treadle.testing import ScriptedModel, call, crash_everywhere
 
 pytestmark = pytest.mark.anyio
 
@@ -173,8 +173,37 @@ def test_what_is_declared_stands_in_the_plan_and_what_is_not_does_not() -> None:
     assert settings(max_repeats=2, compact=Compact(limit=1000, summary=ScriptedModel([], name="short"))) == {
         "model": "scripted:scripted",
         "max_repeats": 2,
-        "compact": {"limit": 1000, "share": 0.75, "keep": 3, "summary": "scripted:short"},
+        "compact": {
+            "limit": 1000,
+            "share": 0.75,
+            "keep": 3,
+            "summary": "scripted:short",
+            "max_summary": 1024,
+        },
     }
+
+
+def by_request(request: ModelRequest) -> object:
+    """Goes round until it is told, whenever it is asked: it has no memory of its own."""
+    last = request.messages[-1].parts[-1]
+    if isinstance(last, ToolResult) and "not made" in last.content:
+        return "enough"
+    return [SAME, call("broken")] if len(request.messages) == 1 else SAME
+
+
+@agent(model=ScriptedModel(by_request), tools=[look, broken], max_repeats=2)
+async def circling(text: str) -> Prompt[str]:
+    return Prompt(text)
+
+
+@graph
+def circled(text: str) -> str:
+    return circling(text)
+
+
+async def test_a_crash_anywhere_changes_nothing_of_what_is_told() -> None:
+    report = await crash_everywhere(circled, "help", at_most=4)
+    assert report.value == "enough"
 
 
 async def test_the_default_stops_a_model_that_only_ever_calls_one_tool() -> None:

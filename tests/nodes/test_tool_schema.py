@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import Enum
+from typing import Any
 
 import jsonschema
 import pytest
@@ -70,6 +71,19 @@ def test_required_parameters_and_defaults_are_told_apart() -> None:
     assert parameters["properties"]["size"]["default"] == "small"
     assert parameters["properties"]["price"]["default"] == "1.5"
     assert parameters["additionalProperties"] is False
+
+
+def test_a_default_that_is_no_value_of_its_type_is_not_shown() -> None:
+    absent: Any = object()
+
+    @tool
+    async def search(words: str, limit: int = absent, exact: bool = "no") -> str:  # type: ignore[assignment]
+        """Search."""
+        return ""
+
+    parameters = tool_spec(search).parameters
+    assert parameters["required"] == ["words"]
+    assert not any("default" in shown for shown in parameters["properties"].values())
 
 
 def test_types_of_one_name_are_kept_apart() -> None:

@@ -69,7 +69,8 @@ class Compact:
         """It as JSON data, for the plan."""
         named = self.summary is None or isinstance(self.summary, str)
         summary = self.summary if named else f"{self.summary.provider}:{self.summary.name}"  # type: ignore[union-attr]  # a model
-        return {"limit": self.limit, "share": self.share, "keep": self.keep, "summary": summary}
+        cut = {"limit": self.limit, "share": self.share, "keep": self.keep}
+        return cut if summary is None else {**cut, "summary": summary, "max_summary": self.max_summary}
 
 
 def counted(request: ModelRequest, response: ModelResponse, new: Message) -> int:

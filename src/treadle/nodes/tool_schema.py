@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
+from treadle.errors import ResultRefused
 from treadle.messages import OutputSpec, ToolSpec
 from treadle.plan.parts import Callee, Parameter
 from treadle.values import Codec
@@ -57,7 +58,7 @@ def _parameters(parameters: tuple[Parameter, ...], notes: dict[str, str]) -> dic
         if notes.get(parameter.name):
             schema = {**schema, "description": notes[parameter.name]}
         if not parameter.required:
-            schema["default"] = from_json(parameter.codec.encode(parameter.default))
+            schema.update(_default(parameter))
         properties[parameter.name] = schema
     result: dict[str, Any] = {
         "type": "object",
@@ -66,6 +67,14 @@ def _parameters(parameters: tuple[Parameter, ...], notes: dict[str, str]) -> dic
         "additionalProperties": False,
     }
     return {**result, "$defs": shared["$defs"]} if "$defs" in shared else result
+
+
+def _default(parameter: Parameter) -> dict[str, Any]:
+    """What is shown of a default: nothing where it is no value of its type, such as a mark of absence."""
+    try:
+        return {"default": from_json(parameter.codec.encode(parameter.default))}
+    except ResultRefused:
+        return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
