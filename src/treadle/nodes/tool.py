@@ -10,6 +10,7 @@ from typing import Any, Concatenate, Final, Literal, Protocol, cast, get_args, o
 from treadle.budget import Budget
 from treadle.interfaces import Context
 from treadle.nodes.finder import Finder
+from treadle.nodes.graph import Graph
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
 from treadle.plan.parts import WorkKind
@@ -75,13 +76,19 @@ def check_tools(tools: object) -> None:
     """Make sure that an agent's tools are a list of nodes, or of what gives nodes.
 
     Raises:
-        WiringError: They are not; a function without a decorator is none.
+        WiringError: They are not; a function without a decorator is none, and neither is a graph.
     """
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         refuse(f"tools={tools!r} is no list", f"write tools=[{_called(tools)}]")
     for tool in cast("Sequence[object]", tools):
         if not isinstance(tool, Node | Toolbox):
             name = _called(tool)
+            if isinstance(tool, Graph):
+                refuse(
+                    f"{name} is a graph, and a model calls single nodes",
+                    "give the agent the nodes it needs, or offer the graph with `treadle serve-mcp` and take "
+                    "it from there with mcp_tools(...)",
+                )
             refuse(f"{name} is no tool", f"declare `async def {name}(...)` and put @tool over it")
 
 
