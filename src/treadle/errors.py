@@ -41,7 +41,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class TreadleError(Exception):
@@ -194,6 +194,22 @@ class HistoryMismatch(RunError):
     """What was recorded and what the code does now differ, so going on could repeat paid work."""
 
 
+class Ambiguity(NamedTuple):
+    """A call of the plan that more than one thing could be true of.
+
+    Attributes:
+        call: The node, or the node and the step inside it.
+        records: The recorded calls that could be it, each as ``told`` names it.
+        others: Other nodes of the plan that these records could be as well.
+        why: In words.
+    """
+
+    call: str
+    records: tuple[str, ...]
+    others: tuple[str, ...]
+    why: str
+
+
 class AmbiguousHistory(HistoryMismatch):
     """Under an edited graph a recorded effect or a person's answer could belong to more than one call.
 
@@ -205,7 +221,9 @@ class AmbiguousHistory(HistoryMismatch):
             ``others`` of the plan that these could be as well, and ``why``.
     """
 
-    def __init__(self, message: str, *, ambiguities: Sequence[object] = (), run_id: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, ambiguities: Sequence[Ambiguity] = (), run_id: str | None = None
+    ) -> None:
         super().__init__(message, run_id=run_id)
         self.ambiguities = tuple(ambiguities)
 

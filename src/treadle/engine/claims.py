@@ -17,10 +17,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from treadle.engine.records import AttemptRecords, Identity, Origin, Spot, StepRecord
-from treadle.errors import AmbiguousHistory
+from treadle.errors import Ambiguity, AmbiguousHistory
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
 from treadle.values import digest
@@ -30,22 +30,6 @@ NODE: Final = StepId("")
 
 FRESH: Final = ""
 """What a call is told to take where it is to be made anew."""
-
-
-class Ambiguity(NamedTuple):
-    """A call of the plan that more than one thing could be true of.
-
-    Attributes:
-        call: The node, or the node and the step inside it.
-        records: The recorded calls that could be it, each as ``told`` names it.
-        others: Other nodes of the plan that these records could be as well.
-        why: In words.
-    """
-
-    call: str
-    records: tuple[str, ...]
-    others: tuple[str, ...]
-    why: str
 
 
 class Site(Protocol):
