@@ -100,9 +100,9 @@ def _type(one: Definition, name: str) -> Any:
     if "enum" in one:
         return Literal[tuple(one["enum"])]
     if one["type"] == "array":
-        return list[_type(one["items"], name)]  # type: ignore[misc]  # made while the program runs
+        return list[_type(one["items"], name)]
     if one["type"] == "tuple":
-        return tuple[_type(one["items"], name), ...]  # type: ignore[misc]  # the same
+        return tuple[_type(one["items"], name), ...]
     if one["type"] == "dict":
         return _mapping(one, name)
     return _PYTHON[one["type"]]
