@@ -1,9 +1,9 @@
-"""The bell that wakes the writer's thread, and who waits for it."""
+"""The writer's thread: what it is given, when it begins, and who waits for it."""
 
 from __future__ import annotations
 
-import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import anyio
@@ -11,46 +11,55 @@ import pytest
 
 from treadle.ids import RunId
 from treadle.stores import SqliteStore
-from treadle.stores.writer import NOW, SOON, Bell, Waiter, wake
+from treadle.stores.writer import Job, Stop, Waiter, Writer, wake
 from treadle.testing.store_samples import completed, started
 
 
-def test_what_was_rung_before_is_heard() -> None:
-    bell = Bell()
-    bell.ring(SOON)
-    bell.ring(NOW)
-    assert bell.listen(None) == SOON + NOW
-    assert bell.listen(0.0) == b""
-    bell.close()
+class Noting:
+    """A database that notes what it is given."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Job]] = []
+        self.has_come = threading.Event()
+
+    def commit(self, jobs: Sequence[Job]) -> list[Waiter]:
+        """Note the jobs."""
+        self.batches.append([job for job in jobs if not isinstance(job, Stop)])
+        self.has_come.set()
+        return []
+
+    def rest(self) -> None:
+        """Nothing is to be tidied up."""
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
-def test_ringing_wakes_who_listens() -> None:
-    bell, heard = Bell(), list[bytes]()
-    thread = threading.Thread(target=lambda: heard.append(bell.listen(None)))
-    thread.start()
-    bell.ring(NOW)
-    thread.join()
-    assert heard == [NOW]
-    bell.close()
+@pytest.mark.anyio
+async def test_a_job_that_nobody_waits_for_is_done_too() -> None:
+    database, job = Noting(), Job()
+    writer = Writer(database, "a test")
+    writer.start()
+    for _ in range(2):  # the second time the thread has worked, and may be asleep
+        writer.put(job)
+        assert await anyio.to_thread.run_sync(database.has_come.wait, 10)
+        database.has_come.clear()
+    await writer.stop()
+    assert [one for batch in database.batches for one in batch] == [job, job]
 
 
-def test_a_bell_nobody_listens_to_never_blocks() -> None:
-    bell = Bell()
-    for _ in range(100):
-        bell.ring(NOW * 4096)
-    assert NOW in bell.listen(None)
-    bell.close()
-
-
-def test_a_closed_bell_rings_into_nobodys_file(tmp_path: Path) -> None:
-    bell = Bell()
-    bell.close()
-    bell.close()
-    path = tmp_path / "other"
-    file = os.open(path, os.O_RDWR | os.O_CREAT)  # may well get the number that the pipe had
-    bell.ring(NOW)
-    os.close(file)
-    assert path.read_bytes() == b""
+@pytest.mark.anyio
+async def test_jobs_that_tasks_queue_in_one_turn_are_one_batch() -> None:
+    database, jobs = Noting(), [Job() for _ in range(20)]
+    writer = Writer(database, "a test")
+    async with anyio.create_task_group() as group:
+        for job in jobs:
+            group.start_soon(writer.do, job)
+        await anyio.wait_all_tasks_blocked()
+        writer.start()
+    await writer.stop()
+    assert len(database.batches[0]) == len(jobs)
+    assert set(database.batches[0]) == set(jobs)
 
 
 def open_files() -> int:

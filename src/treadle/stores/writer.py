@@ -11,12 +11,10 @@ and that is all of them that is used here.
 
 from __future__ import annotations
 
-import os
-import select
 import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
@@ -122,54 +120,6 @@ def forked() -> StoreUnavailable:
     )
 
 
-class Bell:
-    """Wakes the thread, through a pipe.
-
-    Ringing lets go of the interpreter while it does, so the thread can have it at once.  A lock or a queue
-    is handed over by a thread that holds the interpreter: who is woken by it has to sleep again until that
-    one rests, which costs as much as the commit itself.
-    """
-
-    __slots__ = ("_guard", "_is_open", "_listen", "_mouth", "_poll", "_rope")
-
-    def __init__(self) -> None:
-        self._mouth, self._rope = os.pipe()
-        os.set_blocking(self._mouth, False)
-        os.set_blocking(self._rope, False)
-        self._poll = select.poll()
-        self._poll.register(self._mouth, select.POLLIN)
-        self._guard = threading.Lock()
-        self._is_open = True
-
-    def ring(self, sound: bytes) -> None:
-        """Wake who listens, or let him not fall asleep; nothing happens once it is closed."""
-        with self._guard:
-            if self._is_open:
-                with suppress(BlockingIOError):  # it rings already, very loudly
-                    os.write(self._rope, sound)
-
-    def listen(self, seconds: float | None) -> bytes:
-        """Return what was rung since the last time, waiting for it; nothing where the time is over."""
-        if not self._poll.poll(None if seconds is None else seconds * 1000):
-            return b""
-        return os.read(self._mouth, 4096)
-
-    def close(self) -> None:
-        """Let the pipe go; nobody may listen any more."""
-        with self._guard:
-            if self._is_open:
-                self._is_open = False
-                os.close(self._mouth)
-                os.close(self._rope)
-
-
-SOON: Final = b"s"
-"""Rung for a job that nobody waits for."""
-
-NOW: Final = b"n"
-"""Rung for one that somebody waits for."""
-
-
 class Database(Protocol):
     """What the thread works on; every method is called on the thread, one at a time."""
 
@@ -192,7 +142,7 @@ class Writer:
     def __init__(self, database: Database, name: str) -> None:
         self._database = database
         self._jobs: deque[Job] = deque()
-        self._bell = Bell()
+        self._signals: SimpleQueue[bool] = SimpleQueue()
         self._is_asleep = False
         self._ringing: object = None
         self._closed: Exception | None = None
@@ -209,7 +159,7 @@ class Writer:
         self._jobs.append(job)
         if self._is_asleep:
             self._is_asleep = False
-            self._bell.ring(SOON)
+            self._signals.put(False)
 
     def hurry(self, waiter: Waiter) -> None:
         """Have the thread start once all tasks that can run now have had their turn.
@@ -226,7 +176,7 @@ class Writer:
     def _ring(self) -> None:
         self._ringing = None
         self._is_asleep = False
-        self._bell.ring(NOW)
+        self._signals.put(True)
 
     async def do(self, job: Job) -> None:
         """Queue a job, wait until it is done, and raise its error.
@@ -248,7 +198,6 @@ class Writer:
             if self._closed is None:
                 await self.do(Stop())
         self._thread.join()
-        self._bell.close()
 
     def orphan(self) -> None:
         """Refuse everything from now on: this is a forked child, which has no thread."""
@@ -279,21 +228,30 @@ class Writer:
 
     def _wait(self) -> None:
         for _ in range(WATCHFUL):
-            if self._bell.listen(LINGER) or self._jobs:
+            if self._is_signalled(LINGER) or self._jobs:
                 return
         self._is_asleep = True
-        if not self._jobs and NOW not in self._bell.listen(None):
-            self._bell.listen(LINGER)
+        if not self._jobs and not self._signals.get():
+            self._is_signalled(LINGER)
+
+    def _is_signalled(self, patience: float) -> bool:
+        try:
+            self._signals.get(timeout=patience)
+        except Empty:
+            return False
+        return True
 
     def _take(self) -> list[Job]:
         self._is_asleep = False
+        while not self._signals.empty():  # before the queue is read: each signal comes after its job
+            self._signals.get()
         jobs: list[Job] = []
         while self._jobs and len(jobs) < LARGEST_BATCH:
             jobs.append(self._jobs.popleft())
             if isinstance(jobs[-1], Stop):
                 self._closed = StoreUnavailable("the store is closed; open it again")
         if self._jobs:  # too many for one batch, and somebody may wait for them
-            self._bell.ring(NOW)
+            self._signals.put(True)
         return jobs
 
     def _do(self, jobs: list[Job]) -> list[Waiter]:
