@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-VERBS = ["run", "runs", "show", "inbox", "answer", "resume", "graph", "check", "cancel", "verify"]
+from treadle.cli.main import VERBS as LISTED
+
+VERBS = list(LISTED)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -26,6 +28,18 @@ def test_treadle_alone_shows_examples(treadle) -> None:
     text = outcome.out + outcome.err
     assert "treadle run examples/support.py --input tickets.jsonl" in text
     assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_list_of_verbs_says_what_each_verb_says_of_itself(treadle, verb: str) -> None:
+    said = " ".join(treadle(verb, "--help").out.split())
+    assert LISTED[verb].removesuffix(".") in said
+
+
+def test_a_misspelt_verb_is_refused_with_the_nearest(treadle) -> None:
+    outcome = treadle("rnu")
+    assert outcome.code == 2
+    assert "there is no verb 'rnu'; did you mean 'run'?" in outcome.err
 
 
 def test_help_loads_neither_engine_nor_provider() -> None:

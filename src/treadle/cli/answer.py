@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+import time
+from typing import Annotated, Any
 
 import typer
 
+from treadle import forms
+from treadle.cli.inbox import skeleton
 from treadle.cli.options import DEFAULT_STORE, StoreOption, existing_store, run_async
+from treadle.cli.summary import store_option
+from treadle.cli.words import console, moment
 from treadle.errors import QuestionError
-
-if TYPE_CHECKING:
-    from treadle.interfaces import Question, Request, RunSummary, Store
+from treadle.events import QuestionAnswered
+from treadle.ids import QuestionId
+from treadle.interfaces import Question, Request, RunSummary, Store
+from treadle.values import Payload, canonical
 
 
 def register(app: typer.Typer) -> None:
@@ -45,8 +51,6 @@ def give(store: str, question: str, value: Any, by: str, reason: str) -> None:
         QuestionError: It was refused.
     """
     asked, run = run_async(lambda: _submit(store, question, value, by, reason))
-    from treadle.cli.summary import store_option
-    from treadle.cli.words import console
 
     out = console()
     out.print(f"recorded: {asked.id} answered by {by}", style="green")
@@ -76,12 +80,6 @@ def parse(value: str, *, option: str = "--value") -> Any:
 async def _submit(
     url: str, question_id: str, value: Any, by: str, reason: str
 ) -> tuple[Question, RunSummary]:
-    import time
-
-    from treadle.ids import QuestionId
-    from treadle.interfaces import Request
-    from treadle.values import Payload, canonical
-
     async with existing_store(url) as store:
         question = await store.question(QuestionId(question_id))
         _check(question, value)
@@ -107,9 +105,6 @@ async def _refuse_another(store: Store, request: Request) -> None:
     Raises:
         QuestionError: There is another one.
     """
-    from treadle.cli.words import moment
-    from treadle.events import QuestionAnswered
-
     history = [recorded.event for recorded in await store.read(request.run_id)]
     given: list[QuestionAnswered | Request] = [one for one in history if isinstance(one, QuestionAnswered)]
     given += [one for one in await store.requests(request.run_id) if one.kind == "answer"]
@@ -130,9 +125,6 @@ def _check(question: Question, value: Any) -> None:
     Raises:
         QuestionError: It is not.
     """
-    from treadle import forms
-    from treadle.cli.inbox import skeleton
-
     complaint = forms.complaint(question.schema, value)
     if complaint:
         example = json.dumps(skeleton(question.schema), ensure_ascii=False)

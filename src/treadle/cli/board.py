@@ -6,8 +6,14 @@ import time
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from treadle.cli.words import dollars, duration, shorten
 from treadle.events import (
     AttemptFailed,
     AttemptParked,
@@ -18,11 +24,7 @@ from treadle.events import (
     Progress,
     StepStarted,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from treadle.views.table import Row
+from treadle.views.table import Row
 
 REFRESH: Final = 8
 """Pictures a second."""
@@ -75,8 +77,6 @@ class Board:
 
     def __enter__(self) -> Self:
         if self._out.is_terminal:
-            from rich.live import Live
-
             self._live = Live(
                 console=self._out, refresh_per_second=REFRESH, transient=True, get_renderable=self._picture
             )
@@ -101,7 +101,6 @@ class Board:
 
     def end(self, number: int, row: Row) -> None:
         """A run is over, or waits for a person."""
-        from treadle.cli.words import dollars, duration, shorten
 
         self._under_way.pop(number, None)
         self._counts[row.status] = self._counts.get(row.status, 0) + 1
@@ -113,11 +112,6 @@ class Board:
 
     def _picture(self) -> Any:
         """What the live board shows now."""
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-
-        from treadle.cli.words import dollars, duration, shorten
 
         ended = sum(self._counts.values())
         cost = self._ended_cost + sum((line.cost_usd for line in self._under_way.values()), Decimal(0))

@@ -5,14 +5,19 @@ from __future__ import annotations
 import getpass
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from treadle.cli.load import load_file
 from treadle.cli.options import DEFAULT_STORE, RunArgument, StoreOption, existing_store, find_run, run_async
-
-if TYPE_CHECKING:
-    from treadle.interfaces import RunSummary
+from treadle.cli.perform import finish
+from treadle.cli.resume import require_graphs
+from treadle.cli.summary import doubt_line
+from treadle.engine.engine import Engine
+from treadle.errors import ConfigurationError
+from treadle.interfaces import Request, RunSummary
+from treadle.views.doubts import doubts
 
 
 def register(app: typer.Typer) -> None:
@@ -38,8 +43,6 @@ def cancel(
 
     Example: treadle cancel r-1a2b3c4d5 examples/support.py --reason "the customer called"
     """
-    from treadle.cli.summary import doubt_line
-
     summary = run_async(lambda: _submit(store, run, by or getpass.getuser(), reason))
     doubts: tuple[str, ...] = ()
     if file is not None and not summary.owner:
@@ -55,9 +58,6 @@ def cancel(
 
 
 async def _submit(url: str, run_id: str, by: str, reason: str) -> RunSummary:
-    from treadle.errors import ConfigurationError
-    from treadle.interfaces import Request
-
     async with existing_store(url) as store:
         summary = await find_run(store, run_id)
         if summary.status in {"completed", "failed", "cancelled"}:
@@ -68,12 +68,6 @@ async def _submit(url: str, run_id: str, by: str, reason: str) -> RunSummary:
 
 async def _take_up(url: str, summary: RunSummary, file: Path) -> tuple[RunSummary, tuple[str, ...]]:
     """Carry a recorded cancellation out; give the calls left in doubt too."""
-    from treadle.cli.load import load_file
-    from treadle.cli.perform import finish
-    from treadle.cli.resume import require_graphs
-    from treadle.engine.engine import Engine
-    from treadle.views.doubts import doubts
-
     graphs = load_file(file).graphs
     require_graphs(graphs, [summary])
     async with Engine(url, graphs=list(graphs.values())) as engine:

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from treadle.cli.load import load_file, project_files
 from treadle.cli.options import (
     DEFAULT_STORE,
     ClaimOption,
@@ -21,11 +22,12 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
-from treadle.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from treadle.engine.outlook import Outlook
-    from treadle.nodes.graph import Graph
+from treadle.cli.resume import require_graphs
+from treadle.cli.words import console, print_json, table
+from treadle.engine.outlook import Outlook, check_against
+from treadle.errors import ConfigurationError, PlanError, WiringError
+from treadle.nodes.graph import Graph
+from treadle.plan.parts import WORK
 
 
 def register(app: typer.Typer) -> None:
@@ -53,8 +55,6 @@ def check(
 
     Example: treadle check examples/support.py --against r-1a2b3c4d5
     """
-    from treadle.cli.load import load_file, project_files
-
     if against is None and (claim or fresh or as_json):
         raise ConfigurationError("--claim, --fresh and --json tell of a run; name it with --against RUN")
     found = [(path, load_file(path).graphs) for path in project_files(file)]
@@ -67,9 +67,6 @@ def check(
 
 def _check(path: Path, name: str, graph: Graph[..., Any]) -> int:
     """Report on one graph; gives the number of its faults."""
-    from treadle.cli.words import console
-    from treadle.errors import PlanError, WiringError
-
     try:
         plan = graph.plan
     except (PlanError, WiringError) as error:
@@ -87,8 +84,6 @@ def _check(path: Path, name: str, graph: Graph[..., Any]) -> int:
 
 def _counted(kind: str, number: int) -> str:
     """So many of a kind; words of the graph such as ``when`` have no plural."""
-    from treadle.plan.parts import WORK
-
     return f"{number} {kind}{'s' * (number > 1 and kind in WORK)}"
 
 
@@ -110,8 +105,6 @@ def _compare(
     """
     outlook = run_async(lambda: _look(graphs, run_id, store, claims))
     if as_json:
-        from treadle.cli.words import print_json
-
         looks = [asdict(look) for look in outlook.looks]
         print_json(
             {
@@ -130,9 +123,6 @@ def _compare(
 async def _look(
     graphs: Mapping[str, Graph[..., Any]], run_id: str, url: str, claims: Mapping[str, str | None]
 ) -> Outlook:
-    from treadle.cli.resume import require_graphs
-    from treadle.engine.outlook import check_against
-
     async with existing_store(url) as store:
         run = await find_run(store, run_id)
         require_graphs(dict(graphs), [run])
@@ -140,8 +130,6 @@ async def _look(
 
 
 def _print(outlook: Outlook) -> None:
-    from treadle.cli.words import console, table
-
     changed = "was edited" if outlook.is_edited else "is the one it has"
     out = console()
     out.print(f"run {outlook.run_id}: graph {outlook.graph!r} {changed}", style="bold", soft_wrap=True)

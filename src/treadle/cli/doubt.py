@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
+from rich.text import Text
 
+from treadle import forms
 from treadle.cli import answer
 from treadle.cli.inbox import skeleton
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, find_run, run_async
+from treadle.cli.summary import store_option
+from treadle.cli.words import ago, console, print_json_lines
 from treadle.errors import ConfigurationError, QuestionError
+from treadle.ids import QuestionId
+from treadle.interfaces import Question, RunSummary
+from treadle.views.doubts import Doubt, effects_in_doubt
 
-if TYPE_CHECKING:
-    from treadle.interfaces import Question, RunSummary
-    from treadle.views.doubts import Doubt
-
-    Found = list[tuple[RunSummary, Doubt, Question | None]]
+Found = list[tuple[RunSummary, Doubt, Question | None]]
 
 PAGE: Final = 100_000
 """Runs that are looked through at most; a store of more is one to ask run by run."""
@@ -104,9 +108,6 @@ async def _check(url: str, question_id: str, said: dict[str, Any]) -> None:
     Raises:
         QuestionError: As said above.
     """
-    from treadle import forms
-    from treadle.ids import QuestionId
-
     async with existing_store(url) as store:
         question = await store.question(QuestionId(question_id))
     if question.about != "doubt":
@@ -130,8 +131,6 @@ def _example(question: Question) -> str:
 
 async def _read(url: str, run: str | None) -> Found:
     """What is in doubt, of the newest run first, with the questions about it."""
-    from treadle.views.doubts import effects_in_doubt
-
     found: Found = []
     async with existing_store(url) as store:
         runs = await store.runs(limit=PAGE) if run is None else [await find_run(store, run)]
@@ -144,8 +143,6 @@ async def _read(url: str, run: str | None) -> Found:
 
 
 def _print_json(found: Found) -> None:
-    from treadle.cli.words import print_json_lines
-
     print_json_lines(
         {
             "run": run.id,
@@ -164,12 +161,6 @@ def _print_json(found: Found) -> None:
 
 
 def _print(found: Found, url: str) -> None:
-    import time
-
-    from rich.text import Text
-
-    from treadle.cli.words import ago, console
-
     out = console()
     if not found:
         out.print(f"nothing is in doubt in {url}")
@@ -191,8 +182,6 @@ def _print(found: Found, url: str) -> None:
 
 
 def _what_to_do(run: RunSummary, effect: Doubt, question: Question | None, url: str) -> Iterator[str]:
-    from treadle.cli.summary import store_option
-
     option = store_option(url)
     if question is not None:
         settle = f"treadle doubt {question.id}"

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from treadle.cli.load import load_graph
+from treadle.errors import ConfigurationError
+from treadle.plan.draw import draw
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -27,10 +31,6 @@ def graph(
 
     Example: treadle graph examples/support.py --format svg -o support.svg
     """
-    from treadle.cli.load import load_graph
-    from treadle.errors import ConfigurationError
-    from treadle.plan.draw import draw
-
     _, found = load_graph(file)
     picture = draw(found.plan, form)
     if output is None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any, cast
+import time
+from typing import Annotated, Any, cast
 
 import typer
+from rich.text import Text
 
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, run_async
-
-if TYPE_CHECKING:
-    from treadle.interfaces import Question
+from treadle.cli.summary import store_option
+from treadle.cli.words import ago, console, moment, print_json_lines, status_style
+from treadle.ids import RunId
+from treadle.interfaces import Question
 
 
 def register(app: typer.Typer) -> None:
@@ -40,27 +43,16 @@ def inbox(
 
 
 async def _read(url: str, to: str | None, run: str | None, *, everything: bool) -> list[Question]:
-    from treadle.ids import RunId
-
     async with existing_store(url) as store:
         state = None if everything else "open"
         return await store.questions(state=state, to=to, run_id=RunId(run) if run else None)
 
 
 def _print_json(found: list[Question]) -> None:
-    from treadle.cli.words import print_json_lines
-
     print_json_lines(found)
 
 
 def _print(found: list[Question], url: str, to: str | None) -> None:
-    import time
-
-    from rich.text import Text
-
-    from treadle.cli.summary import store_option
-    from treadle.cli.words import ago, console, moment, status_style
-
     out = console()
     if not found:
         out.print(f"nothing waits for {to or 'anybody'} in {url}")

@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+from pydantic import ValidationError
 
 from treadle.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from treadle.nodes.graph import Graph
-    from treadle.plan.parts import Parameter
+from treadle.nodes.graph import Graph
+from treadle.plan.parts import Parameter
 
 MOST_SHOWN = 20
 
@@ -153,8 +153,6 @@ def _several(parameters: tuple[Parameter, ...], fields: dict[str, Any]) -> dict[
 
 
 def _decode(parameter: Parameter, data: Any, path: str) -> Any:
-    from pydantic import ValidationError
-
     try:
         return parameter.codec.decode(json.dumps(data).encode())
     except ValidationError as error:

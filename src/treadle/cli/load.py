@@ -9,14 +9,12 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from treadle.errors import ConfigurationError, TreadleError, nearest
+from treadle.nodes.graph import Graph
 
-if TYPE_CHECKING:
-    from treadle.nodes.graph import Graph
-
-    AnyGraph = Graph[..., Any]
+AnyGraph = Graph[..., Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +37,6 @@ def load_file(path: Path) -> Loaded:
     Raises:
         ConfigurationError: There is no such file, it fails, or there is no graph in it.
     """
-    from treadle.nodes.graph import Graph
-
     module = _module(_existing(path))
     found: dict[str, AnyGraph] = {}
     for value in vars(module).values():

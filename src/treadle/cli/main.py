@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
-from treadle.cli import answer, cancel, check, doubt, graph, inbox, resume, run, runs, serve_mcp, show, verify
 from treadle.errors import (
     ConfigurationError,
     InternalError,
@@ -16,6 +17,7 @@ from treadle.errors import (
     TreadleError,
     UnknownRun,
     WiringError,
+    nearest,
 )
 
 FAILED: Final = 1
@@ -40,18 +42,67 @@ Runs are kept in the store of --store, else TREADLE_STORE, else sqlite:///treadl
 Exit codes: 0 done, 1 failed, 2 usage, 3 a single run waits for a person.
 """
 
+VERBS: Final = {
+    "run": "Run a graph, on one value or on every line of a file.",
+    "runs": "List runs, the newest first.",
+    "show": "Show one run: the tree of nodes, attempts and steps.",
+    "inbox": "List the questions that wait for an answer, the oldest first.",
+    "answer": "Answer a question.",
+    "doubt": "List effects in doubt, or settle one.",
+    "resume": "Go on where runs stand: after an answer, a crash, a failure.",
+    "graph": "Draw a graph.",
+    "check": "Wire every graph of a file and report all faults at once.",
+    "cancel": "Cancel a run.",
+    "verify": "Recompute a run's chain of hashes.",
+    "serve-mcp": "Serve a graph as an MCP tool.",
+}
+"""What each verb is for, in the order in which they are listed; its file is loaded when it is used."""
+
+_HELP: Final = {"help_option_names": ["-h", "--help"]}
+
+
+class Verbs(TyperGroup):
+    """The verbs, each loaded with its own file when it is named: help for all of them loads none."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the base class's
+        """Their names."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Load a verb.
+
+        Raises:
+            UsageError: There is none of this name.
+        """
+        if cmd_name not in VERBS:
+            ctx.fail(f"there is no verb {cmd_name!r}{nearest(cmd_name, VERBS)}")
+        alone = typer.Typer(rich_markup_mode=None, add_completion=False, context_settings=_HELP)
+        importlib.import_module(f"treadle.cli.{cmd_name.replace('-', '_')}").register(alone)
+        command = typer.main.get_command(alone)
+        command.name = cmd_name
+        return command
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - the base class's
+        """List them without loading them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
 app: Final = typer.Typer(
     name="treadle",
     help=_ABOUT,
+    cls=Verbs,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_HELP,
 )
 
-for _module in (run, runs, show, inbox, answer, doubt, resume, graph, check, cancel, verify, serve_mcp):
-    _module.register(app)
+
+@app.callback()
+def _treadle() -> None:
+    pass
 
 
 def main() -> NoReturn:

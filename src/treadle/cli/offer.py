@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from anyio.to_thread import run_sync
 
 from treadle.budget import Budget
 from treadle.compose import AUTO, ModelChoice, choose_model
 from treadle.errors import ConfigurationError
 from treadle.messages import INTERFACES
-
-if TYPE_CHECKING:
-    from treadle.nodes.graph import Graph
-    from treadle.plan.plan import Plan
+from treadle.nodes.graph import Graph
+from treadle.plan.plan import Plan
 
 
 def model_names(plan: Plan) -> list[str]:
@@ -47,8 +47,6 @@ async def choose(plan: Plan, rehearsal: object | None) -> dict[str, ModelChoice]
     Raises:
         ConfigurationError: One of them comes to nothing.
     """
-    from anyio.to_thread import run_sync
-
     found: dict[str, ModelChoice] = {}
     for name in model_names(plan):
         found[name] = await run_sync(functools.partial(choose_model, name, rehearsal=rehearsal))

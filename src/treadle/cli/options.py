@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
+import anyio
 import typer
 
+from treadle.cli.stopping import STOPPED, leave
+from treadle.compose import open_store
 from treadle.errors import ConfigurationError, UnknownRun, nearest
-
-if TYPE_CHECKING:
-    from treadle.interfaces import RunSummary, Store
+from treadle.ids import RunId
+from treadle.interfaces import RunSummary, Store
 
 T = TypeVar("T")
 
@@ -73,12 +77,6 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
     Raises:
         typer.Exit: It was stopped, after it has cleaned up; the code is 128 and the signal's number.
     """
-    import signal
-
-    import anyio
-
-    from treadle.cli.stopping import STOPPED
-
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     heard: list[int] = []
@@ -95,11 +93,6 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
 
 async def _interruptible(function: Callable[[], Awaitable[T]], heard: list[int]) -> T:
     """Pass the first signal on to the event loop, which cancels; a second one would break the cleaning up."""
-    import signal
-    import time
-
-    from treadle.cli.stopping import leave
-
     cancel = signal.getsignal(signal.SIGINT)
     at: list[float] = []
 
@@ -124,8 +117,6 @@ async def existing_store(url: str) -> AsyncGenerator[Store]:
         ConfigurationError: There is none, so there is nothing to look at.
         StoreUnavailable, FormatMismatch: It cannot be opened.
     """
-    from treadle.compose import open_store
-
     store = open_store(url)
     _require(url)
     await store.open()
@@ -156,8 +147,6 @@ async def find_run(store: Store, run_id: str) -> RunSummary:
         UnknownRun: There is no such run; the message names the one whose id comes nearest.
         ConfigurationError: Several begin like that.
     """
-    from treadle.ids import RunId
-
     try:
         return await store.run(RunId(run_id))
     except UnknownRun as error:

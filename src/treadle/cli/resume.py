@@ -6,10 +6,13 @@ import functools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
+from treadle.cli import offer
+from treadle.cli.board import Board
+from treadle.cli.load import Loaded, load_file, project_files
 from treadle.cli.options import (
     DEFAULT_STORE,
     ClaimOption,
@@ -21,15 +24,14 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
+from treadle.cli.perform import Task, perform
+from treadle.cli.run import exit_code, report
 from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
+from treadle.cli.words import console
+from treadle.engine.engine import Engine
 from treadle.errors import ConfigurationError, TreadleError
-
-if TYPE_CHECKING:
-    from treadle.cli.load import Loaded
-    from treadle.cli.perform import Task
-    from treadle.engine.engine import Engine
-    from treadle.interfaces import RunSummary
-    from treadle.views.table import Row
+from treadle.interfaces import RunSummary
+from treadle.views.table import Row
 
 
 def register(app: typer.Typer) -> None:
@@ -61,9 +63,6 @@ def resume(
 
     Example: treadle resume --all examples/support.py
     """
-    from treadle.cli.load import load_file, project_files
-    from treadle.cli.run import exit_code, report
-
     if everything and file is None and run is not None:
         file, run = Path(run), None  # `resume --all FILE`
     if everything == (run is not None):
@@ -119,11 +118,6 @@ async def _resume(
     is_single: bool,
     claims: Mapping[str, str | None],
 ) -> tuple[list[Row], float]:
-    from treadle.cli.board import Board
-    from treadle.cli.perform import perform
-    from treadle.cli.words import console
-    from treadle.engine.engine import Engine
-
     graphs = {name: graph for loaded in files for name, graph in loaded.graphs.items()}
     if is_single or not any(run.graph in graphs for run in found):
         require_graphs(graphs, found)
@@ -141,16 +135,12 @@ async def _resume(
 
 def _task(engine: Engine, run: RunSummary, *, is_single: bool, claims: Mapping[str, str | None]) -> Task:
     """One of several runs that cannot go on is a row of its own; the others go on."""
-    from treadle.cli.perform import Task
-
     message = f"{run.graph} {run.id}"
     refused = None if is_single else functools.partial(_refused, run, message)
     return Task(begin=lambda: engine.resume(run.id, claims=claims), message=message, refused=refused)
 
 
 def _refused(run: RunSummary, message: str, error: TreadleError) -> Row:
-    from treadle.views.table import Row
-
     return Row(
         run_id=run.id,
         status="failed",
@@ -178,8 +168,6 @@ def require_graphs(graphs: dict[str, Any], found: Sequence[RunSummary]) -> None:
 
 async def _say_models(files: Sequence[Loaded], graphs: set[str], out: Any) -> None:
     """Say which models will answer, before anything is spent."""
-    from treadle.cli import offer
-
     for loaded in files:
         for name in sorted(graphs & loaded.graphs.keys()):
             plan = loaded.graphs[name].plan

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from decimal import Decimal
+from typing import Annotated, Any
 
 import typer
 
+from treadle.budget import Budget
+from treadle.cli import offer
+from treadle.cli.board import Board
+from treadle.cli.inputs import no_arguments, read_lines, read_value
+from treadle.cli.load import Loaded, load_graph
+from treadle.cli.offer import read_amount
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, run_async
+from treadle.cli.perform import Begin, Task, perform
 from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
+from treadle.cli.summary import as_plain_data, print_failures, print_table, print_waiting
+from treadle.cli.words import console, print_json_lines
+from treadle.engine.engine import Engine
 from treadle.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from decimal import Decimal
-
-    from treadle.cli.load import Loaded
-    from treadle.cli.perform import Begin
-    from treadle.engine.engine import Engine
-    from treadle.nodes.graph import Graph
-    from treadle.views.table import Row
+from treadle.ids import new_run_id
+from treadle.nodes.graph import Graph
+from treadle.views.table import Row, in_words
 
 WAITS_FOR_A_PERSON = 3
 
@@ -54,10 +59,6 @@ def run(
 
     Example: treadle run examples/support.py --input tickets.jsonl --concurrency 8
     """
-    from treadle.cli.inputs import no_arguments, read_lines, read_value
-    from treadle.cli.load import load_graph
-    from treadle.cli.offer import read_amount
-
     if source is not None and value is not None:
         raise ConfigurationError("give either --input or --value, not both")
     total, within = read_amount(budget_usd), read_grace(grace)
@@ -92,14 +93,6 @@ async def _run(
     grace: float,
     as_json: bool,
 ) -> tuple[list[Row], float]:
-    from treadle.budget import Budget
-    from treadle.cli import offer
-    from treadle.cli.board import Board
-    from treadle.cli.perform import Task, perform
-    from treadle.cli.words import console
-    from treadle.engine.engine import Engine
-    from treadle.ids import new_run_id
-
     out = console(err=as_json)
     tenant = "" if total is None else f"treadle run {new_run_id()}"  # an account that these runs share
     budgets = {} if total is None else {tenant: Budget(usd=total)}
@@ -122,16 +115,11 @@ def _begin(engine: Engine, graph: Graph[..., Any], arguments: dict[str, Any]) ->
 
 def _message(graph: Graph[..., Any], arguments: dict[str, Any]) -> str:
     """What a run is about: its first input in words."""
-    from treadle.views.table import in_words
-
     return next((in_words(payload) for payload in graph.bind((), arguments).values()), "")
 
 
 def report(rows: Sequence[Row], seconds: float, *, file: str, store: str, as_json: bool) -> None:
     """Print what came of runs, and what to do about those that wait."""
-    from treadle.cli.summary import as_plain_data, print_failures, print_table, print_waiting
-    from treadle.cli.words import console, print_json_lines
-
     if as_json:
         print_json_lines(as_plain_data(row) for row in rows)
         return

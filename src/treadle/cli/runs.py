@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final
+import time
+from collections.abc import Mapping
+from typing import Annotated, Final
 
 import typer
+from rich.text import Text
 
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, run_async
+from treadle.cli.summary import death_line, doubt_line
+from treadle.cli.words import ago, console, count, dollars, duration, print_json_lines, status_style, table
 from treadle.errors import ConfigurationError, nearest
+from treadle.ids import RunId
+from treadle.interfaces import RunSummary
+from treadle.views.deaths import deaths
+from treadle.views.doubts import doubts
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from treadle.ids import RunId
-    from treadle.interfaces import RunSummary
-
-    Read = tuple[list[RunSummary], dict[RunId, tuple[str, ...]], dict[RunId, int]]
+Read = tuple[list[RunSummary], dict[RunId, tuple[str, ...]], dict[RunId, int]]
 
 STATUSES: Final = ("pending", "running", "waiting", "completed", "failed", "cancelled")
 
@@ -39,8 +42,6 @@ def runs(
 
     Example: treadle runs --status waiting
     """
-    from treadle.cli.summary import death_line, doubt_line
-
     if status is not None and status not in STATUSES:
         raise ConfigurationError(
             f"there is no status {status!r}{nearest(status, STATUSES)}; a run is {', '.join(STATUSES)}"
@@ -61,9 +62,6 @@ def runs(
 
 async def _read(url: str, status: str | None, graph: str | None, limit: int) -> Read:
     """The runs, what those that broke off have left in doubt, and how many processes they have killed."""
-    from treadle.views.deaths import deaths
-    from treadle.views.doubts import doubts
-
     async with existing_store(url) as store:
         found = await store.runs(status=status, graph=graph, limit=limit)
         broken = [run.id for run in found if run.status in {"failed", "cancelled"}]
@@ -73,8 +71,6 @@ async def _read(url: str, status: str | None, graph: str | None, limit: int) -> 
 
 
 def _print_json(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
-    from treadle.cli.words import print_json_lines
-
     print_json_lines(
         {
             "run": run.id,
@@ -97,12 +93,6 @@ def _print_json(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
 
 
 def _print_table(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
-    import time
-
-    from rich.text import Text
-
-    from treadle.cli.words import ago, console, count, dollars, duration, status_style, table
-
     rows = table(
         "run", "graph", "status", "started", "took", "tokens", "cost", "waits", right=("tokens", "cost")
     )

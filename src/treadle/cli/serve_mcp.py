@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from treadle.cli import offer
+from treadle.cli.load import Loaded, load_graph
 from treadle.cli.options import DEFAULT_STORE, StoreOption, run_async
+from treadle.cli.served import ServedGraph
 from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
-
-if TYPE_CHECKING:
-    from treadle.cli.load import Loaded
-    from treadle.mcp.server import Offer
-    from treadle.nodes.graph import Graph
+from treadle.engine.engine import Engine
+from treadle.mcp import server
+from treadle.mcp.server import Offer
+from treadle.nodes.graph import Graph
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +48,6 @@ def serve_mcp(
 
     Example: treadle serve-mcp examples/support.py --http 8765
     """
-    from treadle.cli.load import load_graph
-
     seconds = read_grace(grace)
     loaded, found = load_graph(file if graph is None else f"{file}:{graph}")
     _ = found.plan  # every fault of it, before anybody calls
@@ -57,11 +57,6 @@ def serve_mcp(
 async def _serve(
     loaded: Loaded, graph: Graph[..., Any], store: str, port: int | None, *, grace: float
 ) -> None:
-    from treadle.cli import offer
-    from treadle.cli.served import ServedGraph
-    from treadle.engine.engine import Engine
-    from treadle.mcp import server
-
     listening = None if port is None else server.listen(port)
     choices = await offer.choose(graph.plan, loaded.rehearsal)
     typer.echo(f"{graph.name}: {offer.models_in_words(choices, graph.plan)}", err=True)
@@ -71,8 +66,6 @@ async def _serve(
 
 
 async def _offer(offers: Sequence[Offer], listening: socket.socket | None) -> None:
-    from treadle.mcp import server
-
     if listening is None:
         await server.serve_stdio("treadle", offers)
         return

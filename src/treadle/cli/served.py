@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import anyio
 from pydantic_core import to_json
@@ -15,15 +15,13 @@ from treadle.engine.handle import RunHandle
 from treadle.errors import RunCancelled, StoreError, TreadleError, UnknownRun
 from treadle.events import NodeCompleted, Progress, RunEnded
 from treadle.ids import RunId
+from treadle.interfaces import Question
 from treadle.mcp.server import Answer, Offer, Tell
 from treadle.nodes.agent_tools import read_arguments
+from treadle.nodes.graph import Graph
 from treadle.nodes.tool_schema import complaints, tool_spec
+from treadle.plan.parts import Callee
 from treadle.values import Codec
-
-if TYPE_CHECKING:
-    from treadle.interfaces import Question
-    from treadle.nodes.graph import Graph
-    from treadle.plan.parts import Callee
 
 CALLER: Final = "mcp"
 """Who cancels a run whose caller has gone, and the label that runs of this server bear."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
 from treadle.cli.options import (
     DEFAULT_STORE,
@@ -16,13 +19,23 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from treadle.events import Recorded
-    from treadle.interfaces import RunSummary
-    from treadle.views.timeline import Span
+from treadle.cli.summary import doubt_words
+from treadle.cli.words import (
+    console,
+    count,
+    dollars,
+    duration,
+    moment,
+    print_json,
+    print_json_lines,
+    status_style,
+    table,
+)
+from treadle.events import Recorded
+from treadle.interfaces import RunSummary
+from treadle.views.cost import costs, costs_by_model
+from treadle.views.table import summarise
+from treadle.views.timeline import Span, timeline
 
 
 def register(app: typer.Typer) -> None:
@@ -57,11 +70,6 @@ async def _read(url: str, run_id: str) -> tuple[RunSummary, list[Recorded]]:
 
 
 def _print_json(summary: RunSummary, history: list[Recorded]) -> None:
-    from treadle.cli.words import print_json
-    from treadle.views.cost import costs
-    from treadle.views.table import summarise
-    from treadle.views.timeline import timeline
-
     print_json(
         {
             **_fields(summarise(history)),
@@ -73,14 +81,10 @@ def _print_json(summary: RunSummary, history: list[Recorded]) -> None:
 
 
 def _fields(row: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return asdict(row)
 
 
 def _print_events(history: list[Recorded], *, as_json: bool) -> None:
-    from treadle.cli.words import console, moment, print_json_lines, table
-
     if as_json:
         print_json_lines(
             {"seq": one.seq, "at": one.event.at, "kind": one.event.kind, "hash": one.hash} for one in history
@@ -94,13 +98,6 @@ def _print_events(history: list[Recorded], *, as_json: bool) -> None:
 
 
 def _print(summary: RunSummary, history: list[Recorded]) -> None:
-    from rich.text import Text
-
-    from treadle.cli.summary import doubt_words
-    from treadle.cli.words import console, dollars, duration, moment, status_style
-    from treadle.views.table import summarise
-    from treadle.views.timeline import timeline
-
     out = console()
     root, row = timeline(history), summarise(history)
     head = Text.assemble(
@@ -124,10 +121,6 @@ def _print(summary: RunSummary, history: list[Recorded]) -> None:
 
 def _tree(root: Span, out: Console) -> Any:
     """The tree as a table, so that times and cost stand under each other."""
-    from rich.text import Text
-
-    from treadle.cli.words import count, dollars, duration, status_style, table
-
     is_wide = out.width >= 100
     columns = ["step", "status", *(["at"] if is_wide else []), "took", "tokens", "cost", "note"]
     rows = table(*columns, right=("at", "took", "tokens", "cost"))
@@ -158,9 +151,6 @@ def _lines(span: Span, indent: str) -> Iterator[tuple[str, Span]]:
 
 
 def _print_costs(out: Console, history: list[Recorded]) -> None:
-    from treadle.cli.words import count, dollars, table
-    from treadle.views.cost import costs_by_model
-
     lines = costs_by_model(history)
     if not lines:
         return

@@ -7,16 +7,16 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
+from types import FrameType
+from typing import Annotated, Final, NoReturn, TypeVar
 
+import anyio
 import typer
 
+from treadle.engine.draining import CLEAN_UP, TOGETHER, drain_when_told, grace_of
+from treadle.engine.engine import Engine
+from treadle.engine.failures import innermost
 from treadle.errors import ConfigurationError, TreadleError
-
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from treadle.engine.engine import Engine
 
 T = TypeVar("T")
 
@@ -42,8 +42,6 @@ def read_grace(text: str) -> float:
     Raises:
         ConfigurationError: It is no length of time.
     """
-    from treadle.engine.draining import grace_of
-
     try:
         return grace_of(0.0 if text.strip() == "0" else text)
     except ValueError as error:
@@ -60,11 +58,6 @@ async def until_told_to_stop(engine: Engine, work: Callable[[], Awaitable[T]], *
         typer.Exit: It was stopped; the code is 128 and the number of the first signal.
         TreadleError: The work could not be done.
     """
-    import anyio
-
-    from treadle.engine.draining import drain_when_told
-    from treadle.engine.failures import innermost
-
     last, told, done = _LastResort(grace), list[int](), list[T]()
     is_over = anyio.Event()
 
@@ -117,7 +110,6 @@ class _LastResort:
 
     def heard(self, number: int) -> None:
         """Take a signal in, within its handler: set the time at which the process ends at the latest."""
-        from treadle.engine.draining import CLEAN_UP, TOGETHER
 
         now = time.monotonic()
         if self._first is None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.console import Console
+from rich.text import Text
+
+from treadle.cli.options import DEFAULT_STORE
+from treadle.cli.words import count, dollars, duration, shorten, status_style, table
 from treadle.views.table import Row
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
 
 WIDE = 100
 """From so many columns on, a run is one line; below, words are folded once."""
@@ -18,8 +19,6 @@ WIDE = 100
 
 def print_table(out: Console, rows: Sequence[Row], *, seconds: float) -> None:
     """Print a line for each run, on the width there is, and one for all of them."""
-    from treadle.cli.words import count, dollars, duration, table
-
     is_wide = out.width >= WIDE
     models = sorted({", ".join(row.models) for row in rows} - {""})
     hidden: set[str] = set() if is_wide or len(models) > 1 else {"model"}
@@ -49,10 +48,6 @@ _MOST_WIDE = {True: {"route": 26, "model": 20}, False: {"route": 14, "model": 8}
 
 
 def _cells(row: Row, *, is_wide: bool) -> dict[str, Any]:
-    from rich.text import Text
-
-    from treadle.cli.words import count, dollars, duration, shorten, status_style
-
     cut = 400 if is_wide else 36
     return {
         "message": shorten(row.message, cut),
@@ -66,10 +61,6 @@ def _cells(row: Row, *, is_wide: bool) -> dict[str, Any]:
 
 
 def _outcome(row: Row, cut: int) -> Any:
-    from rich.text import Text
-
-    from treadle.cli.words import shorten, status_style
-
     if row.waits:
         question, to = next(iter(row.waits.items()))
         return Text(f"{question} waits for {to}", status_style("waiting"))
@@ -116,8 +107,6 @@ def doubt_words(doubts: Sequence[str]) -> str:
 
 def store_option(store: str) -> str:
     """The option that names a store, where it is not the usual one."""
-    from treadle.cli.options import DEFAULT_STORE
-
     return "" if store == DEFAULT_STORE else f" --store {store}"
 
 

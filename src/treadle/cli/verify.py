@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,10 +16,9 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
+from treadle.cli.words import console, print_json
 from treadle.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from treadle.interfaces import Fault, RunSummary
+from treadle.interfaces import Fault, RunSummary
 
 
 def register(app: typer.Typer) -> None:
@@ -61,15 +60,11 @@ async def _verify(url: str, run_id: str, head: str | None) -> tuple[RunSummary, 
 
 
 def _print_json(summary: RunSummary, faults: list[Fault]) -> None:
-    from treadle.cli.words import print_json
-
     found = [{"seq": fault.seq, "what": fault.what} for fault in faults]
     print_json({"run": summary.id, "events": summary.events, "head": summary.head, "faults": found})
 
 
 def _print(summary: RunSummary, faults: list[Fault]) -> None:
-    from treadle.cli.words import console
-
     if not faults:
         console().print(
             f"{summary.id}: {summary.events} events, all as they were written\nhead {summary.head}"

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.segment import Segment
+from rich.table import Table
 
 from treadle import durations
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
 
 STATUS_STYLES = {
     "completed": "green",
@@ -35,10 +37,6 @@ _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(1
 
 def console(*, err: bool = False) -> Console:
     """A console that is plain where nobody looks; the width of a pipe is 120 columns unless COLUMNS says."""
-    import os
-
-    from rich.console import Console
-    from rich.segment import Segment
 
     class Harmless(Console):
         """Shows what models and people wrote as words: no control character of theirs reaches a terminal."""
@@ -54,9 +52,6 @@ def console(*, err: bool = False) -> Console:
 
 def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
     """An unboxed table; columns in ``wrap`` may be folded, the others keep to one line."""
-    from rich import box
-    from rich.table import Table
-
     made = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False
     )
