@@ -133,7 +133,7 @@ class _Trial(Generic[R]):
     async def _drive(self, engine: Engine) -> Any:
         handle = await engine.start(self.graph, *self.args, run_id=RUN, **self.kwargs)
         while await handle.settled() == "waiting":
-            for question in await engine.questions(run_id=RUN):
+            for question in (await engine.questions(run_id=RUN))[:1]:  # it may make others needless
                 await engine.answer(question.id, self._say(question), by="crash_everywhere")
         try:
             return await handle.result()
