@@ -24,6 +24,7 @@ from treadle.messages import (
     ToolSpec,
     document,
     image,
+    user,
 )
 from treadle.providers import anthropic_wire, openai_responses_wire, openai_wire
 from treadle.testing.judging import Check
@@ -128,3 +129,9 @@ def test_any_conversation_makes_a_request_that_the_schema_allows(
     published: Mapping[str, Check], path: str, request_: ModelRequest, stream: bool
 ) -> None:
     assert published[path](WRITE[path](request_, stream)) == ""
+
+
+@pytest.mark.parametrize("path", WRITE)
+def test_a_message_of_marks_alone_is_allowed(published: Mapping[str, Check], path: str) -> None:
+    marked = ModelRequest(messages=(user("go"), Message(role="user", parts=(CachePoint(),))))
+    assert published[path](WRITE[path](marked, False)) == ""

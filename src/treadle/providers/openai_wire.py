@@ -108,7 +108,8 @@ def _messages(message: Message) -> Iterator[dict[str, Any]]:
 def _content(message: Message) -> str | list[dict[str, Any]]:
     if all(isinstance(part, Text) for part in message.parts):
         return message.text
-    return [wire for part in message.parts for wire in _input(part)]
+    written = [wire for part in message.parts for wire in _input(part)]
+    return written or ""  # an empty list is no content; marks alone are nothing to send
 
 
 def _input(part: Part) -> Iterator[dict[str, Any]]:
