@@ -1,6 +1,7 @@
 """Runs the benchmarks, and writes what they reached into docs/benchmarks.md.
 
     python benchmarks/report.py             # all of them, a few minutes; best on a machine at rest
+    python benchmarks/report.py bars peers  # some of them
     python benchmarks/report.py --print     # to the terminal instead
 
 Tables stand between the markers of the page; everything around them is left as it is.
@@ -15,7 +16,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -143,9 +144,11 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(page: str) -> str:
+def filled(page: str, wanted: Sequence[str]) -> str:
     """The page with what stands between its markers measured anew."""
     for name, part in PARTS.items():
+        if wanted and name not in wanted:
+            continue
         before, begin, rest = page.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
         if not begin or not end:
@@ -158,8 +161,9 @@ def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--print", action="store_true", help="print the page and leave the file alone")
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="which tables; all by default")
     options = parser.parse_args()
-    page = filled(PAGE.read_text())
+    page = filled(PAGE.read_text(), options.parts)
     if options.print:
         print(page)
     else:
