@@ -1,7 +1,8 @@
 """One attempt at a node: its timeout, its running seconds, and how it ends.
 
-A user's code is called here and in ``calls.py``, its errors are asked what they say in ``failures.py``;
-``except Exception`` stands nowhere else in this room.
+A user's code is called here and in ``calls.py``, its errors are asked what they say in ``failures.py``, and
+servers of tools, which are anybody's code, are opened in ``sessions.py``: ``except Exception`` stands
+nowhere else in this room.
 """
 
 from __future__ import annotations

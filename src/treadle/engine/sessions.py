@@ -112,7 +112,8 @@ class _Held:
         """Tell those who wait for the session; where it was open, what it gave is recorded already."""
         name = self.server.name
         if self.opened.is_set():
-            _log.warning("the session with %r did not close well: %s: %s", name, type(error).__name__, error)
+            _log.warning("the session with %r did not close well: %s", name, type(error).__name__)
+            _log.debug("what it said", exc_info=error)  # it may quote what was sent
             return
         why = f"opening a session with {name!r} failed with {type(error).__name__}: {error}"
         self.error = ToolUnavailable(why, server=name, tool="")
