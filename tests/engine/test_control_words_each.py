@@ -24,6 +24,7 @@ from treadle import (
     tool,
     when,
 )
+from treadle.engine import workspace
 from treadle.errors import InDoubt
 from treadle.events import AttemptCancelled, NodeCompleted, QuestionAsked
 from treadle.stores import MemoryStore, SqliteStore
@@ -352,3 +353,28 @@ async def test_an_effect_in_doubt_is_neither_collected_nor_dropped(on_error: Any
     with pytest.raises(InDoubt) as doubt:
         await run(g, "a b c")
     assert doubt.value.node == "each(1)/pay"
+
+
+@node
+async def shouted(text: str) -> str:
+    return text.upper()
+
+
+@graph
+def of_many(text: str) -> list[str]:
+    return each(shouted, [shouted(text)] * 200)
+
+
+async def test_a_list_of_wires_is_not_put_together_anew_for_each_item(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    together = workspace.group
+
+    def counting(binding: Any, items: list[Any]) -> Any:
+        made.append(len(items))
+        return together(binding, items)
+
+    monkeypatch.setattr(workspace, "group", counting)
+    assert await run(of_many, "a") == ["A"] * 200
+    assert len(made) <= 2

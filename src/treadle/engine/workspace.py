@@ -148,6 +148,8 @@ class Workspace:
         first = node.arguments[0]
         if name != first.name:
             return next(self.resolve(one.binding) for one in node.arguments if one.name == name)
+        if node.kind == "each" and isinstance(first.binding, Group):
+            return self.resolve(first.binding.items[number])  # putting the list together anew is quadratic
         if node.kind == "each":
             return self.resolve(first.binding)[number]
         return self.resolve(first.binding) if number == 1 else self._outcome(index, number - 1)[0]
