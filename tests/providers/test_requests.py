@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from treadle.errors import RequestRejected
 from treadle.messages import (
     CachePoint,
     Message,
@@ -135,3 +136,29 @@ def test_any_conversation_makes_a_request_that_the_schema_allows(
 def test_a_message_of_marks_alone_is_allowed(published: Mapping[str, Check], path: str) -> None:
     marked = ModelRequest(messages=(user("go"), Message(role="user", parts=(CachePoint(),))))
     assert published[path](WRITE[path](marked, False)) == ""
+
+
+PICTURE = image(b"\x89PNG\r\n\x1a\n")
+THOUGHT = Reasoning(text="hm", provider="openai", data={"field": "reasoning_content"})
+RESULT = ToolResult(call_id="c", name="find", content="found")
+
+
+@pytest.mark.parametrize("path", WRITE)
+@pytest.mark.parametrize(
+    ("role", "part", "home"),
+    [("system", PICTURE, "user"), ("assistant", PICTURE, "user"), ("tool", PICTURE, "user"),
+     ("tool", Text(text="by the way"), "system"), ("user", THOUGHT, "assistant"), ("user", RESULT, "tool")],
+)  # fmt: skip
+def test_a_part_that_a_role_cannot_hold_is_refused_and_never_left_out(
+    path: str, role: Any, part: Part, home: str
+) -> None:
+    request = ModelRequest(messages=(user("go"), Message(role=role, parts=(part,))))
+    with pytest.raises(RequestRejected, match=f"put it into a message of the role '{home}'") as caught:
+        WRITE[path](request, False)
+    assert not caught.value.sent
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/responses"])
+def test_an_empty_text_is_no_pdf(path: str) -> None:
+    empty = document(b"", media_type="text/plain", name="empty.txt")
+    assert "document.pdf" not in str(WRITE[path](ModelRequest(messages=(user("go", empty),)), False))

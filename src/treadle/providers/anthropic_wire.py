@@ -33,7 +33,7 @@ from treadle.messages import (
     ToolResult,
     ToolSpec,
 )
-from treadle.providers import http_errors
+from treadle.providers import http_errors, sendable
 from treadle.providers.strict_schema import is_recursive, strictly
 
 FORMAT: Final = "anthropic"
@@ -77,6 +77,7 @@ def request_body(
 
     ``temperature`` is not sent: the interface has none any more.
     """
+    sendable.check_places(request.messages, FORMAT)
     body: dict[str, Any] = {
         "model": model,
         "max_tokens": request.max_output_tokens,
@@ -172,7 +173,7 @@ def _block(part: Part) -> Iterator[Block]:
         shown = {"thinking": part.text} if part.data.get("type") == "thinking" else {}
         yield {**part.data, **shown}
     elif isinstance(part, Opaque):
-        yield dict(http_errors.own_part(part, FORMAT))  # a mark may be set on it
+        yield dict(sendable.own_part(part, FORMAT))  # a mark may be set on it
 
 
 def _attached(part: Image | Document) -> Block:

@@ -23,7 +23,6 @@ from treadle.errors import (
     RateLimited,
     RequestRejected,
 )
-from treadle.messages import Opaque
 
 LONGEST_WAIT: Final = 600.0
 """Seconds; a provider that asks for more is asked again after this long."""
@@ -171,25 +170,6 @@ def timed_out(asked: Asked, timeout: float) -> ProviderUnavailable:
         provider=asked.provider,
         retryable=True,
     )
-
-
-def unsendable(what: str, interface: str, mend: str) -> RequestRejected:
-    """The error for a part of a message that an interface has no form for; nothing was sent."""
-    return RequestRejected(
-        f"{what} cannot be sent to {interface}; {mend}", provider=interface.partition("-")[0], sent=False
-    )
-
-
-def own_part(part: Opaque, interface: str) -> dict[str, Any]:
-    """A part in the words of one interface, in a message of the user's.
-
-    Raises:
-        RequestRejected: It is for another interface.
-    """
-    if part.provider == interface:
-        return part.content
-    what = f"a part of kind {part.content.get('type', 'unknown')!r} from {part.provider}"
-    raise unsendable(what, interface, "leave it out of the conversation")
 
 
 def malformed(what: str, *, provider: str) -> MalformedResponse:

@@ -28,7 +28,7 @@ from treadle.messages import (
     ToolResult,
     ToolSpec,
 )
-from treadle.providers import http_errors
+from treadle.providers import http_errors, sendable
 from treadle.providers.openai_wire import data_url, titled
 from treadle.providers.strict_schema import strictly
 
@@ -50,7 +50,8 @@ def request_body(request: ModelRequest, *, model: str, stream: bool = False) -> 
     """
     if request.max_output_tokens < LEAST_OUTPUT:
         what = f"an output limit of {request.max_output_tokens} tokens"
-        raise http_errors.unsendable(what, FORMAT, f"allow at least {LEAST_OUTPUT}: raise max_output")
+        raise sendable.unsendable(what, FORMAT, f"allow at least {LEAST_OUTPUT}: raise max_output")
+    sendable.check_places(request.messages, FORMAT)
     body: dict[str, Any] = {
         "model": model,
         "input": [item for message in request.messages for item in _items(message)],
@@ -96,7 +97,8 @@ def _items(message: Message) -> Iterator[Item]:
 def _content(message: Message) -> str | list[dict[str, Any]]:
     if all(isinstance(part, Text) for part in message.parts):
         return message.text
-    return [wire for part in message.parts for wire in _input(part)]
+    written = [wire for part in message.parts for wire in _input(part)]
+    return written or ""  # marks alone are nothing to send
 
 
 def _input(part: Part) -> Iterator[dict[str, Any]]:
@@ -104,14 +106,14 @@ def _input(part: Part) -> Iterator[dict[str, Any]]:
         yield {"type": "input_text", "text": part.text}
     elif isinstance(part, Image):
         yield {"type": "input_image", "image_url": data_url(part), "detail": "auto"}
-    elif isinstance(part, Document) and part.text:
-        yield {"type": "input_text", "text": titled(part)}
     elif isinstance(part, Document) and part.url:
         yield {"type": "input_file", "file_url": part.url}
+    elif isinstance(part, Document) and part.media_type == "text/plain":
+        yield {"type": "input_text", "text": titled(part)}
     elif isinstance(part, Document):
         yield {"type": "input_file", "filename": part.name or "document.pdf", "file_data": data_url(part)}
     elif isinstance(part, Opaque):
-        yield http_errors.own_part(part, FORMAT)
+        yield sendable.own_part(part, FORMAT)
 
 
 def _grouped(parts: Sequence[Part]) -> Iterator[Item]:

@@ -28,7 +28,7 @@ from treadle.messages import (
     ToolResult,
     ToolSpec,
 )
-from treadle.providers import http_errors
+from treadle.providers import http_errors, sendable
 from treadle.providers.strict_schema import strictly
 
 FORMAT: Final = "openai"
@@ -63,6 +63,7 @@ def request_body(request: ModelRequest, *, model: str, limit_as: str, stream: bo
     Raises:
         RequestRejected: A part of a message has no form there.
     """
+    sendable.check_places(request.messages, FORMAT)
     body: dict[str, Any] = {
         "model": model,
         "messages": [wire for message in request.messages for wire in _messages(message)],
@@ -94,15 +95,16 @@ def tool_body(tool: ToolSpec) -> dict[str, Any]:
 
 def _messages(message: Message) -> Iterator[dict[str, Any]]:
     """One message of ours is one of theirs, but that each tool result is a message of its own."""
-    for part in message.parts:
-        if isinstance(part, ToolResult):
-            yield {"role": "tool", "tool_call_id": part.call_id, "content": part.content}
     if message.role == "assistant":
         yield _assistant(message)
     elif message.role == "user":
         yield {"role": "user", "content": _content(message)}
-    elif message.role != "tool":
-        yield {"role": message.role, "content": message.text}
+    elif message.role == "system":
+        yield {"role": "system", "content": message.text}
+    else:
+        for part in message.parts:
+            if isinstance(part, ToolResult):
+                yield {"role": "tool", "tool_call_id": part.call_id, "content": part.content}
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
@@ -117,15 +119,15 @@ def _input(part: Part) -> Iterator[dict[str, Any]]:
         yield {"type": "text", "text": part.text}
     elif isinstance(part, Image):
         yield {"type": "image_url", "image_url": {"url": data_url(part)}}
-    elif isinstance(part, Document) and part.text:
-        yield {"type": "text", "text": titled(part)}
     elif isinstance(part, Document) and part.url:
-        raise http_errors.unsendable("a document by URL", FORMAT, "pass its bytes")
+        raise sendable.unsendable("a document by URL", FORMAT, "pass its bytes")
+    elif isinstance(part, Document) and part.media_type == "text/plain":
+        yield {"type": "text", "text": titled(part)}
     elif isinstance(part, Document):
         named = {"filename": part.name or "document.pdf", "file_data": data_url(part)}
         yield {"type": "file", "file": named}
     elif isinstance(part, Opaque):
-        yield http_errors.own_part(part, FORMAT)
+        yield sendable.own_part(part, FORMAT)
 
 
 def data_url(part: Image | Document) -> str:
