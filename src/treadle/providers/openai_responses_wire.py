@@ -168,6 +168,8 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
         MalformedResponse: There is no answer in it.
     """
     wire = _mapping(data, "the response")
+    if wire.get("status") in {"failed", "cancelled"}:
+        raise malformed(f"it was given up: {wire['status']!r}")
     output: Any = wire.get("output")
     if not isinstance(output, list):
         raise malformed("the response has no output")

@@ -28,6 +28,7 @@ class ChatStream:
         self._message: dict[str, Any] = {}
         self._texts: dict[str, list[str]] = {}
         self._calls: dict[int, _Call] = {}
+        self._places: dict[int | None, int] = {}
         self._reason: object = None
 
     def is_done(self) -> bool:
@@ -70,12 +71,20 @@ class ChatStream:
             self._each(Delta(kind=kind, text=text))
 
     def _add_call(self, piece: Mapping[str, Any]) -> None:
+        place = self._place(piece)
+        text, name = self._calls.setdefault(place, _Call()).add(piece)
+        self._each(Delta(kind="tool_call", text=text, index=place, name=name))
+
+    def _place(self, piece: Mapping[str, Any]) -> int:
+        """Where a piece belongs: some servers give each call the same index, or none at all."""
         index: Any = piece.get("index")
-        if not isinstance(index, int):  # some servers send each call whole, without an index
-            index = len(self._calls)
-        call = self._calls.setdefault(index, _Call())
-        text, name = call.add(piece)
-        self._each(Delta(kind="tool_call", text=text, index=index, name=name))
+        key: int | None = index if isinstance(index, int) else None
+        known = self._places.get(key)
+        if known is not None and not self._calls[known].is_followed_by(piece, is_numbered=key is not None):
+            return known
+        place = key if key is not None and key not in self._calls else max(self._calls, default=-1) + 1
+        self._places[key] = place
+        return place
 
     def _merge(self, name: str, value: Any) -> None:
         """Keep a field this release does not know; lists grow, the last of anything else counts."""
@@ -101,6 +110,15 @@ class _Call:
         self._fields: dict[str, Any] = {}
         self._name = ""
         self._arguments: list[str] = []
+
+    def is_followed_by(self, piece: Mapping[str, Any], *, is_numbered: bool) -> bool:
+        """Whether a piece of the same index, or of none too, begins another call: it names a tool, under
+        another id, or, where calls have no index, under none."""
+        function: Any = piece.get("function")
+        if not isinstance(function, dict) or not cast("dict[str, Any]", function).get("name"):
+            return False
+        known, given = self._fields.get("id"), piece.get("id")
+        return known != given and (not is_numbered or bool(known and given))
 
     def add(self, piece: Mapping[str, Any]) -> tuple[str, str]:
         """Take a piece; give the arguments in it, and the tool's name where it is the first time."""

@@ -50,6 +50,9 @@ STOPS: Final[dict[str, Stop]] = {
     "content_filter": "filter",
 }
 
+_GIVEN_UP: Final = frozenset({"error", "abort", "insufficient_system_resource"})
+"""Why compatible servers (OpenRouter, vLLM, DeepSeek) break an answer off without an error."""
+
 
 def request_body(request: ModelRequest, *, model: str, limit_as: str, stream: bool = False) -> dict[str, Any]:
     """Write a request as the JSON body of ``POST /chat/completions``.
@@ -186,6 +189,8 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
     if not isinstance(choices, list) or not choices:
         raise malformed("the response has no choices")
     choice = _mapping(cast("Sequence[Any]", choices)[0], "the first choice")
+    if str(choice.get("finish_reason")) in _GIVEN_UP:
+        raise malformed(f"it was given up: {choice['finish_reason']!r}")
     message = _read_message(_mapping(choice.get("message"), "the message"))
     return ModelResponse(
         message=message,
@@ -255,16 +260,21 @@ def _stop(message: Message, reason: object) -> Stop:
 
 
 def read_usage(data: object, worst: Callable[[], Usage]) -> Usage:
-    """Read the ``usage`` of a completion; ``worst`` where there is none."""
+    """Read the ``usage`` of a completion; ``worst`` where there is none.
+
+    Some servers (https://docs.x.ai/docs/key-information/consumption-and-rate-limits) leave reasoning out of
+    ``completion_tokens``, and count it in the total alone: the larger of the two is what was written.
+    """
     usage = _details(data)
     counted = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not all(isinstance(count, int) for count in counted):
         return worst()
+    asked, answered = _count(counted[0]), _count(counted[1])
     read = _details(usage.get("prompt_tokens_details"))
     written = _details(usage.get("completion_tokens_details"))
     return Usage(
-        input_tokens=_count(counted[0]),
-        output_tokens=_count(counted[1]),
+        input_tokens=asked,
+        output_tokens=max(answered, _count(usage.get("total_tokens")) - asked),
         cache_read_tokens=_count(read.get("cached_tokens")),
         cache_write_tokens=_count(read.get("cache_write_tokens")),
         reasoning_tokens=_count(written.get("reasoning_tokens")),
