@@ -159,14 +159,15 @@ def _service(model: str, base_url: str | None, api_key: str | None, timeout: flo
         example="http://127.0.0.1:8080",
     ).removesuffix("/v1")  # the SDK adds it
     key = checked_key(default_key(base_url) if api_key is None else api_key)
-    asked = Asked(provider="anthropic", address=address, model=model, key="ANTHROPIC_API_KEY")
+    told = names.without_password(address)
+    asked = Asked(provider="anthropic", address=told, model=model, key="ANTHROPIC_API_KEY")
 
     def connect(http: httpx2.AsyncClient) -> tuple[Any, Any]:
         import anthropic  # noqa: PLC0415 - seconds of CPU
 
         if not key:
             raise ConfigurationError(
-                f"model {model!r} at {address} needs a key; set ANTHROPIC_API_KEY, or pass api_key="
+                f"model {model!r} at {told} needs a key; set ANTHROPIC_API_KEY, or pass api_key="
             )
         client = anthropic.AsyncAnthropic(
             api_key=key, base_url=address, max_retries=0, timeout=timeout, http_client=http

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -26,6 +28,14 @@ def host(url: str) -> str:
         return ""
 
 
+def has_port(url: str) -> bool:
+    """Whether the port that a URL says, if any, is one."""
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
 def is_openai(url: str) -> bool:
     """Whether a base URL is OpenAI's own service, regional ones included."""
     name = host(url)
@@ -46,4 +56,15 @@ def is_anthropic(url: str) -> bool:
 def is_loopback(url: str) -> bool:
     """Whether a base URL is on this machine."""
     name = host(url)
-    return name in {"localhost", "::1"} or name.startswith("127.")
+    try:
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False  # a name, whatever it begins with
+
+
+_PASSWORD: Final = re.compile(r"//[^/]*@")
+
+
+def without_password(url: str) -> str:
+    """A URL as it may be told: without who asks, and by what password."""
+    return _PASSWORD.sub("//", url)

@@ -46,6 +46,7 @@ class OpenAIModel:
             most compatible servers know only the older ``max_tokens``, the default for them.
         options: Further fields of every request, as the provider documents them, such as
             ``{"reasoning_effort": "low"}``.
+        provider: Who serves it, in the history, spans and errors.
 
     Raises:
         ConfigurationError: The URL or key cannot be one, or an option is Treadle's own to write.
@@ -66,11 +67,12 @@ class OpenAIModel:
         timeout: float | str = TIMEOUT,
         limit_as: LimitParameter | None = None,
         options: Mapping[str, Any] | None = None,
+        provider: str = "openai",
     ) -> None:
         self.name: Final = name
-        self.provider: Final = "openai"
+        self.provider: Final = provider
         self._service = openai_client.service(
-            name, base_url=base_url, api_key=api_key, timeout=durations.seconds(timeout)
+            name, base_url=base_url, api_key=api_key, timeout=durations.seconds(timeout), provider=provider
         )
         self.base_url: Final = self._service.asked.address
         self._price = price

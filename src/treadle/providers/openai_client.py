@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import httpx2
 
 
-def service(model: str, *, base_url: str | None, api_key: str | None, timeout: float) -> Service:
+def service(
+    model: str, *, base_url: str | None, api_key: str | None, timeout: float, provider: str = "openai"
+) -> Service:
     """Make what sends a model's requests.
 
     Raises:
@@ -24,14 +26,16 @@ def service(model: str, *, base_url: str | None, api_key: str | None, timeout: f
         base_url or os.environ.get("OPENAI_BASE_URL") or names.OPENAI_URL, example="http://127.0.0.1:11434/v1"
     )
     key = checked_key(default_key(base_url) if api_key is None else api_key)
-    asked = Asked(provider="openai", address=address, model=model, key="OPENAI_API_KEY")
+    asked = Asked(
+        provider=provider, address=names.without_password(address), model=model, key="OPENAI_API_KEY"
+    )
 
     def connect(http: httpx2.AsyncClient) -> tuple[Any, Any]:
         import openai  # noqa: PLC0415 - 500 ms of CPU
 
         if not key:
             raise ConfigurationError(
-                f"model {model!r} at {address} needs a key; set OPENAI_API_KEY, or pass api_key="
+                f"model {model!r} at {asked.address} needs a key; set OPENAI_API_KEY, or pass api_key="
             )
         client = openai.AsyncOpenAI(
             api_key=key, base_url=address, max_retries=0, timeout=timeout, http_client=http

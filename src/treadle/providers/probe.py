@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from typing import Any, Final, cast
@@ -32,11 +32,19 @@ def first_model(base_url: str, *, api_key: str = "", timeout: float = PATIENCE) 
     request = urllib.request.Request(f"{base_url.rstrip('/')}/models", headers=headers)  # noqa: S310
     proxies = urllib.request.ProxyHandler({} if is_loopback(base_url) else None)
     try:
-        with urllib.request.build_opener(proxies).open(request, timeout=timeout) as response:
+        with urllib.request.build_opener(proxies, _Staying).open(request, timeout=timeout) as response:
             listing = json.loads(response.read(_MOST))
-    except (OSError, ValueError, urllib.error.URLError):
+    except (OSError, ValueError, RecursionError, http.client.HTTPException):
         return ""  # nothing there, or no model server: that is what was asked
     return _first_id(listing)
+
+
+class _Staying(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the key would go with it, to whatever server it names."""
+
+    def redirect_request(self, *args: Any, **named: Any) -> None:
+        """Give nothing to go on with: that ends in an error of HTTP."""
+        del args, named
 
 
 def _first_id(listing: object) -> str:

@@ -262,8 +262,9 @@ def checked_url(url: str, *, example: str) -> str:
         ConfigurationError: It is no address.
     """
     url = url.strip().rstrip("/")
-    if not url.startswith(("http://", "https://")) or not names.host(url):
-        raise ConfigurationError(f"base_url {url!r} is not an address; write for example {example!r}")
+    if not url.startswith(("http://", "https://")) or not names.host(url) or not names.has_port(url):
+        told = names.without_password(url)
+        raise ConfigurationError(f"base_url {told!r} is not an address; write for example {example!r}")
     return url
 
 
