@@ -48,6 +48,13 @@ def test_a_key_does_not_follow_a_redirect() -> None:
         assert heard == []
 
 
+def test_name_and_password_of_an_address_go_to_its_server_alone() -> None:
+    with answering(b"HTTP/1.0 401 No\r\n\r\n") as (url, heard):
+        assert probe.first_model(url.replace("//", "//me:s%3Acret@"), api_key="sk-1234", timeout=5.0) == ""
+    assert b"Authorization: Basic bWU6czpjcmV0\r\n" in heard[0]
+    assert b"sk-1234" not in heard[0]
+
+
 @pytest.mark.parametrize(
     "reply", [b"SSH-2.0-OpenSSH_9.7\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -10,9 +11,10 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from typing import Any, Final, cast
+from urllib.parse import unquote, urlsplit
 
 from treadle.errors import ConfigurationError
-from treadle.providers.names import LOOPBACK_PORTS, is_loopback
+from treadle.providers.names import LOOPBACK_PORTS, is_loopback, without_password
 
 PATIENCE: Final = 0.2
 """Seconds a local server has to list its models."""
@@ -25,11 +27,11 @@ def first_model(base_url: str, *, api_key: str = "", timeout: float = PATIENCE) 
 
     Args:
         base_url: Such as ``"http://127.0.0.1:11434/v1"``.
-        api_key: Sent as a bearer token where there is one.
+        api_key: Sent as a bearer token where there is one, and the URL holds no name and password.
         timeout: Seconds for each wait on the network.
     """
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    request = urllib.request.Request(f"{base_url.rstrip('/')}/models", headers=headers)  # noqa: S310
+    address = without_password(base_url).rstrip("/")
+    request = urllib.request.Request(f"{address}/models", headers=_who_asks(base_url, api_key))  # noqa: S310
     proxies = urllib.request.ProxyHandler({} if is_loopback(base_url) else None)
     try:
         with urllib.request.build_opener(proxies, _Staying).open(request, timeout=timeout) as response:
@@ -37,6 +39,15 @@ def first_model(base_url: str, *, api_key: str = "", timeout: float = PATIENCE) 
     except (OSError, ValueError, RecursionError, http.client.HTTPException):
         return ""  # nothing there, or no model server: that is what was asked
     return _first_id(listing)
+
+
+def _who_asks(base_url: str, api_key: str) -> dict[str, str]:
+    """Name and password of the URL where it has them, as the SDKs' client sends them; else the key."""
+    where = urlsplit(base_url)
+    if where.username is None:
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    known = f"{unquote(where.username)}:{unquote(where.password or '')}"
+    return {"Authorization": f"Basic {base64.b64encode(known.encode()).decode()}"}
 
 
 class _Staying(urllib.request.HTTPRedirectHandler):
