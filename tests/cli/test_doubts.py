@@ -84,6 +84,8 @@ def test_a_run_that_fails_with_an_effect_in_doubt_says_so_at_its_end(treadle, fo
     outcome = treadle("run", "shop.py", "--value", "3")
     assert outcome.code == 1
     assert "in doubt whether pay happened" in outcome.out
+    [row] = treadle("run", "shop.py", "--value", "3", "--json").json_lines()
+    assert row["doubts"] == ["pay"]
 
 
 IN_A_STEP = """

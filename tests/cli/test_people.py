@@ -147,3 +147,12 @@ def test_nothing_to_resume_is_no_failure(treadle) -> None:
     treadle("run", "orders.py", "--value", '{"number": 1}')
     outcome = treadle("resume", "--all", "orders.py")
     assert (outcome.code, "nothing to resume" in outcome.out) == (0, True)
+    outcome = treadle("resume", "--all", "orders.py", "--json")
+    assert (outcome.out, "nothing to resume" in outcome.err) == ("", True)
+
+
+@pytest.mark.parametrize("nobody", ["", " "])
+def test_who_answers_must_be_said(treadle, waiting_run, nobody: str) -> None:
+    outcome = treadle("answer", waiting_run[1], "--value", '"yes"', "--as", nobody)
+    assert (outcome.code, "say who answers, with --as NAME" in outcome.err) == (2, True)
+    assert treadle("answer", waiting_run[1], "--value", '"yes"', "--as", "maria").code == 0

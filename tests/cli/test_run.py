@@ -115,6 +115,8 @@ def test_what_cannot_be_run_is_one_clear_error(treadle, arguments: list[str], wo
         ("def f(:\n", "bad.py:1: invalid syntax"),
         ("x = 1\n", "there is no graph in bad.py"),
         ("import no_such_module\n", "No module named 'no_such_module'"),
+        ("import sys\n\nsys.exit(0)\n", "bad.py:3: importing it ends the process: it calls sys.exit(0)"),
+        ("x = '\0'\n", "bad.py: source code string cannot contain null bytes"),
     ],
 )
 def test_a_file_that_cannot_be_loaded_is_one_clear_error(
@@ -124,6 +126,14 @@ def test_a_file_that_cannot_be_loaded_is_one_clear_error(
     outcome = treadle("run", "bad.py")
     assert outcome.code == 2
     assert words in outcome.err
+
+
+def test_a_body_that_ends_the_process_is_no_success(treadle, folder: Path) -> None:
+    text = (folder / "orders.py").read_text().replace("raise ValueError", "raise SystemExit(0) #")
+    (folder / "exits.py").write_text(text)
+    outcome = treadle("run", "exits.py", "--value", '{"number": 1, "note": "odd"}')
+    assert outcome.code == 1
+    assert "a body called sys.exit(0)" in outcome.err
 
 
 def test_the_graph_that_no_other_uses_is_the_default(treadle, folder: Path) -> None:

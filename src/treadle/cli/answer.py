@@ -41,6 +41,8 @@ def answer(
 
     Example: treadle answer q-4k7d2m9c --value '{"answer": "It is on its way."}' --as maria
     """
+    if not by.strip():
+        raise QuestionError("say who answers, with --as NAME; it is recorded")
     give(store, question, parse(value), by, reason)
 
 

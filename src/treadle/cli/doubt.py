@@ -96,7 +96,7 @@ def _said(happened: str | None, *, did_not_happen: bool, again: bool) -> list[di
 def _settle(url: str, question: str, said: list[dict[str, Any]], by: str, reason: str) -> None:
     if len(said) != 1:
         raise ConfigurationError("say one of --happened JSON, --did-not-happen and --again")
-    if not by:
+    if not by.strip():
         raise ConfigurationError("say who says so, with --as NAME; it is recorded")
     run_async(lambda: _check(url, question, said[0]))
     answer.give(url, question, said[0], by, reason)

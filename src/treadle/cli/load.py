@@ -147,13 +147,17 @@ def _execute(execute: Any, module: ModuleType, path: Path) -> None:
     except (TreadleError, KeyboardInterrupt):
         raise
     except SyntaxError as error:
-        raise ConfigurationError(f"{error.filename}:{error.lineno}: {error.msg}") from error
+        where = f"{error.filename}:{error.lineno}" if error.filename else str(path)
+        raise ConfigurationError(f"{where}: {error.msg}") from error
+    except SystemExit as error:
+        why = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
+        raise ConfigurationError(f"{_line(error, path)}: importing it ends the process: {why}") from error
     except Exception as error:
         line = _line(error, path)
         raise ConfigurationError(f"{line}: importing it raised {type(error).__name__}: {error}") from error
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     """Where in the user's file an error came from."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f"{path}:{frames[-1].lineno}" if frames else str(path)

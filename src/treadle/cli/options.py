@@ -75,7 +75,8 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
     what was recorded is kept all the same.
 
     Raises:
-        typer.Exit: It was stopped, after it has cleaned up; the code is 128 and the signal's number.
+        typer.Exit: It was stopped, after it has cleaned up; the code is 128 and the signal's number.  Or
+            a body called ``sys.exit``; the code is 1.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -86,6 +87,12 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
         before = dict.fromkeys(before, signal.SIG_IGN)  # the process ends: there is nothing more to stop
         typer.echo(STOPPED, err=True)
         raise typer.Exit(128 + (heard[0] if heard else signal.SIGINT)) from error
+    except SystemExit as error:
+        # What a body asks for is not how the command ended: 0 would say that all is done.
+        typer.echo(
+            f"a body called sys.exit({error.code!r}); `treadle resume` goes on where it stands", err=True
+        )
+        raise typer.Exit(1) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -73,7 +73,7 @@ def resume(
     within = read_grace(grace)
     found = run_async(lambda: _find(store, run))
     if not found:
-        typer.echo("nothing to resume: no run waits or was interrupted")
+        typer.echo("nothing to resume: no run waits or was interrupted", err=as_json)
         raise typer.Exit(0)
     files = [load_file(path) for path in project_files(file)]
     is_single = not everything

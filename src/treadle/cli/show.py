@@ -72,7 +72,8 @@ async def _read(url: str, run_id: str) -> tuple[RunSummary, list[Recorded]]:
 def _print_json(summary: RunSummary, history: list[Recorded]) -> None:
     print_json(
         {
-            **_fields(summarise(history)),
+            "run": summary.id,
+            **asdict(summarise(history)),
             "status": summary.status,
             "timeline": timeline(history),
             "costs": costs(history),
@@ -80,14 +81,17 @@ def _print_json(summary: RunSummary, history: list[Recorded]) -> None:
     )
 
 
-def _fields(row: Any) -> dict[str, Any]:
-    return asdict(row)
-
-
 def _print_events(history: list[Recorded], *, as_json: bool) -> None:
     if as_json:
         print_json_lines(
-            {"seq": one.seq, "at": one.event.at, "kind": one.event.kind, "hash": one.hash} for one in history
+            {
+                "seq": one.seq,
+                "at": one.event.at,
+                "kind": one.event.kind,
+                "node": getattr(one.event, "node", ""),
+                "hash": one.hash,
+            }
+            for one in history
         )
         return
     rows = table("seq", "at", "event", "node", "hash", right=("seq",))

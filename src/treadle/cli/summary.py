@@ -144,4 +144,5 @@ def as_plain_data(row: Row) -> dict[str, Any]:
         "cost_usd": str(row.cost_usd),
         "seconds": round(row.seconds, 6),
         "waits": dict(row.waits),
+        "doubts": list(row.doubts),
     }
