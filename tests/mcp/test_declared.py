@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from typing import Any
 
 import pytest
@@ -49,6 +50,16 @@ def test_a_server_that_cannot_be_reached_is_told_when_the_plan_is_made(server: A
 
     with pytest.raises(ConfigurationError, match=f"(?s){words}"):
         _ = main.plan
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://me:s3cret@127.0.0.1:9/mcp?key=s3cret", ["/no/such/server", "--key", "s3cret"]],
+)
+def test_a_secret_in_how_a_server_is_reached_is_told_nowhere(target: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be reached") as caught:
+        mcp_tools(target, name="desk").offered()
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import IO, TYPE_CHECKING, Final, TextIO, cast
+from urllib.parse import urlsplit
 
 import anyio
 
@@ -160,13 +161,21 @@ class McpServer:
         """The error of a server that cannot be reached, with the last it said on its standard error."""
         said.seek(0)
         last = said.read()[-500:].strip()
-        shown = self.target if isinstance(self.target, str) else " ".join(self.target)
         tail = f"; it said: {last}" if last else ""
         return ToolUnavailable(
-            f"MCP server {self._name!r} ({shown}) cannot be reached: {why}{tail}; see that it starts by hand",
+            f"MCP server {self._name!r} ({_shown(self.target)}) cannot be reached: {why}{tail}; "
+            "see that it starts by hand",
             server=self._name,
             tool="",
         )
+
+
+def _shown(target: str | Sequence[str]) -> str:
+    """Where a server is, without what may be secret: passwords, queries, the arguments of a command."""
+    if not isinstance(target, str):
+        return target[0]
+    where = urlsplit(target)
+    return f"{where.scheme}://{where.netloc.rpartition('@')[2]}{where.path}"
 
 
 def _sdk(server: str) -> type[mcp.Client]:
