@@ -76,7 +76,7 @@ async def test_old_results_are_cut_to_a_note_and_the_last_turns_stay() -> None:
     answer, model = await read_all(6, compact=Compact(limit=1500, share=1, keep=2))
     assert answer != "seen 6"
     *older, before, last = results(model.requests[-1])
-    assert older[0] == "[cut: 1,203 characters; call read again if you need them]"
+    assert older[0] == "[cut: the 1,203 characters that read gave; what it did is done]"
     assert (before, last) == (f"5: {WORDS}", f"6: {WORDS}")
 
 

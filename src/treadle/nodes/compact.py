@@ -134,7 +134,8 @@ def _cut(message: Message) -> Message:
 def _noted(part: Part) -> Part:
     if not isinstance(part, ToolResult):
         return part
-    note = f"[cut: {len(part.content):,} characters; call {part.name} again if you need them]"
+    # Not "call it again": what was called may be an order or a payment.
+    note = f"[cut: the {len(part.content):,} characters that {part.name} gave; what it did is done]"
     return part if len(part.content) <= 2 * len(note) else replace(part, content=note)
 
 
