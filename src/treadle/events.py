@@ -174,8 +174,8 @@ class StepStarted:
     Attributes:
         step: Its path within the attempt; ``""`` for a node whose body is itself the call.
         callee: Name of the tool, node, agent or model called.
-        callee_kind: ``"node"``, ``"tool"``, ``"agent"``, ``"human"``, ``"retriever"``, ``"model"``, or
-            ``"finder"`` for a function that finds out whether the call around it, in doubt, happened.
+        callee_kind: ``"node"``, ``"tool"``, ``"agent"``, ``"human"``, ``"retriever"``, ``"model"``,
+            ``"graph"``, or ``"finder"`` for a function that finds out whether the call around it, in doubt, happened.
         definition: Digest of the callee's definition; with ``input_digest`` its identity.
         arguments: What it was called with; for a model the request.
         once: Whether the call must never be silently repeated.

@@ -112,8 +112,3 @@ def test_a_declared_model_is_told_the_same_as_when_it_is_opened(name: str) -> No
         opened = str(error)
     assert model_faults(name) == ([opened] if opened else [])
     assert "local:PATH" not in opened
-
-
-def test_a_graph_among_the_tools_is_refused_with_the_way_there_is() -> None:
-    with pytest.raises(WiringError, match="doubled is a graph, and a model calls single nodes"):
-        agent(tools=[doubled])  # type: ignore[list-item]  # as a user without a type checker might write

@@ -176,11 +176,6 @@ async def test_a_limit_is_a_whole_number_above_nothing(options: Any) -> None:
         secret.using(**options)
 
 
-async def test_a_graph_has_no_limits_of_tools() -> None:
-    with pytest.raises(WiringError, match="is called by no model, so 'max_calls' would change nothing"):
-        helper_with(secret).using(max_calls=3)
-
-
 async def test_a_node_may_be_limited_as_a_tool() -> None:
     @node
     async def double(x: int) -> int:

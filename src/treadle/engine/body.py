@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from treadle.engine.activity import Activity
 from treadle.engine.failures import storable
+from treadle.engine.inner import Place, walk
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.records import FINDER, AttemptRecords, Identity, Origin, StepRecord
@@ -33,7 +34,7 @@ from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import Index, Span, ToolServer, ToolSession
 from treadle.messages import ModelRequest
 from treadle.nodes.tool_schema import complaints
-from treadle.plan.parts import Callee
+from treadle.plan.parts import Callee, Planned
 from treadle.values import JSON, Payload, digest
 
 P = ParamSpec("P")
@@ -81,6 +82,7 @@ class Call:
     """One call that a body is making.
 
     Attributes:
+        accounts: The accounts above it.
         record: What the history has of it: that it was begun, or is in doubt; ``None`` for a new one.
         asks: Whether it is a question to a person that waits for its answer.
         inner: The body of the callee, where it has begun.
@@ -93,7 +95,7 @@ class Call:
     """
 
     __slots__ = (
-        "again", "arguments", "asks", "body", "callee", "error", "identity", "inner", "is_finder",
+        "accounts", "again", "arguments", "asks", "body", "callee", "error", "identity", "inner", "is_finder",
         "kept_key", "late", "record", "step",
     )  # fmt: skip
 
@@ -105,6 +107,7 @@ class Call:
         self.arguments = arguments
         self.step = step
         self.identity = identity
+        self.accounts = body.accounts
         self.record: StepRecord | None = None
         self.asks = False
         self.inner: Body | None = None
@@ -113,6 +116,11 @@ class Call:
         self.error: Exception | None = None
         self.is_finder = False
         self.late: Literal["", "body", "attempt"] = ""
+
+    @property
+    def only_asks(self) -> bool:
+        """Whether nothing is under way in it but waiting for people."""
+        return self.asks or (self.inner is not None and self.inner.only_asks())
 
     @property
     def key(self) -> str:
@@ -125,8 +133,7 @@ class Call:
 class _Asking:
     """A question that a body waits for."""
 
-    asks = True
-    inner = None
+    only_asks = True
 
 
 def idempotency_key(run_id: RunId, node: NodeId, step: StepId, identity: Identity) -> str:
@@ -188,9 +195,7 @@ class Body:
 
     def only_asks(self) -> bool:
         """Whether every call under way waits for a person, and there is one."""
-        return bool(self.calls) and all(
-            call.asks or (call.inner is not None and call.inner.only_asks()) for call in self.calls
-        )
+        return bool(self.calls) and all(call.only_asks for call in self.calls)
 
     @contextmanager
     def asking(self) -> Generator[None]:
@@ -290,21 +295,33 @@ class Body:
         callee = as_callee(node)
         return cast("R", await self.call(callee, bind(callee, args, kwargs)))
 
+    async def walk(self, plan: Planned, arguments: Mapping[str, Any]) -> Any:
+        """Go through a graph's plan: each of its nodes is a call of this body."""
+        return await walk(self, plan, arguments)
+
     async def ask(self, question: Any) -> Any:
         """Ask a person, and wait for the answer outside memory."""
         return await self.maker.ask(self, question)
 
     # -- calls -------------------------------------------------------------------------------------
 
-    async def call(self, callee: Callee, arguments: Mapping[str, Any]) -> Any:
-        """Make a call, or give what its record says; a body that is cancelled makes no more of them."""
+    async def call(self, callee: Callee, arguments: Mapping[str, Any], *, place: Place | None = None) -> Any:
+        """Make a call, or give what its record says; a body that is cancelled makes no more of them.
+
+        Args:
+            callee: Whom.
+            arguments: By parameter, defaults included.
+            place: Where it stands in a graph that this body goes through.
+        """
         await checkpoint_if_cancelled()
         definition = definition_digest(callee.definition)
         payload = self._written(callee, definition, arguments)
-        name = callee.name.replace("/", "~")
+        name = (callee.name if place is None else place.name).replace("/", "~")
         inputs = payload.digest if callee.definition.kind == "model" else input_digest(payload)
         step = self.numbered(f"{name}#{inputs[:10]}")
         call = Call(self, callee, arguments, step, Identity(definition, inputs))
+        if place is not None:
+            place.call, call.accounts = call, place.accounts
         self.maker.made += 1
         if not self.maker.made % CALLS_PER_PASS:
             await self.maker.live.let_others_run()
@@ -320,6 +337,15 @@ class Body:
             raise
         await self.reach(math.inf)
         return value
+
+    def has_record(self, callee: Callee, arguments: Mapping[str, Any]) -> bool:
+        """Whether a call like this one had ended before, and nobody has claimed that yet."""
+        claims, turns = self.maker.live.claims, self._turns
+        if (turns is None or turns.is_over) and claims.is_empty:
+            return False
+        payload = pack_arguments(callee, arguments)
+        identity = Identity(definition_digest(callee.definition), input_digest(payload))
+        return claims.offers(identity) or (turns is not None and turns.expects(identity))
 
     async def reach(self, order: float) -> None:
         """Let what came before a moment of the history reach the body first; ``inf`` for what is new."""

@@ -145,7 +145,7 @@ class Calls:
 
     def _inner(self, call: Call, activity: Activity) -> Body:
         body, policies = call.body, call.callee.policies
-        accounts = body.accounts
+        accounts = call.accounts
         if policies.budget is not None and call.step != NODE:
             accounts = self.live.accounts.nested(accounts, self.node, call.step, policies.budget)
         return Body(

@@ -196,6 +196,15 @@ class Claims:
             found = digest(f"{key}:{count}".encode())[:32]
         return found if count else ""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was ever on offer."""
+        return not self._pool
+
+    def offers(self, identity: Identity) -> bool:
+        """Whether the outcome of a call like this one is on offer."""
+        return any(not record.is_open for record in self._pool.get(identity, ()))
+
     def unclaimed(self) -> Iterator[StepRecord]:
         """All that is on offer."""
         for equal in self._pool.values():

@@ -10,6 +10,8 @@ from pydantic_core import to_json
 
 from treadle.errors import WiringError, nearest
 from treadle.messages import Message, ModelRequest, OutputSpec, ToolSpec
+from treadle.nodes.graph import Graph
+from treadle.nodes.graph_step import GraphStep
 from treadle.plan.parts import Callee, Definition
 from treadle.values import Payload, canonical, codec, digest
 
@@ -130,6 +132,8 @@ def as_callee(node: object) -> Callee:
     Raises:
         WiringError: It is a plain function, which has no record.
     """
+    if isinstance(node, Graph):
+        return GraphStep(cast("Graph[..., Any]", node))
     if callable(node) and hasattr(node, "definition") and hasattr(node, "perform"):
         return cast("Callee", node)
     if hasattr(node, "definition") and hasattr(node, "result"):

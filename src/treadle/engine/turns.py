@@ -65,6 +65,16 @@ class Turns:
             if await self._is_stuck((step, identity)) and not self._swap((step, identity)):
                 raise HistoryMismatch(self._difference(f"the body called {step!r}"))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all is claimed."""
+        return not self._queue
+
+    def expects(self, identity: Identity) -> bool:
+        """Whether a call like this one has still to be claimed."""
+        is_near = self._unclaimed[identity.definition] > 0
+        return is_near and any(record.identity == identity for record in self._queue)
+
     def stands_for(self, step: StepId) -> StepId:
         """The step of the history that a call is, where equal calls side by side came in another order."""
         return self._labels.get(step, step)

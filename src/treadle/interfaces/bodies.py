@@ -122,7 +122,10 @@ class Context(Protocol):
         ...
 
     async def step(self, node: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call another node as a recorded step: once it has returned, it never runs again."""
+        """Call another node as a recorded step: once it has returned, it never runs again.
+
+        A graph can be called too: each of its nodes is a step inside this one.
+        """
         ...
 
     async def ask(self, question: Ask[T]) -> T:

@@ -24,6 +24,8 @@ from treadle.nodes.agent_loop import (
 )
 from treadle.nodes.agent_tools import TakesOver
 from treadle.nodes.compact import Compact
+from treadle.nodes.graph import Graph
+from treadle.nodes.graph_step import GraphStep
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
 from treadle.nodes.options import check_values
 from treadle.nodes.signature import Signature, check_async
@@ -80,7 +82,7 @@ class Agent(Node[P, R]):
         name: str,
         *,
         model: str | Model,
-        tools: tuple[Node[..., Any] | Toolbox, ...],
+        tools: tuple[Node[..., Any] | Graph[..., Any] | Toolbox, ...],
         instructions: str,
         conduct: Conduct,
     ) -> None:
@@ -102,14 +104,13 @@ class Agent(Node[P, R]):
         return "agent"
 
     @property
-    def tools(self) -> tuple[Node[..., Any], ...]:
-        """The nodes that the model may call.
+    def tools(self) -> tuple[Node[..., Any] | GraphStep, ...]:
+        """The nodes and graphs that the model may call.
 
         Raises:
             ConfigurationError: Another program was to list them, and cannot.
         """
-        boxes = [[one] if isinstance(one, Node) else one.offered() for one in self._tools]
-        return tuple(tool for box in boxes for tool in box)
+        return tuple(tool for one in self._tools for tool in _each_of(one))
 
     @property
     def _declared_model(self) -> str:
@@ -140,7 +141,7 @@ class Agent(Node[P, R]):
         found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in self._faults_of(tool))
         return tuple(found)
 
-    def _faults_of(self, tool: Node[..., Any]) -> tuple[str, ...]:
+    def _faults_of(self, tool: Node[..., Any] | GraphStep) -> tuple[str, ...]:
         if not isinstance(tool, TakesOver):
             return tool_faults(tool)
         mismatch = tool.mismatch(self.result)
@@ -194,13 +195,20 @@ def _ambiguous(names: Sequence[str]) -> Iterator[str]:
             yield f"its tools {' and '.join(map(repr, meant))} are both shown to the model as {one!r}"
 
 
-def _offered(tool: Node[..., Any]) -> dict[str, Any]:
+def _each_of(one: Node[..., Any] | Graph[..., Any] | Toolbox) -> Sequence[Node[..., Any] | GraphStep]:
+    if isinstance(one, Graph):
+        return (GraphStep(one),)
+    return (one,) if isinstance(one, Node) else one.offered()
+
+
+def _offered(tool: Node[..., Any] | GraphStep) -> dict[str, Any]:
     """A tool of an agent as the plan has it: name, definition, and the limits that were declared."""
     policies = tool.policies
     limits = {"max_calls": policies.max_calls, "max_result": policies.max_result}
     return {
         "name": tool.name,
         "definition": tool.definition.digest,
+        **({"plan": tool.plan_digest} if isinstance(tool, GraphStep) else {}),
         **{name: limit for name, limit in limits.items() if limit is not None},
     }
 
@@ -222,7 +230,7 @@ def agent(function: Callable[P, Coroutine[Any, Any, Prompt[R]]], /) -> Agent[P, 
 def agent(
     *,
     model: str | Model = "auto",
-    tools: Sequence[Node[..., Any] | Toolbox] = (),
+    tools: Sequence[Node[..., Any] | Graph[..., Any] | Toolbox] = (),
     instructions: str = "",
     name: str | None = None,
     budget: Budget | None = None,
@@ -243,7 +251,7 @@ def agent(
     /,
     *,
     model: str | Model = "auto",
-    tools: Sequence[Node[..., Any] | Toolbox] = (),
+    tools: Sequence[Node[..., Any] | Graph[..., Any] | Toolbox] = (),
     instructions: str = "",
     name: str | None = None,
     budget: Budget | None = None,
@@ -264,7 +272,7 @@ def agent(
     Args:
         function: The body; it gives a ``Prompt[T]``.
         model: ``"auto"``, ``"auto:small"``, ``"openai:NAME"`` and so on, or an object.
-        tools: What the model may call: tools, other nodes, other agents, tools of MCP servers.
+        tools: What the model may call: tools, other nodes, other agents, graphs, tools of MCP servers.
         instructions: Said to the model before every prompt.
         name: Another name than the function's; part of the identity of its results.
         budget: What one run of the agent may consume.
@@ -286,8 +294,8 @@ def agent(
             return Prompt(f"Solve this. Use the tools. {ticket.body}")
 
     Raises:
-        WiringError: The body is no ``async def``, one of the tools is no node, or an option is of
-            another type.
+        WiringError: The body is no ``async def``, one of the tools is no node and no graph, or an option
+            is of another type.
     """
 
     check_tools(tools)

@@ -17,8 +17,10 @@ from pydantic_core import from_json, to_json
 
 from treadle.errors import (
     AgentStopped,
+    AllFailed,
     BudgetExceeded,
     InternalError,
+    LoopLimit,
     NodeFailed,
     NodeTimeout,
     ProviderError,
@@ -41,6 +43,8 @@ MAX_RESULT: Final = 100_000
 TOLD: Final = (
     NodeFailed,
     ReadFailed,
+    LoopLimit,
+    AllFailed,
     ResultRefused,
     NodeTimeout,
     AgentStopped,

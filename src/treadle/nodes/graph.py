@@ -20,7 +20,7 @@ from treadle.nodes.signature import Signature
 from treadle.plan import storable
 from treadle.plan.arguments import bound
 from treadle.plan.build import build
-from treadle.plan.parts import Parameter, Policies
+from treadle.plan.parts import Definition, Parameter, Policies
 from treadle.plan.plan import Plan
 from treadle.plan.ref import refuse
 from treadle.plan.where import where
@@ -49,8 +49,10 @@ class Graph(Generic[P, R]):
     ) -> None:
         self._function = function
         self._signature = signature
+        self._declared_name = name
         self._name = name
         self._lock = threading.RLock()
+        self._is_being_wired = False
         self.live_model: Model | None = None
         self.policies = policies
         self.on_failure: OnFailure = on_failure
@@ -87,6 +89,12 @@ class Graph(Generic[P, R]):
         return self._function
 
     @property
+    def definition(self) -> Definition:
+        """What it is as a step of a body, or as a tool: half of the identity of its results."""
+        parameters, result = self._signature.digests
+        return Definition(kind="graph", name=self._declared_name, parameters=parameters, result=result)
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """The inputs of a run."""
         return self._signature.parameters
@@ -121,7 +129,16 @@ class Graph(Generic[P, R]):
 
     @functools.cached_property
     def _plan(self) -> Plan:
-        return build(self, self.on_failure)
+        if self._is_being_wired:
+            refuse(
+                f"graph {self._name!r} contains itself: one of its agents has it for a tool",
+                "give that agent a graph of its own",
+            )
+        self._is_being_wired = True
+        try:
+            return build(self, self.on_failure)
+        finally:
+            self._is_being_wired = False
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Payload]:
         """Take the inputs of a run: one payload for each parameter, defaults filled in.

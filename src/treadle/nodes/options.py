@@ -22,8 +22,6 @@ FOR_ALL: Final = (
 
 _OF_AGENTS: Final = ("model", "max_turns", "max_output", "min_output")
 
-_OF_TOOLS: Final = ("max_calls", "max_result")
-
 _EXAMPLES: Final = {
     "max_turns": 8, "max_output": 4096, "min_output": 256, "max_calls": 3, "max_result": 10_000,
     "max_repeats": 4, "max_repairs": 1,
@@ -64,11 +62,6 @@ def check_names(what: str, given: Iterable[str], kind: WorkKind | None = None) -
                 f"{what} asks no model, so {name!r} would change nothing",
                 f"leave it out, or write it on an @agent or a @graph; a {kind} takes retry, timeout, idle "
                 "and budget",
-            )
-        if name in _OF_TOOLS and kind is None:
-            refuse(
-                f"{what} is called by no model, so {name!r} would change nothing",
-                f"write it on what an agent is given: tools=[find.using({name}={_EXAMPLES[name]})]",
             )
 
 

@@ -11,6 +11,7 @@ from treadle.budget import Budget
 from treadle.interfaces import Context
 from treadle.nodes.finder import Finder
 from treadle.nodes.graph import Graph
+from treadle.nodes.graph_step import GraphStep
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
 from treadle.plan.parts import WorkKind
@@ -73,22 +74,16 @@ _UNDESCRIBED: Final = "a tool needs a docstring: it is what a model reads to cho
 
 
 def check_tools(tools: object) -> None:
-    """Make sure that an agent's tools are a list of nodes, or of what gives nodes.
+    """Make sure that an agent's tools are a list of nodes, of graphs, or of what gives nodes.
 
     Raises:
-        WiringError: They are not; a function without a decorator is none, and neither is a graph.
+        WiringError: They are not; a function without a decorator is none.
     """
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         refuse(f"tools={tools!r} is no list", f"write tools=[{_called(tools)}]")
     for tool in cast("Sequence[object]", tools):
-        if not isinstance(tool, Node | Toolbox):
+        if not isinstance(tool, Node | Graph | Toolbox):
             name = _called(tool)
-            if isinstance(tool, Graph):
-                refuse(
-                    f"{name} is a graph, and a model calls single nodes",
-                    "give the agent the nodes it needs, or offer the graph with `treadle serve-mcp` and take "
-                    "it from there with mcp_tools(...)",
-                )
             refuse(f"{name} is no tool", f"declare `async def {name}(...)` and put @tool over it")
 
 
@@ -96,8 +91,8 @@ def _called(thing: object) -> str:
     return str(getattr(thing, "__name__", None) or repr(thing))
 
 
-def tool_faults(node: Node[..., Any]) -> tuple[str, ...]:
-    """What is wrong with a node of any kind that an agent offers to its model."""
+def tool_faults(node: Node[..., Any] | GraphStep) -> tuple[str, ...]:
+    """What is wrong with a node of any kind, or a graph, that an agent offers to its model."""
     found = node.faults
     if inspect.getdoc(node.function) or _UNDESCRIBED in found:
         return found

@@ -36,6 +36,7 @@ _FORMS: Final[Mapping[str, _Form]] = {
         SpanKind.INTERNAL,
         lambda name: {names.TOOL: name, names.TOOL_TYPE: "function"},
     ),
+    "graph": (names.INVOKE_WORKFLOW, SpanKind.INTERNAL, lambda name: {names.WORKFLOW: name}),
     "retriever": (names.RETRIEVAL, SpanKind.CLIENT, lambda name: {names.DATA_SOURCE: name}),
 }
 _OWN: Final = {"human": names.ASK_PERSON}
