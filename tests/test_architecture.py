@@ -18,8 +18,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "treadle"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-FLOOR = {"errors", "ids", "durations", "forms"}
-WORDS = {"values", "budget", "retry", "messages", "failure", "events"}
+FLOOR = {"errors", "ids", "durations", "fact", "forms"}
+WORDS = {"values", "budget", "retry", "limits", "messages", "failure", "events"}
 SOCKETS = FLOOR | WORDS | {"interfaces"}
 OUTSIDE = {"providers", "stores", "retrieval", "tracing", "mcp"}
 DECLARED = SOCKETS | {"plan"}
@@ -31,10 +31,12 @@ MAY_IMPORT = {
     "errors": set[str](),
     "ids": set[str](),
     "durations": set[str](),
+    "fact": set[str](),
     "forms": set[str](),
     "values": FLOOR,
     "budget": FLOOR,
     "retry": FLOOR,
+    "limits": FLOOR,
     "messages": FLOOR | {"budget"},
     "failure": FLOOR,
     "events": FLOOR | {"values", "budget", "failure"},

@@ -26,6 +26,7 @@
       QuestionError (ValueError)       an answer was refused
       ProviderError                    provider, status, retryable, retry_after
         RateLimited  ProviderUnavailable  RequestRejected  MalformedResponse
+          CircuitOpen                  it failed so often that it is not asked for now
       ToolError                        server, tool: a tool of another program gave no result
         ToolFailed  ToolUnavailable  ToolLost
       StoreError                       StoreUnavailable  OwnershipLost  OwnedElsewhere
@@ -316,6 +317,10 @@ class RateLimited(ProviderError):
 
 class ProviderUnavailable(ProviderError):
     """The provider could not be reached, broke off, or is overloaded (5xx, 529)."""
+
+
+class CircuitOpen(ProviderUnavailable):
+    """The model failed so often in a row that it is left alone for now: nothing was sent, or charged."""
 
 
 class RequestRejected(ProviderError):

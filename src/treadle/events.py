@@ -12,31 +12,17 @@ the others say what was done and paid on the way.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeVar
-
-from typing_extensions import dataclass_transform
+from dataclasses import field
+from typing import Any, ClassVar, Final, Literal
 
 from treadle.budget import NOTHING, Amounts, Budget, Usage
-from treadle.failure import Failure as Failure  # noqa: PLC0414 - events are read from here, whole
+from treadle.fact import fact as fact  # noqa: PLC0414 - events are read from here, whole
+from treadle.failure import Failure as Failure  # noqa: PLC0414
 from treadle.ids import NodeId, QuestionId, RunId, StepId
 from treadle.values import Payload
 
 FORMAT_VERSION: Final = 1
 """The version of the history format described in ``docs/reference/history.md``."""
-
-_C = TypeVar("_C", bound=type)
-
-if TYPE_CHECKING:
-
-    @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-    def fact(cls: _C) -> _C: ...
-
-else:
-    # Frozen for the type checkers alone: a frozen dataclass costs 0.8 us to make, this one 0.3, and
-    # the engine makes one event and one command for each node.
-    def fact(cls):
-        return dataclass(slots=True, kw_only=True)(cls)
 
 
 @fact
@@ -295,6 +281,7 @@ class MoneyHeld:
         request: Counts the requests of the step, from 1: a retried one is held and settled anew.
         accounts: Ids of the accounts, outermost first.
         max_output_tokens: The output limit the request was sent with.
+        hedge: Whether it is the second of two at once.
     """
 
     kind: ClassVar[str] = "money_held"
@@ -308,6 +295,7 @@ class MoneyHeld:
     max_output_tokens: int = 0
     model: str = ""
     provider: str = ""
+    hedge: bool = False
 
 
 @fact
@@ -338,6 +326,29 @@ class MoneySettled:
     price_version: str = ""
     error: str = ""
     over: bool = False
+
+
+@fact
+class CircuitActed:
+    """The circuit breaker of a model, which all runs of an engine share, decided on a request.
+
+    Attributes:
+        did: ``"refused"``: it was not sent; ``"probed"``: it was let through to find out; ``"opened"``:
+            its failure had the model left alone; ``"closed"``: its answer had it asked again.
+        until: When the next one is let through.
+    """
+
+    kind: ClassVar[str] = "circuit_acted"
+    at: float
+    node: NodeId
+    attempt: int
+    step: StepId
+    request: int
+    did: Literal["refused", "probed", "opened", "closed"]
+    model: str
+    provider: str
+    until: float | None = None
+    failures: int = 0
 
 
 @fact
@@ -464,6 +475,7 @@ Event = (
     | StepClaimed
     | MoneyHeld
     | MoneySettled
+    | CircuitActed
     | QuestionAsked
     | QuestionAnswered
     | QuestionWithdrawn

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from treadle.budget import Price, Usage
 from treadle.interfaces import Model, StreamingModel
+from treadle.limits import Breaker, Limit
 from treadle.messages import (
     CachePoint,
     Delta,
@@ -30,9 +31,11 @@ from treadle.messages import (
     user,
 )
 from treadle.nodes.compact import Compact
+from treadle.retry import RetryBudget
 
 if TYPE_CHECKING:
     from treadle.providers.anthropic import AnthropicModel
+    from treadle.providers.hedged import hedge
     from treadle.providers.openai import OpenAIModel
     from treadle.providers.openai_responses import OpenAIResponsesModel
 
@@ -43,6 +46,10 @@ __all__ = [
     "Model",
     "StreamingModel",
     "Compact",
+    "hedge",
+    "Limit",
+    "Breaker",
+    "RetryBudget",
     "Price",
     "Usage",
     "ModelRequest",
@@ -68,6 +75,7 @@ __all__ = [
 ]
 
 _LAZY: Final = {
+    "hedge": "treadle.providers.hedged",
     "OpenAIModel": "treadle.providers.openai",
     "OpenAIResponsesModel": "treadle.providers.openai_responses",
     "AnthropicModel": "treadle.providers.anthropic",

@@ -92,6 +92,36 @@ class Retry:
         return min(wait.maximum, max(grown, retry_after or 0.0))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudget:
+    """How many requests to models a run may send again, in all: ``Engine(retry_budget=RetryBudget(...))``.
+
+    So that a provider's bad hour does not make a large run ask three times as often.  A run that has
+    spent it goes on; a request that fails then fails its node at once.
+
+    Attributes:
+        share: Of the requests sent for the first time so many may be sent again; 0.2 is one in five.
+        least: So many in any case.
+
+    Example:
+        >>> RetryBudget(share=0.1, least=10).allows(again=19, firsts=100)
+        True
+    """
+
+    share: float = 0.2
+    least: int = 100
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < float("inf"):
+            raise ValueError(f"RetryBudget(share=...) is a number of 0 or more, not {self.share!r}")
+        if self.least < 0:
+            raise ValueError(f"RetryBudget(least=...) is a whole number of 0 or more, not {self.least!r}")
+
+    def allows(self, *, again: int, firsts: int) -> bool:
+        """Whether one more may be sent again, after so many were."""
+        return again + 1 <= self.least + self.share * firsts
+
+
 @dataclass(frozen=True, slots=True)
 class _Turn:
     """All that tenacity's wait strategies look at."""

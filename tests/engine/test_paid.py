@@ -12,8 +12,10 @@ import pytest
 from anyio import wait_all_tasks_blocked
 
 from treadle.budget import NOTHING, Amounts, Budget, Price, Usage
+from treadle.engine.asking import call_model
 from treadle.engine.money import Account
-from treadle.engine.paid import Call, Counted, Known, bound, call_model
+from treadle.engine.paid import Call, Counted, Known, bound
+from treadle.engine.purse import Made
 from treadle.errors import (
     BudgetExceeded,
     MalformedResponse,
@@ -240,7 +242,7 @@ async def test_requests_never_exceed_the_policy() -> None:
 async def test_requests_of_an_earlier_process_count_as_attempts() -> None:
     desk, model = Desk(), Answers(*[busy() for _ in range(9)])
     with pytest.raises(RateLimited):
-        await call_model(desk, call(model, retry=Retry(attempts=4), requests=2), REQUEST)
+        await call_model(desk, call(model, retry=Retry(attempts=4), made=Made(2, 2)), REQUEST)
     assert [event.request for event in desk.settled] == [3, 4]
 
 

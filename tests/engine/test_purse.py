@@ -151,7 +151,7 @@ def test_the_hold_of_a_process_that_died_is_charged_in_full_and_marked() -> None
 def test_requests_made_are_counted_by_step() -> None:
     first, second, other = held(), held(request=2), held("n:0")
     made = requests_made([first, settled(first), second, other])
-    assert made == {("triage", 1, "m:0"): 2, ("triage", 1, "n:0"): 1}
+    assert made == {("triage", 1, "m:0"): (2, 2), ("triage", 1, "n:0"): (1, 1)}
 
 
 @pytest.mark.anyio

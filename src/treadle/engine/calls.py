@@ -11,13 +11,13 @@ from anyio.lowlevel import checkpoint
 
 from treadle.engine import doubts, people
 from treadle.engine.activity import Activity
+from treadle.engine.asking import asked_of, call_model
 from treadle.engine.body import Because, Body, Call
 from treadle.engine.desk import Desk, activity_of
 from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
-from treadle.engine.money import Account, soft_model
-from treadle.engine.paid import PROVIDER_RETRY, Counted, call_model
-from treadle.engine.paid import Call as ModelStep
+from treadle.engine.money import Account
+from treadle.engine.paid import Counted
 from treadle.engine.records import Identity, StepRecord, by_body, is_inside
 from treadle.engine.requests import Conversations, definition_digest, input_digest, pack_arguments
 from treadle.engine.stopwatch import Limits
@@ -319,32 +319,10 @@ class Calls:
             return await callee.perform(inner, call.arguments)
 
     async def _ask_model(self, call: Call, callee: ModelCall, desk: Desk) -> ModelResponse:
-        live = self.live
         request: ModelRequest = call.arguments["request"]
-        accounts = call.inner.accounts if call.inner is not None else ()
-        softer = soft_model(accounts, live.now())
-        model = await live.services.model(softer or callee.policies.model or callee.model, live.graph)
-        response = await call_model(
-            desk,
-            ModelStep(
-                node=self.node,
-                attempt=self.number,
-                step=call.step,
-                model=model,
-                accounts=accounts,
-                retry=callee.policies.retry or PROVIDER_RETRY,
-                seed=live.seed,
-                min_output=callee.min_output,
-                known=self.counted.known(model, request),
-                requests=live.requests_made.get((self.node, self.number, call.step), 0),
-                span=call.body.span,
-                listening=functools.partial(
-                    live.services.pieces.teller, live.run_id, self.node, self.number, call.step
-                ),
-            ),
-            request,
-        )
-        self.counted.add(model, request, response)
+        asked = await asked_of(self.live, call, callee, (self.node, self.number, call.step), self.counted)
+        response = await call_model(desk, asked, request)
+        self.counted.add(asked.model, request, response)
         return response
 
     # -- what is recorded ----------------------------------------------------------------------------

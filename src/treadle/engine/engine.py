@@ -48,7 +48,9 @@ from treadle.errors import (
 from treadle.events import Event, RunStarted
 from treadle.ids import QuestionId, RunId, new_run_id
 from treadle.interfaces import Clock, Question, Request, RunLog, RunSummary, Store
+from treadle.limits import Limit
 from treadle.nodes.graph import Graph
+from treadle.retry import RetryBudget
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,6 +67,8 @@ class Engine:
         budgets: The budget of each tenant, by name.
         recoveries: How often in a row a run is taken up after the process that worked on it died,
             while nothing is finished in between; then it ends as failed, with ``WorkerLost``.
+        limits: What all its runs together may ask of a model: ``{"openai:NAME": Limit(...)}``.
+        retry_budget: How many requests to models each run may send again, in all.
         clock: Another time than the machine's, for tests.
         fresh_copies: Give every consumer a copy of its own, so that a test shows who changes a result.
 
@@ -84,6 +88,8 @@ class Engine:
         tenant: str | None = None,
         budgets: Mapping[str, Budget] | None = None,
         recoveries: int = RECOVERIES,
+        limits: Mapping[str, Limit] | None = None,
+        retry_budget: RetryBudget | None = None,
         clock: Clock | None = None,
         fresh_copies: bool = False,
     ) -> None:
@@ -91,9 +97,9 @@ class Engine:
         self._tenant = tenant or ""
         self._purse = Purse(check_budgets(budgets))
         self._recoveries = check_recoveries(recoveries)
-        self.services = EngineServices(
-            clock or SystemClock(), compose.open_tracer(), resources, fresh_copies=fresh_copies
-        )
+        clock, tracer = clock or SystemClock(), compose.open_tracer()
+        self.services = EngineServices(clock, tracer, resources, fresh_copies=fresh_copies)
+        self.services.limit(limits, retry_budget)
         self._graphs = Registry(self.services.rehearsals.__setitem__)
         self._outside = Outside(self, self.services.clock)
         self.services.watch_deadline = self._outside.watch_deadline
@@ -351,10 +357,8 @@ class Engine:
         loop, resumed = rebuild(
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span, told=told
         )
-        then = in_order(
-            [event_of(request) for request in requests],
-            overdue_run(resumed.at, started.deadline),
-        )
+        asked = [event_of(request) for request in requests]
+        then = in_order(asked, overdue_run(resumed.at, started.deadline))
         resumed, is_recorded = await recovered(log, before, resumed)
         then = [*unheeded(before, resumed), *then]
         return self._go(loop, graph, resumed, is_recorded=is_recorded, then=then)

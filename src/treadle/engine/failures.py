@@ -310,7 +310,7 @@ _RUN_ERRORS: Final = (
 )  # fmt: skip
 _PROVIDER_ERRORS: Final = (
     errors.ProviderError, errors.RateLimited, errors.ProviderUnavailable, errors.RequestRejected,
-    errors.MalformedResponse,
+    errors.MalformedResponse, errors.CircuitOpen,
 )  # fmt: skip
 _TOOL_ERRORS: Final = (errors.ToolError, errors.ToolFailed, errors.ToolUnavailable, errors.ToolLost)
 _BUILDERS: Final[dict[str, Callable[[Failure, str], Any]]] = {

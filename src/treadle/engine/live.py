@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from treadle.engine.claims import Claims
+from treadle.engine.gate import Gates
 from treadle.engine.listening import Pieces
-from treadle.engine.purse import RunAccounts
+from treadle.engine.purse import Made, RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
+from treadle.engine.retries import Retries
 from treadle.engine.sessions import Sessions
 from treadle.engine.stopwatch import Time
 from treadle.events import Event
 from treadle.ids import NodeId, QuestionId, RunId, StepId
 from treadle.interfaces import Clock, Index, Model, RunLog, Span, Tracer
 from treadle.plan.parts import PlanNode
+from treadle.retry import RetryBudget
 from treadle.scheduler.commands import Command
 
 T = TypeVar("T")
@@ -47,6 +50,16 @@ class Services(Protocol):
     def index(self, declared: str | Index) -> Index: ...
 
     def resource(self, kind: type[T]) -> T: ...
+
+    @property
+    def gates(self) -> Gates:
+        """Where requests to models wait their turn."""
+        ...
+
+    @property
+    def retry_budget(self) -> RetryBudget:
+        """What each run may send again."""
+        ...
 
     @property
     def time(self) -> Time:
@@ -85,7 +98,7 @@ class Live(Protocol):
     log: RunLog
     accounts: RunAccounts
     running: dict[NodeId, Cancellable]
-    requests_made: Mapping[tuple[NodeId, int, StepId], int]
+    requests_made: Mapping[tuple[NodeId, int, StepId], Made]
 
     @property
     def histories(self) -> Histories:
@@ -105,6 +118,11 @@ class Live(Protocol):
     @property
     def sessions(self) -> Sessions:
         """The sessions with programs whose tools the run calls."""
+        ...
+
+    @property
+    def retries(self) -> Retries:
+        """How many requests it has sent again, and may."""
         ...
 
     @property

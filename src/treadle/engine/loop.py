@@ -20,9 +20,10 @@ from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
 from treadle.engine.failures import failure_of, innermost, stopped_by
 from treadle.engine.live import Services
-from treadle.engine.purse import RunAccounts
+from treadle.engine.purse import Made, RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
+from treadle.engine.retries import Retries
 from treadle.engine.sessions import Sessions
 from treadle.engine.sites import Sites
 from treadle.engine.workers import Workers
@@ -82,8 +83,8 @@ class RunLoop:
 
     __slots__ = (
         "_append", "_broken", "_claims", "_early", "_group", "_handle", "_histories", "_questions",
-        "_sessions", "_watch", "accounts", "claimer", "compiled", "ended", "errors", "graph", "log",
-        "now", "requests_made", "run_id", "running", "scheduler", "seed", "services", "sites", "span",
+        "_retries", "_sessions", "_watch", "accounts", "claimer", "compiled", "ended", "errors", "graph",
+        "log", "now", "requests_made", "run_id", "running", "scheduler", "seed", "services", "sites", "span",
         "started", "workers", "workspace",
     )  # fmt: skip
 
@@ -98,7 +99,8 @@ class RunLoop:
         sites: Sites | None = None,
         histories: Histories | None = None,
         questions: Questions | None = None,
-        requests_made: Mapping[tuple[NodeId, int, StepId], int] | None = None,
+        requests_made: Mapping[tuple[NodeId, int, StepId], Made] | None = None,
+        retries: Retries | None = None,
         span: RunSpan | None = None,
     ) -> None:
         self.services = services
@@ -120,7 +122,8 @@ class RunLoop:
         self._questions = questions
         self._claims: Claims | None = None
         self._sessions: Sessions | None = None
-        self.requests_made: Mapping[tuple[NodeId, int, StepId], int] = requests_made or {}
+        self._retries = retries
+        self.requests_made: Mapping[tuple[NodeId, int, StepId], Made] = requests_made or {}
         self.workers = Workers(self, sites, services.clock, services.watch_command)
         self.running = self.workers.running
         self.errors: dict[NodeId, Exception] = {}
@@ -161,6 +164,13 @@ class RunLoop:
             plan = self.compiled.plan
             self._claims = Claims(lambda node: plan.find(node) is None)
         return self._claims
+
+    @property
+    def retries(self) -> Retries:
+        """How many requests it has sent again, and may."""
+        if self._retries is None:
+            self._retries = Retries(self.services.retry_budget)
+        return self._retries
 
     @property
     def sessions(self) -> Sessions:

@@ -186,6 +186,23 @@ async def hold(
     return request.hold
 
 
+def hold_if_free(
+    path: Sequence[Account], bound: Bound, *, max_output: int, within: Hold | None = None
+) -> Hold | None:
+    """Set aside the worst case of a request where all of it lies free and nobody waits for it; else ``None``.
+
+    Args:
+        path, bound, max_output, within: As for ``hold``; the output limit is not lowered.
+    """
+    request = _Request(tuple(path), bound, (max_output, max_output), within)
+    needed = bound.worst(max_output)
+    for account in request.limited:
+        is_covered = all(bound.covers(measure) for measure, _ in account.limits)
+        if not is_covered or account.closed or account.line or account.short(needed, held=account.held):
+            return None
+    return _grant(request, max_output)
+
+
 def settle(hold: Hold, charged: Amounts) -> bool:
     """Replace a hold by what was really taken, and serve who waits.  Never waits itself.
 

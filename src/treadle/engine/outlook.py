@@ -25,6 +25,7 @@ from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import RunLog, Store
 from treadle.nodes.graph import Graph
 from treadle.plan.parts import REPEATED, WORK, Definition, PlanNode
+from treadle.retry import RetryBudget
 
 Outcome = Literal["kept", "runs", "waits", "later", "unneeded", "ambiguous", "unfit", "dropped"]
 
@@ -146,6 +147,7 @@ class _Outside:
     watch_command = None
     fresh_copies = False
     tracer = None
+    retry_budget = RetryBudget()
 
     def __init__(self, services: Services | None = None) -> None:
         self.clock = SystemClock() if services is None else services.clock

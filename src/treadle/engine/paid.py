@@ -1,9 +1,9 @@
-"""One model call as a recorded, paid step: hold, record, send, settle, and again where that may help.
+"""One request to a model as part of a recorded, paid step: permit, hold, record, send, settle.
 
-The order is the wall: the worst case is held in every account, ``MoneyHeld`` is flushed, only then
-is the request sent.  A crash in between leaves a hold without a settlement, which is charged in full
-when the run is taken over (``treadle.engine.purse.lost``).  So a request that was sent is always in
-the history, and what it may have cost is always counted.
+The order is the wall: a permit is waited for, the worst case is held in every account, ``MoneyHeld``
+is flushed, only then is the request sent.  A crash in between leaves a hold without a settlement, which
+is charged in full when the run is taken over (``treadle.engine.purse.lost``).  So a request that was
+sent is always in the history, and what it may have cost is always counted.
 """
 
 from __future__ import annotations
@@ -14,22 +14,30 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 from treadle.budget import NOTHING, Amounts, Bound, Usage
+from treadle.engine.circuit import Turn
 from treadle.engine.failures import said
-from treadle.engine.money import Account, Hold, hold, settle
-from treadle.errors import MalformedResponse, ProviderError, StoreError
-from treadle.events import Event, MoneyHeld, MoneySettled
+from treadle.engine.gate import Gate, Permit
+from treadle.engine.money import Account, Hold, hold, hold_if_free, settle
+from treadle.engine.purse import Made
+from treadle.engine.retries import Retries
+from treadle.errors import CircuitOpen, MalformedResponse, ProviderError, StoreError
+from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled
 from treadle.ids import NodeId, StepId
 from treadle.interfaces import Clock, Model, ModelSpan, Span, StreamingModel
 from treadle.messages import Delta, Message, ModelRequest, ModelResponse
-from treadle.retry import Retry, qualified_name, qualified_names
+from treadle.retry import Retry, qualified_name
 
 PROVIDER_RETRY: Final = Retry(attempts=3)
 """For a model call whose node declares nothing else: 0.5 s and 1 s, with jitter, or Retry-After."""
+
+NOT_ASKED: Final = Made(0, 0)
+"""What a step has made of requests that has made none."""
 
 MIN_OUTPUT: Final = 256
 """The output tokens a tight budget leaves a request at least."""
 
 Outcome = Literal["completed", "failed", "cancelled"]
+Acted = Literal["refused", "probed", "opened", "closed"]
 
 
 def _nobody(request: int) -> None:
@@ -52,7 +60,7 @@ class Desk(Protocol):
         ...
 
     def waiting(self) -> AbstractContextManager[None]:
-        """Around a wait for money or between two requests: it counts neither as running seconds
+        """Around a wait for a permit, for money or between two requests: it counts neither as running seconds
         nor for the attempt's timeout.  ``treadle.engine.activity.Activity.waiting`` is one."""
         ...
 
@@ -70,7 +78,10 @@ class Call:
         seed: What the jitter of the waits is drawn from.
         min_output: The least a tight budget may lower the output limit to, in tokens.
         known: What the provider has counted of the conversation already.
-        requests: How many requests the history shows for this step: they count as attempts.
+        made: What the history shows of this step's requests and tries: they count as attempts.
+        gate: Where its requests wait their turn, or ``None`` where nothing limits them.
+        retries: What the run may send again, or ``None`` for anything.
+        hedge_after: After so many seconds without an answer a second request is sent; ``None`` for never.
         span: The span around the step, or ``None`` where nobody traces.
         within: The hold that an ancestor keeps meanwhile, or ``None``.
         listening: Given the number of a request, what its pieces are told to, or ``None`` where nobody
@@ -86,7 +97,10 @@ class Call:
     seed: str = ""
     min_output: int = MIN_OUTPUT
     known: Known | None = None
-    requests: int = 0
+    made: Made = NOT_ASKED
+    gate: Gate | None = None
+    retries: Retries | None = None
+    hedge_after: float | None = None
     span: Span | None = None
     within: Hold | None = None
     listening: Callable[[int], Callable[[Delta], None] | None] = _nobody
@@ -147,58 +161,102 @@ def bound(model: Model, request: ModelRequest, known: Known | None) -> Bound:
     return Bound(input_tokens=tokens, price=model.price, model=model.name)
 
 
-async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResponse:
-    """Send a request to a model, paid, recorded, and again after errors that may pass.
+class Request:
+    """One request of a call, from its permit and its hold to its settlement.
 
-    Cancelling it while it waits costs nothing; while it is on its way, it is charged as held.
+    Args:
+        number: Counts the requests of the step.
+        is_counted: Whether the run's retry budget was asked for it.
+        is_hedge: Whether it is the second of two at once.
 
-    Raises:
-        BudgetExceeded: The worst case does not fit; nothing was sent.
-        ProviderError: The last of the attempts failed, or one in a way that will not pass.
-        StoreError: The hold could not be recorded; nothing was sent.
+    Attributes:
+        on_sent: Told when it goes out.
+        sent_at: When it went out.
+        is_admitted: Whether it has had its permit and its hold.
+        beaten_by: The number of the request that answered in its place, or 0.
     """
-    number = call.requests + 1
-    while True:
-        try:
-            return await _Request(desk, call, number).send(request)
-        except ProviderError as error:
-            if not _is_tried_again(call.retry, error, number):
-                raise
-            pause = call.retry.delay(
-                number, seed=f"{call.seed}:{call.node}:{call.step}", retry_after=error.retry_after
-            )
-        with desk.waiting():
-            await desk.clock.sleep_until(desk.clock.now() + pause)
-        number += 1
 
+    __slots__ = (
+        "_is_counted", "_is_hedge", "_permit", "beaten_by", "call", "desk", "is_admitted", "number",
+        "on_sent", "sent_at", "span",
+    )  # fmt: skip
 
-def _is_tried_again(retry: Retry, error: ProviderError, number: int) -> bool:
-    names = qualified_names(type(error))
-    return error.retryable and number < retry.attempts and retry.matches(names, retryable=True)
-
-
-class _Request:
-    """One request of a call, from its hold to its settlement."""
-
-    __slots__ = ("call", "desk", "number", "sent_at", "span")
-
-    def __init__(self, desk: Desk, call: Call, number: int) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        call: Call,
+        number: int,
+        *,
+        is_counted: bool = False,
+        is_hedge: bool = False,
+    ) -> None:
         self.desk = desk
         self.call = call
         self.number = number
         self.sent_at = 0.0
         self.span: ModelSpan | None = None
+        self.is_admitted = False
+        self.beaten_by = 0
+        self._is_counted = is_counted or is_hedge
+        self._is_hedge = is_hedge
+        self.on_sent: Callable[[], None] | None = None
+        self._permit: Permit | None = None
 
     async def send(self, request: ModelRequest) -> ModelResponse:
+        """Wait for a permit and for money, and send it.
+
+        Raises:
+            CircuitOpen, BudgetExceeded: Nothing was sent.
+            ProviderError: No answer came.
+            StoreError: The hold could not be recorded; nothing was sent.
+        """
+        try:
+            return await self._send(await self._admit(request), request)
+        finally:
+            if self._permit is not None:
+                self._permit.leave()
+
+    async def send_if_free(self, request: ModelRequest) -> ModelResponse | None:
+        """Send it where a permit and the money for it lie free; else ``None``, at once."""
+        try:
+            held = self._admit_if_free(request)
+            return None if held is None else await self._send(held, request)
+        finally:
+            if self._permit is not None:
+                self._permit.leave()
+
+    async def _admit(self, request: ModelRequest) -> Hold:
         call = self.call
+        limit = bound(call.model, request, call.known)
         with self.desk.waiting():
-            held = await hold(
+            if call.gate is not None:
+                self._permit = await self._enter(call.gate, _most(limit, request))
+            return await hold(
                 call.accounts,
-                bound(call.model, request, call.known),
+                limit,
                 max_output=request.max_output_tokens,
                 min_output=call.min_output,
                 within=call.within,
             )
+
+    async def _enter(self, gate: Gate, tokens: int) -> Permit:
+        try:
+            return await gate.enter(tokens)
+        except CircuitOpen as error:
+            self.desk.record(self._acted(gate, "refused", wait=error.retry_after))
+            raise
+
+    def _admit_if_free(self, request: ModelRequest) -> Hold | None:
+        call = self.call
+        limit = bound(call.model, request, call.known)
+        if call.gate is not None:
+            self._permit = call.gate.enter_if_free(_most(limit, request))
+            if self._permit is None:
+                return None
+        return hold_if_free(call.accounts, limit, max_output=request.max_output_tokens, within=call.within)
+
+    async def _send(self, held: Hold, request: ModelRequest) -> ModelResponse:
+        self.is_admitted = True
         request = replace(request, max_output_tokens=held.max_output)
         await self._record_hold(held)
         self._open_span(request)
@@ -221,8 +279,13 @@ class _Request:
                     max_output_tokens=held.max_output,
                     model=call.model.name,
                     provider=call.model.provider,
+                    hedge=self._is_hedge,
                 )
             )
+            if call.retries is not None and not self._is_counted:
+                call.retries.sent(call.node, call.step)
+            if call.gate is not None and self._permit is not None and self._permit.is_probe:
+                self.desk.record(self._acted(call.gate, "probed"))
             await self.desk.flush()
         except StoreError:
             settle(held, NOTHING)
@@ -232,14 +295,22 @@ class _Request:
             raise
 
     async def _complete(self, held: Hold, request: ModelRequest) -> ModelResponse:
+        if self._permit is not None:
+            self._permit.sent()
+        if self.on_sent is not None:
+            self.on_sent()
         try:
             response = await self._ask(request)
         except BaseException as error:
             charged = _charge(held, error) if isinstance(error, ProviderError) else held.amounts
             outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
             self._settle(held, charged, outcome=outcome, error=error)
+            if self._permit is not None and isinstance(error, ProviderError):
+                self._turned(self._permit.failed(error))
             raise
         self._answered(held, response)
+        if self._permit is not None:
+            self._turned(self._permit.answered(response.usage.total_tokens))
         return response
 
     async def _ask(self, request: ModelRequest) -> ModelResponse:
@@ -291,9 +362,36 @@ class _Request:
                 provider=call.model.provider,
                 basis="" if price is None else price.basis,
                 price_version="" if price is None else price.version,
-                error=f"{name.rpartition('.')[2]}: {said(error)}" if error is not None else "",
+                error=self._why(error, name),
                 over=over,
             )
+        )
+
+    def _why(self, error: BaseException | None, name: str) -> str:
+        if self.beaten_by and not isinstance(error, Exception):
+            return f"request {self.beaten_by} answered first"
+        return f"{name.rpartition('.')[2]}: {said(error)}" if error is not None else ""
+
+    def _turned(self, turn: Turn) -> None:
+        """Record what the end of the request did to the model's circuit, if anything."""
+        gate = self.call.gate
+        if turn and gate is not None:
+            wait = gate.circuit.wait(self.desk.clock.now()) if turn == "opened" else None
+            self.desk.record(self._acted(gate, turn, wait=wait))
+
+    def _acted(self, gate: Gate, did: Acted, *, wait: float | None = None) -> CircuitActed:
+        call, at = self.call, self.desk.clock.now()
+        return CircuitActed(
+            at=at,
+            node=call.node,
+            attempt=call.attempt,
+            step=call.step,
+            request=self.number,
+            did=did,
+            model=call.model.name,
+            provider=call.model.provider,
+            until=None if wait is None else at + wait,
+            failures=gate.circuit.failures,
         )
 
     def _open_span(self, request: ModelRequest) -> None:
@@ -301,6 +399,11 @@ class _Request:
             self.span = self.call.span.model(
                 model=self.call.model, request=request, number=self.number, at=self.sent_at
             )
+
+
+def _most(limit: Bound, request: ModelRequest) -> int:
+    """The tokens a request counts as where a model's tokens are limited; an unknown part as nothing."""
+    return (limit.input_tokens or 0) + request.max_output_tokens
 
 
 def _charge(held: Hold, error: ProviderError) -> Amounts:

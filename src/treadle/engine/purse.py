@@ -9,13 +9,13 @@ tell whether the provider served the request.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from treadle.budget import NOTHING, Amounts, Budget
 from treadle.engine.activity import busy, covered
 from treadle.engine.money import Account
 from treadle.errors import InternalError
-from treadle.events import Event, MoneyHeld, MoneySettled, RunStarted
+from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunStarted
 from treadle.ids import NodeId, PartId, RunId, StepId, owner_of, split
 from treadle.interfaces import Store
 from treadle.plan.parts import Planned, Scope
@@ -247,13 +247,27 @@ def lost(events: Iterable[Event], *, at: float) -> list[MoneySettled]:
     ]
 
 
-def requests_made(events: Iterable[Event]) -> dict[tuple[NodeId, int, StepId], int]:
-    """How many requests each step has made, by node, attempt and step: new ones count on from there."""
-    made: dict[tuple[NodeId, int, StepId], int] = {}
+class Made(NamedTuple):
+    """What a step has done towards an answer of its model.
+
+    Attributes:
+        requests: The number of its last request.
+        tries: How often it tried; two requests at once, where it is hedged, are one try.
+    """
+
+    requests: int
+    tries: int
+
+
+def requests_made(events: Iterable[Event]) -> dict[tuple[NodeId, int, StepId], Made]:
+    """What each step has made of requests, by node, attempt and step: new ones count on from there."""
+    made: dict[tuple[NodeId, int, StepId], Made] = {}
     for event in events:
-        if isinstance(event, MoneyHeld):
+        if isinstance(event, MoneyHeld) or (isinstance(event, CircuitActed) and event.did == "refused"):
             key = (event.node, event.attempt, event.step)
-            made[key] = max(event.request, made.get(key, 0))
+            requests, tries = made.get(key, (0, 0))
+            is_try = not (isinstance(event, MoneyHeld) and event.hedge)
+            made[key] = Made(max(event.request, requests), tries + is_try)
     return made
 
 

@@ -9,11 +9,14 @@ import anyio
 from anyio import to_thread
 
 from treadle import compose
+from treadle.engine.gate import Gates
 from treadle.engine.listening import Pieces
 from treadle.engine.stopwatch import time_of
 from treadle.errors import ConfigurationError, InternalError
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import Clock, Index, Model, Tracer
+from treadle.limits import Limit, check_limits
+from treadle.retry import RetryBudget
 from treadle.scheduler.commands import Command
 
 T = TypeVar("T")
@@ -33,6 +36,8 @@ class EngineServices:
         fresh_copies: Whether everybody who asks for a value gets a copy of their own.
 
     Attributes:
+        gates: Where requests to models wait their turn.
+        retry_budget: What each run may send again.
         watch_command: Told of every command about to be obeyed, where a test stops runs at them.
     """
 
@@ -45,6 +50,8 @@ class EngineServices:
         fresh_copies: bool = False,
     ) -> None:
         self.fresh_copies = fresh_copies
+        self.gates = Gates({}, clock)
+        self.retry_budget = RetryBudget()
         self.clock = clock
         self.time = time_of(clock)
         self.tracer = tracer
@@ -58,6 +65,15 @@ class EngineServices:
         self._lock = anyio.Lock()
         self.watch_deadline: Callable[[RunId, QuestionId, float], None] = _no_deadlines
         self.watch_command: Callable[[Command], None] | None = None
+
+    def limit(self, limits: Mapping[str, Limit] | None, retry_budget: RetryBudget | None) -> None:
+        """Set what may be asked of models, by name, and what each run may send again.
+
+        Raises:
+            ConfigurationError: A limit names no model.
+        """
+        self.gates = Gates(check_limits(limits), self.clock)
+        self.retry_budget = retry_budget or RetryBudget()
 
     async def model(self, declared: str | Model, graph: str) -> Model:
         """The live model behind a declared one; names are looked up once, in a thread.

@@ -15,6 +15,7 @@ from treadle.engine.places import Places
 from treadle.engine.purse import Purse, lost, requests_made
 from treadle.engine.questions import Questions
 from treadle.engine.recollect import recollect
+from treadle.engine.retries import Retries
 from treadle.engine.sites import retraced
 from treadle.errors import FormatMismatch, HistoryMismatch
 from treadle.events import (
@@ -152,6 +153,7 @@ def rebuild(
         sites=sites,
         questions=_questions(before.events),
         requests_made=requests_made(before.events),
+        retries=Retries.of(services.retry_budget, before.events),
         span=span,
     )
     loop.claims.told = told

@@ -7,7 +7,15 @@ does anything; the rule a newcomer would break: no default behaviour in a Protoc
 from __future__ import annotations
 
 from treadle.interfaces.bodies import Ask, Context
-from treadle.interfaces.outside import Clock, Index, Model, Passage, StreamingModel, TimeoutClock
+from treadle.interfaces.outside import (
+    Clock,
+    HedgedModel,
+    Index,
+    Model,
+    Passage,
+    StreamingModel,
+    TimeoutClock,
+)
 from treadle.interfaces.spans import ModelSpan, RunSpan, Span, Tracer
 from treadle.interfaces.storage import (
     DueRun,
@@ -28,6 +36,7 @@ __all__ = [
     "Context",
     "DueRun",
     "Fault",
+    "HedgedModel",
     "Index",
     "ListedTool",
     "LedgerLine",

@@ -93,6 +93,20 @@ class StreamingModel(Model, Protocol):
         ...
 
 
+class HedgedModel(Model, Protocol):
+    """A model whose requests are sent a second time where the first takes long; the engine does that."""
+
+    @property
+    def hedged(self) -> str | Model:
+        """The model that is asked: a name, or an object."""
+        ...
+
+    @property
+    def hedge_after(self) -> float:
+        """Seconds after which the second is sent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
     """A piece of a document that answers a query.

@@ -87,7 +87,9 @@ class ModelCall:
 
 def declared_name(model: str | Model) -> str:
     """What a model is declared as, as text: the name itself, or ``provider:name`` of an object."""
-    return model if isinstance(model, str) else f"{model.provider}:{model.name}"
+    if isinstance(model, str):
+        return model
+    return getattr(model, "declared", "") or f"{model.provider}:{model.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

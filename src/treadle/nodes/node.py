@@ -260,7 +260,9 @@ def policies_of(
 
 def model_name(model: str | Model) -> str:
     """What a model is called in plans: its name, or ``provider:name`` of an object."""
-    return model if isinstance(model, str) else f"{model.provider}:{model.name}"
+    if isinstance(model, str):
+        return model
+    return getattr(model, "declared", "") or f"{model.provider}:{model.name}"
 
 
 def name_of(function: Callable[..., Any], name: str | None) -> str:
