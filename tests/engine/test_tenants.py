@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from treadle import Budget, BudgetExceeded, Engine, Prompt, agent, graph
+from treadle.events import MoneySettled
+from treadle.stores import MemoryStore
 from treadle.testing import ScriptedModel
+from treadle.testing.crashing import Crashed, CrashingLog, CrashingStore, When
 
 pytestmark = pytest.mark.anyio
 
@@ -31,3 +34,18 @@ async def test_what_a_tenant_spent_is_known_to_the_next_engine(tmp_path: Path) -
         with pytest.raises(BudgetExceeded, match="tenant acme"):
             await (await engine.start(only, "c", tenant="acme")).result()
         assert await (await engine.start(only, "d", tenant="other")).result() == "yes"
+
+
+async def test_what_a_dead_process_held_counts_before_its_run_is_taken_up() -> None:
+    def strike(_append: int, when: When, _log: CrashingLog | None) -> None:
+        if when == "before" and any(isinstance(event, MoneySettled) for event in dying.newest):
+            raise Crashed("between the request and its settlement")
+
+    kept, limits = MemoryStore(), {"acme": Budget(calls=1)}
+    dying = CrashingStore(kept, strike)
+    async with Engine(dying, graphs=[only], budgets=limits) as engine:
+        with pytest.raises(Crashed):
+            await (await engine.start(only, "a", tenant="acme")).result()
+    async with Engine(kept, graphs=[only], budgets=limits) as engine:
+        with pytest.raises(BudgetExceeded, match="tenant acme"):
+            await (await engine.start(only, "b", tenant="acme")).result()

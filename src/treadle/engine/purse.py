@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from treadle.budget import NOTHING, Amounts, Budget
 from treadle.engine.activity import busy, covered
 from treadle.engine.money import Account
+from treadle.engine.tracked import FINAL
 from treadle.errors import InternalError
 from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunStarted
 from treadle.ids import NodeId, PartId, RunId, StepId, owner_of, split
@@ -82,11 +83,15 @@ class Purse:
     async def recollect(self, store: Store) -> None:
         """Count what the stored runs of limited tenants have spent, so that a budget outlives the process.
 
-        What other processes spend from now on is not seen.
+        What an unfinished run holds counts as spent: its process died, or may die, before it tells what the
+        request took.  What other processes spend from now on is not seen.
         """
         for summary in await store.runs(limit=_ALL) if self._budgets else ():
             if summary.tenant in self._budgets:
-                self.remember(summary.tenant, summary.id, summary.spent)
+                spent = summary.spent
+                if summary.status not in FINAL:
+                    spent = _taken([recorded.event for recorded in await store.read(summary.id)])
+                self.remember(summary.tenant, summary.id, spent)
 
     def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "") -> None:
         """Note a run's share of its tenant's account, as this process stops working on it."""
@@ -269,6 +274,12 @@ def requests_made(events: Iterable[Event]) -> dict[tuple[NodeId, int, StepId], M
             is_try = not (isinstance(event, MoneyHeld) and event.hedge)
             made[key] = Made(max(event.request, requests), tries + is_try)
     return made
+
+
+def _taken(events: Sequence[Event]) -> Amounts:
+    """What a history says was settled, and what it says is held."""
+    settled = (event.charged for event in events if isinstance(event, MoneySettled))
+    return sum((*settled, *(held.held for held in _open_holds(events).values())), NOTHING)
 
 
 def _open_holds(events: Iterable[Event]) -> dict[Request, MoneyHeld]:
