@@ -21,11 +21,8 @@ from tests.engine.conftest import (
     the_question,
 )
 
-from treadle import (
-    Engine,
-    Retry,
-)
-from treadle.errors import NodeFailed
+from treadle import Context, Engine, Retry, node, tool
+from treadle.errors import NodeFailed, NodeTimeout
 from treadle.events import StepFailed, StepStarted
 from treadle.ids import RunId
 from treadle.testing import JumpingClock
@@ -124,6 +121,42 @@ async def test_an_error_that_is_listed_did_nothing_and_is_tried_again_under_the_
     assert (len(bank.keys), len(set(bank.keys))) == (3, 1)
     assert not [event for event in history if isinstance(event, StepFailed) and event.in_doubt]
     assert len(clock.jumps) == 2
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("listed", [OSError, TimeoutError, NodeTimeout])
+@pytest.mark.parametrize("limit", ["timeout", "idle"])
+async def test_a_call_cut_off_by_its_own_limit_is_in_doubt_whatever_its_retry_lists(
+    way: Way, listed: type[Exception], limit: str
+) -> None:
+    bank = Bank("hang")
+    shop = way(payment(bank, retry=Retry(attempts=3, on=listed, wait=0.001), **{limit: 0.02}))
+    async with Engine(graphs=[shop]) as engine:
+        handle = await engine.start(shop, 3)
+        assert await handle.settled() == "waiting"
+        assert await the_question(engine)
+    assert len(bank.keys) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_listed_error_of_a_step_inside_says_nothing_of_what_the_body_did_before(way: Way) -> None:
+    bank = Bank()
+
+    @node
+    async def note() -> str:
+        raise Declined("by the notary, not by the bank")
+
+    @tool(effect="once", retry=Retry(attempts=3, on=Declined, wait=0.001))
+    async def pay(ctx: Context, amount: int) -> str:
+        """Pay an amount, and have it noted."""
+        await bank.pay(ctx.idempotency_key)
+        return await ctx.step(note)
+
+    shop = way(pay)
+    async with Engine(graphs=[shop]) as engine:
+        assert await (await engine.start(shop, 3)).settled() == "waiting"
+        assert await the_question(engine)
+    assert len(bank.keys) == 1
 
 
 async def test_an_answer_to_run_it_again_holds_for_one_time_only() -> None:

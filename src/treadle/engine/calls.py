@@ -210,7 +210,7 @@ class Calls:
         if isinstance(error, InDoubt):
             _end(call, self.live, error=error)
             raise error
-        if call.callee.policies.effect != "once" or self._did_not_happen(call, error):
+        if call.callee.policies.effect != "once" or doubts.did_nothing(self, call, error):
             raise self.record_failure(call, started_at, error) from error
         failure = failure_of(error, node=self.node, attempt=self.number)
         self._record_doubt(call, started_at, failure, self.ended_by(error))
@@ -286,7 +286,7 @@ class Calls:
         failure = failure_of(error, node=self.node, attempt=self.number)
         if not failure.takeable or not retry.matches(failure.types, retryable=failure.retryable):
             return None
-        if call.callee.policies.effect == "once" and not self._did_not_happen(call, error):
+        if call.callee.policies.effect == "once" and not doubts.did_nothing(self, call, error):
             return None
         return retry.delay(tries, seed=f"{self.live.seed}:{self.node}:{call.step}")
 
@@ -376,16 +376,6 @@ class Calls:
                 ended_by=inside,
             )
         )
-
-    def _did_not_happen(self, call: Call, error: Exception) -> bool:
-        """Whether an error is declared to mean that a ``once`` call did nothing, or says so itself."""
-        if isinstance(error, DidNotHappen):
-            return True
-        retry = call.callee.policies.retry
-        if retry is None or not retry.on:
-            return False
-        failure = failure_of(error, node=self.node, attempt=self.number)
-        return retry.matches(failure.types, retryable=False)
 
     # -- in doubt ------------------------------------------------------------------------------------
 

@@ -15,7 +15,15 @@ from treadle.engine.desk import activity_of
 from treadle.engine.failures import error_of, failure_of
 from treadle.engine.records import Identity, StepRecord, was_cut_off
 from treadle.engine.requests import definition_digest, input_digest, pack_arguments
-from treadle.errors import DidNotHappen, InDoubt, InternalError, ProviderError, RunError, TreadleError
+from treadle.errors import (
+    DidNotHappen,
+    InDoubt,
+    InternalError,
+    NodeTimeout,
+    ProviderError,
+    RunError,
+    TreadleError,
+)
 from treadle.events import Failure, StepCompleted, StepTried
 from treadle.ids import NodeId, StepId
 from treadle.nodes.tool import Tool
@@ -50,6 +58,24 @@ class Maker(people.Asker, Protocol):
     def record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
         """Record that a call failed and did nothing; give the error to raise."""
         ...
+
+    def ended_by(self, error: BaseException) -> Steps:
+        """The calls whose failures an error is, came from, or is a group of; none: the body raised."""
+        ...
+
+
+def did_nothing(maker: Maker, call: Call, error: Exception) -> bool:
+    """Whether an error is declared to mean that a ``once`` call did nothing, or says so itself.
+
+    What is declared is said of the errors that its body raises: not of our own cutting it off, nor of a
+    step that failed inside it, before which it may have acted.
+    """
+    if isinstance(error, DidNotHappen):
+        return True
+    retry = call.callee.policies.retry
+    if retry is None or not retry.on or isinstance(error, NodeTimeout) or maker.ended_by(error):
+        return False
+    return retry.matches(failure_of(error, node=maker.node, attempt=maker.number).types, retryable=False)
 
 
 async def settle(maker: Maker, call: Call) -> Any:
