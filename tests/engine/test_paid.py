@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 import anyio
@@ -219,6 +219,32 @@ async def test_failed_requests_are_charged_what_they_may_have_cost(
     assert (desk.settled[0].charged.tokens, desk.settled[0].charged.calls) == (tokens, calls)
     assert desk.settled[0].outcome == "failed"
     assert run.spent == desk.settled[0].charged
+
+
+class Tracing:
+    """A span of a tracer that fails."""
+
+    def model(self, **_what: object) -> object:
+        raise OSError("the collector is gone")
+
+
+@pytest.mark.parametrize(
+    ("answered", "span", "error"),
+    [
+        (replace(answer(), usage=None), None, MalformedResponse),  # type: ignore[arg-type]  # a model's bug
+        (answer(input_tokens=-900), None, MalformedResponse),
+        (answer(input_tokens=1), Tracing(), OSError),
+    ],
+    ids=["no usage", "usage below zero", "a tracer that fails"],
+)
+async def test_whatever_goes_wrong_after_a_grant_is_charged_as_held(
+    answered: ModelResponse, span: object, error: type[Exception]
+) -> None:
+    desk, run = Desk(), Account("run", Budget(tokens=1000))
+    with pytest.raises(error):
+        await call_model(desk, call(Answers(answered), run, span=span), REQUEST)
+    assert (run.held, run.spent.tokens) == (NOTHING, 110)
+    assert [(event.outcome, event.charged.tokens) for event in desk.settled] == [("failed", 110)]
 
 
 async def test_what_may_pass_is_tried_again_and_every_request_is_held_and_settled() -> None:

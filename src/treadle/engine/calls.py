@@ -164,18 +164,20 @@ class Calls:
         started_at = self.live.now()
         await self._begin_safely(call)
         value, failed = None, None
-        settled: Sequence[Event] = ()
+        settled: list[Event] = []
         try:
-            value, settled = await self._value(call)
+            value = await self._value(call, settled)
         except Exception as error:
             failed = error
         except BaseException:
+            if settled:
+                self.live.record(*settled)
             if call.callee.policies.effect == "once" and self._is_acting(call):
                 self._record_doubt(call, started_at, doubts.cut_off(self.node, self.number))
             _end(call, self.live, status="cancelled")
             raise
         if failed is not None:
-            return await self._fails(call, started_at, failed)
+            return await self._fails(call, started_at, failed, settled)
         return self.returns(call, started_at, value, settled)
 
     async def _begin_safely(self, call: Call) -> None:
@@ -187,31 +189,29 @@ class Calls:
         record = self.records.steps.get(call.step)
         return record is None or record.is_open
 
-    async def _value(self, call: Call) -> tuple[Any, Sequence[Event]]:
+    async def _value(self, call: Call, settled: list[Event]) -> Any:
+        """Give what a call comes to; ``settled`` is what is to be recorded with that."""
         if isinstance(call.callee, ModelCall):
-            desk = Desk(self.live, call)
-            response = await self._ask_model(call, call.callee, desk)
-            return response, desk.kept
-        return await self._with_retries(call), []
+            return await self._ask_model(call, call.callee, Desk(self.live, call, settled))
+        return await self._with_retries(call)
 
     def returns(self, call: Call, started_at: float, value: Any, settled: Sequence[Event] = ()) -> Any:
         """Record what a body returned; where the value is refused the call has failed, but is done."""
         try:
             result = call.callee.result.pack(value)
         except Exception as error:  # a user's validator may raise anything
-            self.live.record(*settled)
-            raise self.record_failure(call, started_at, _refused(call, error)) from error
+            raise self.record_failure(call, started_at, _refused(call, error), settled) from error
         _end(call, self.live)
         self._record_result(call, started_at, result, settled)
         return value
 
-    async def _fails(self, call: Call, started_at: float, error: Exception) -> Any:
+    async def _fails(self, call: Call, started_at: float, error: Exception, settled: Sequence[Event]) -> Any:
         """Record that a body raised; a call that may have acted all the same is in doubt."""
         if isinstance(error, InDoubt):
             _end(call, self.live, error=error)
             raise error
         if call.callee.policies.effect != "once" or doubts.did_nothing(self, call, error):
-            raise self.record_failure(call, started_at, error) from error
+            raise self.record_failure(call, started_at, error, settled) from error
         failure = failure_of(error, node=self.node, attempt=self.number)
         self._record_doubt(call, started_at, failure, self.ended_by(error))
         _end(call, self.live, error=error)
@@ -342,7 +342,9 @@ class Calls:
             ),
         )
 
-    def record_failure(self, call: Call, started_at: float, error: Exception) -> TreadleError:
+    def record_failure(
+        self, call: Call, started_at: float, error: Exception, settled: Sequence[Event] = ()
+    ) -> TreadleError:
         """Record that a call failed, and did nothing; give the error to raise."""
         failure = failure_of(error, node=self.node, attempt=self.number)
         is_found = call.is_finder and isinstance(error, DidNotHappen)  # by itself, not by a step inside
@@ -351,7 +353,7 @@ class Calls:
         if call.late and not isinstance(error, ResultRefused):
             self._record_try(call, error)  # nobody learned of it: as if it had never been made
         else:
-            self._record_failed(call, started_at, failure, inside, in_doubt=False)
+            self._record_failed(call, started_at, failure, inside, settled)
         shown = error_of(failure, run_id=self.live.run_id, cause=error)
         self._raised.append((shown, inside or (call.step,)))
         return shown
@@ -362,9 +364,17 @@ class Calls:
         self._record_failed(call, started_at, failure, inside, in_doubt=True)
 
     def _record_failed(
-        self, call: Call, started_at: float, failure: Failure, inside: tuple[StepId, ...], *, in_doubt: bool
+        self,
+        call: Call,
+        started_at: float,
+        failure: Failure,
+        inside: tuple[StepId, ...],
+        settled: Sequence[Event] = (),
+        *,
+        in_doubt: bool = False,
     ) -> None:
         self.live.record(
+            *settled,
             StepFailed(
                 at=self.live.now(),
                 node=self.node,
@@ -374,7 +384,7 @@ class Calls:
                 failure=failure,
                 in_doubt=in_doubt,
                 ended_by=inside,
-            )
+            ),
         )
 
     # -- in doubt ------------------------------------------------------------------------------------

@@ -12,19 +12,23 @@ from treadle.events import Event, MoneySettled
 
 class Desk:
     """What a paid model call needs, for one step: a settlement is kept back until the step's result
-    can be appended with it, in one transaction."""
+    can be appended with it, in one transaction.
 
-    def __init__(self, live: Live, call: Call) -> None:
+    Args:
+        kept: Where it is kept.
+    """
+
+    def __init__(self, live: Live, call: Call, kept: list[Event]) -> None:
         self._live = live
         self._call = call
         self.clock = live.services.clock
-        self.kept: list[Event] = []
+        self._kept = kept
 
     def record(self, *events: Event) -> None:
         """Append events, or keep the settlement of an answered request for the step's result."""
         for event in events:
             if isinstance(event, MoneySettled) and event.outcome == "completed":
-                self.kept.append(event)
+                self._kept.append(event)
             else:
                 self._live.record(event)
 

@@ -259,7 +259,6 @@ class Request:
         self.is_admitted = True
         request = replace(request, max_output_tokens=held.max_output)
         await self._record_hold(held)
-        self._open_span(request)
         return await self._complete(held, request)
 
     async def _record_hold(self, held: Hold) -> None:
@@ -295,12 +294,15 @@ class Request:
             raise
 
     async def _complete(self, held: Hold, request: ModelRequest) -> ModelResponse:
-        if self._permit is not None:
-            self._permit.sent()
-        if self.on_sent is not None:
-            self.on_sent()
+        """Send it; whatever is raised from here on, by a tracer or a bug of a model too, settles the hold."""
         try:
+            self._open_span(request)
+            if self._permit is not None:
+                self._permit.sent()
+            if self.on_sent is not None:
+                self.on_sent()
             response = await self._ask(request)
+            charged = self._taken(held, response)
         except BaseException as error:
             charged = _charge(held, error) if isinstance(error, ProviderError) else held.amounts
             outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
@@ -308,7 +310,7 @@ class Request:
             if self._permit is not None and isinstance(error, ProviderError):
                 self._turned(self._permit.failed(error))
             raise
-        self._answered(held, response)
+        self._settle(held, charged, response=response)
         if self._permit is not None:
             self._turned(self._permit.answered(response.usage.total_tokens))
         return response
@@ -319,14 +321,23 @@ class Request:
             return await model.complete(request)
         return await model.stream(request, each)
 
-    def _answered(self, held: Hold, response: ModelResponse) -> None:
-        """Settle to the true usage; an answer that tells none is charged as held."""
-        usage, price = response.usage, self.call.model.price
-        charged = held.amounts
-        if usage.total_tokens:
-            usd = NOTHING.usd if price is None else price.cost(usage)
-            charged = Amounts(usd=usd, tokens=usage.total_tokens, calls=1)
-        self._settle(held, charged, response=response)
+    def _taken(self, held: Hold, response: ModelResponse) -> Amounts:
+        """The true usage of an answer; one that counts nothing took what was held.
+
+        Raises:
+            MalformedResponse: Its usage is none, so nobody knows what it took.
+        """
+        usage, price = getattr(response, "usage", None), self.call.model.price
+        if not isinstance(usage, Usage) or min(usage.input_tokens, usage.output_tokens) < 0:
+            raise MalformedResponse(
+                f"model {self.call.model.name!r} answered with usage={usage!r}, so the request is charged at "
+                "its worst case; let complete() give a ModelResponse with a Usage(...), empty if unknown",
+                provider=self.call.model.provider,
+            )
+        if not usage.total_tokens:
+            return held.amounts
+        usd = NOTHING.usd if price is None else price.cost(usage)
+        return Amounts(usd=usd, tokens=usage.total_tokens, calls=1)
 
     def _settle(
         self,
@@ -342,10 +353,6 @@ class Request:
         over = settle(held, charged)
         call, price, at = self.call, self.call.model.price, self.desk.clock.now()
         name = "" if error is None else qualified_name(type(error))
-        if self.span is not None:
-            self.span.settled(charged=charged, price=price, response=response)
-            failed = outcome == "failed"
-            self.span.end(at=at, error=name if failed else "", status="" if failed else outcome)
         self.desk.record(
             MoneySettled(
                 at=at,
@@ -366,6 +373,10 @@ class Request:
                 over=over,
             )
         )
+        if self.span is not None:
+            self.span.settled(charged=charged, price=price, response=response)
+            failed = outcome == "failed"
+            self.span.end(at=at, error=name if failed else "", status="" if failed else outcome)
 
     def _why(self, error: BaseException | None, name: str) -> str:
         if self.beaten_by and not isinstance(error, Exception):
