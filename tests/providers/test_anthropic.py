@@ -29,7 +29,7 @@ from treadle.messages import (
     user,
 )
 from treadle.models import AnthropicModel
-from treadle.providers.anthropic import default_key
+from treadle.providers.anthropic import ANTHROPIC
 from treadle.providers.anthropic_stream import MessageStream
 from treadle.providers.anthropic_wire import read_response, request_body
 from treadle.testing import ScriptedModel
@@ -199,7 +199,7 @@ def test_deltas_of_a_kind_nobody_knows_are_kept() -> None:
     for event in events:
         stream.take(event)
     assert stream.is_done()
-    response = read_response(stream.message(), worst=Usage)
+    response = read_response(stream.whole(), worst=Usage)
     kept = Opaque(provider="anthropic", content={"type": "new", "body": "ab", "n": 1})
     assert response.message.parts == (kept,)
     assert response.usage == Usage(input_tokens=3, output_tokens=4)
@@ -207,9 +207,9 @@ def test_deltas_of_a_kind_nobody_knows_are_kept() -> None:
 
 def test_the_key_of_anthropic_does_not_go_to_other_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant")
-    assert default_key("https://elsewhere.example") == "none"
-    assert default_key("https://api.anthropic.com") == "sk-ant"
-    assert default_key(None) == "sk-ant"
+    assert ANTHROPIC.default_key("https://elsewhere.example") == "none"
+    assert ANTHROPIC.default_key("https://api.anthropic.com") == "sk-ant"
+    assert ANTHROPIC.default_key(None) == "sk-ant"
 
 
 @pytest.mark.anyio

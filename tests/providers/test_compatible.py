@@ -20,7 +20,7 @@ def streamed(pieces: Sequence[dict[str, Any]], told: list[Delta]) -> list[tuple[
     for piece in pieces:
         stream.take({"choices": [{"delta": {"tool_calls": [piece]}}]})
     stream.take({"choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
-    response = openai_wire.read_response(stream.completion(), worst=Usage)
+    response = openai_wire.read_response(stream.whole(), worst=Usage)
     return [(call.id, call.name, call.arguments) for call in response.message.tool_calls]
 
 

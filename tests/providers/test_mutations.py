@@ -108,9 +108,8 @@ def put_together(interface: str, events: list[Any]) -> ModelResponse:
     for event in events:
         if isinstance(event, dict):
             stream.take(event)
-    whole = {"openai": "completion", "openai-responses": "response", "anthropic": "message"}[interface]
     assert all(isinstance(delta.text, str) and isinstance(delta.index, int) for delta in told)
-    return READ[interface](getattr(stream, whole)(), worst=Usage)
+    return READ[interface](stream.whole(), worst=Usage)
 
 
 @given(st.integers(0, len(STREAMED) - 1), st.integers(0, 2**32))

@@ -26,7 +26,7 @@ from treadle.messages import (
     user,
 )
 from treadle.models import OpenAIModel
-from treadle.providers.openai_client import default_key
+from treadle.providers.openai_client import OPENAI
 from treadle.providers.openai_wire import read_response, request_body
 from treadle.testing import ModelServer, Reply, ScriptedModel, call
 
@@ -185,11 +185,11 @@ async def test_without_a_key_openai_is_not_asked() -> None:
 
 def test_the_key_of_openai_does_not_go_to_other_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    assert default_key("https://elsewhere.example/v1") == "none"
-    assert default_key(None) == "sk-secret"
-    assert default_key("https://eu.api.openai.com/v1") == "sk-secret"
+    assert OPENAI.default_key("https://elsewhere.example/v1") == "none"
+    assert OPENAI.default_key(None) == "sk-secret"
+    assert OPENAI.default_key("https://eu.api.openai.com/v1") == "sk-secret"
     monkeypatch.setenv("OPENAI_BASE_URL", "https://proxy.example/v1")
-    assert default_key(None) == "sk-secret"
+    assert OPENAI.default_key(None) == "sk-secret"
 
 
 def test_a_key_or_address_that_cannot_be_one_is_refused_without_showing_the_key() -> None:

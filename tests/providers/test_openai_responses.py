@@ -9,7 +9,7 @@ import pytest
 from interfaces import Serve, ask
 
 from treadle.budget import Usage
-from treadle.errors import RequestRejected
+from treadle.errors import ConfigurationError, RequestRejected
 from treadle.messages import (
     Message,
     ModelRequest,
@@ -114,3 +114,8 @@ async def test_a_stream_whose_last_event_holds_no_output_is_put_together(serve: 
     model = OpenAIResponsesModel("m", base_url=serve(ScriptedModel([]), faults={1: reply}).url)
     assert (await model.stream(ask(), lambda _: None)).message.text == "put together"
     await model.aclose()
+
+
+def test_what_is_kept_at_the_provider_is_not_an_option() -> None:
+    with pytest.raises(ConfigurationError, match="Treadle writes 'store' itself"):
+        OpenAIResponsesModel("m", api_key="k", options={"store": True})

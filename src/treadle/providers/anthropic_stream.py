@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from treadle.messages import Delta
-from treadle.providers.anthropic_wire import malformed
+from treadle.providers.anthropic_wire import malformed, mapping
 
 _KINDS: Final = {"text_delta": "text", "input_json_delta": "tool_call", "thinking_delta": "reasoning"}
 _FIELDS: Final = {"text_delta": "text", "input_json_delta": "partial_json", "thinking_delta": "thinking"}
@@ -43,14 +43,14 @@ class MessageStream:
         """
         kind = event.get("type")
         if kind == "message_start":
-            self._update(_mapping(event.get("message"), "the message"))
+            self._update(mapping(event.get("message"), "the message"))
         elif kind == "message_delta":
-            self._update(_mapping(event.get("delta"), "a delta"))
+            self._update(mapping(event.get("delta"), "a delta"))
             self._count(event.get("usage"))
         elif kind == "content_block_start":
-            self._start(_index(event), _mapping(event.get("content_block"), "a block"))
+            self._start(_index(event), mapping(event.get("content_block"), "a block"))
         elif kind == "content_block_delta":
-            self._add(_index(event), _mapping(event.get("delta"), "a delta"))
+            self._add(_index(event), mapping(event.get("delta"), "a delta"))
 
     def _update(self, fields: Mapping[str, Any]) -> None:
         self._message.update({name: value for name, value in fields.items() if name != "content"})
@@ -81,7 +81,7 @@ class MessageStream:
         if told and text and block.get("type") != "server_tool_use":
             self._each(Delta(kind=told, text=str(text), index=index))
 
-    def message(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, Any]:
         """What came, in the form of an answer that came at once."""
         content = [self._whole(index, block) for index, block in sorted(self._blocks.items())]
         return {**self._message, "content": content, "usage": self._usage}
@@ -116,9 +116,3 @@ def _index(event: Mapping[str, Any]) -> int:
     if not isinstance(index, int):
         raise malformed("an event of a block says no index")
     return index
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise malformed(f"{what} is not a JSON object")
-    return cast("dict[str, Any]", value)

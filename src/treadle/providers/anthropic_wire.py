@@ -15,7 +15,6 @@ from typing import Any, Final, Literal, cast
 from pydantic_core import to_json
 
 from treadle.budget import Usage
-from treadle.errors import MalformedResponse
 from treadle.messages import (
     CachePoint,
     Document,
@@ -33,11 +32,14 @@ from treadle.messages import (
     ToolResult,
     ToolSpec,
 )
-from treadle.providers import http_errors, sendable
+from treadle.providers import http_errors, lenient, sendable
 from treadle.providers.strict_schema import is_recursive, strictly
 
 FORMAT: Final = "anthropic"
 """What parts that go back to this wire format alone are marked with."""
+
+malformed: Final = functools.partial(http_errors.malformed, provider="anthropic")
+mapping: Final = functools.partial(lenient.mapping, provider="anthropic")
 
 Block = dict[str, Any]
 Stop = Literal["end", "tools", "length", "refusal", "filter"]
@@ -125,6 +127,11 @@ def instruction(output: OutputSpec) -> str:
     """The form of the answer in words, for types and models without structured outputs."""
     schema = json.dumps(output.schema, ensure_ascii=False)
     return f"Answer with one JSON value that fits this JSON Schema, and with nothing else around it: {schema}"
+
+
+def form_bound(output: OutputSpec) -> int:
+    """The most tokens that the form of an answer is counted as, as such or in words."""
+    return 2 * len(to_json(output.schema)) + len(instruction(output))
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -233,46 +240,43 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
     Raises:
         MalformedResponse: There is no answer in it.
     """
-    wire = _mapping(data, "the response")
+    wire = mapping(data, "the response")
     content: Any = wire.get("content")
     if not isinstance(content, list):
         raise malformed("the response has no content")
-    parts = [part for block in cast("Sequence[Any]", content) for part in _part(_mapping(block, "a block"))]
+    parts = [part for block in cast("Sequence[Any]", content) for part in _part(mapping(block, "a block"))]
     stop = STOPS.get(str(wire.get("stop_reason")), "end")
-    said = _details(wire.get("stop_details")).get("explanation")
+    said = lenient.details(wire.get("stop_details")).get("explanation")
     if stop == "refusal" and isinstance(said, str) and said:
         parts.append(Refusal(text=said))
     message = Message(role="assistant", parts=tuple(parts))
     return ModelResponse(
         message=message,
         usage=read_usage(wire.get("usage"), worst),
-        model=_text(wire.get("model")),
+        model=lenient.text(wire.get("model")),
         stop="tools" if stop == "end" and message.tool_calls else stop,
-        response_id=_text(wire.get("id")),
+        response_id=lenient.text(wire.get("id")),
     )
-
-
-def malformed(what: str) -> MalformedResponse:
-    """The error for an answer that is not what the interface promises."""
-    return http_errors.malformed(what, provider="anthropic")
 
 
 def _part(block: Mapping[str, Any]) -> Iterator[Part]:
     kind = block.get("type")
     if kind == "text":
         if block.get("text"):
-            yield Text(text=_text(block["text"]), extra=_extra(block, {"text"}))
+            yield Text(
+                text=lenient.text(block["text"]), extra=lenient.unknown(block, {"type", "text"}, FORMAT)
+            )
     elif kind == "thinking":
         rest = {name: value for name, value in block.items() if name != "thinking"}
-        yield Reasoning(text=_text(block.get("thinking")), provider=FORMAT, data=rest)
+        yield Reasoning(text=lenient.text(block.get("thinking")), provider=FORMAT, data=rest)
     elif kind == "redacted_thinking":
         yield Reasoning(text="", provider=FORMAT, data=dict(block))
     elif kind == "tool_use":
         yield ToolCall(
-            id=_text(block.get("id")),
-            name=_text(block.get("name")),
+            id=lenient.text(block.get("id")),
+            name=lenient.text(block.get("name")),
             arguments=_arguments(block.get("input")),
-            extra=_extra(block, {"id", "name", "input"}),
+            extra=lenient.unknown(block, {"type", "id", "name", "input"}, FORMAT),
         )
     else:
         yield Opaque(provider=FORMAT, content=dict(block))
@@ -283,44 +287,23 @@ def _arguments(given: object) -> str:
     return given if isinstance(given, str) else json.dumps(given or {}, ensure_ascii=False)
 
 
-def _extra(block: Mapping[str, Any], known: set[str]) -> dict[str, Any] | None:
-    rest = {name: value for name, value in block.items() if name not in {"type", *known} and value}
-    return {FORMAT: rest} if rest else None
-
-
 def read_usage(data: object, worst: Callable[[], Usage]) -> Usage:
     """Read the ``usage`` of a message, whose input tokens leave out those written to and read from a
     cache; ``worst`` where there is none."""
-    usage = _details(data)
+    usage = lenient.details(data)
     counted = usage.get("input_tokens"), usage.get("output_tokens")
     if not all(isinstance(count, int) for count in counted):
         return worst()
     read, written = (
-        _count(usage.get("cache_read_input_tokens")),
-        _count(usage.get("cache_creation_input_tokens")),
+        lenient.count(usage.get("cache_read_input_tokens")),
+        lenient.count(usage.get("cache_creation_input_tokens")),
     )
     return Usage(
-        input_tokens=_count(counted[0]) + read + written,
-        output_tokens=_count(counted[1]),
+        input_tokens=lenient.count(counted[0]) + read + written,
+        output_tokens=lenient.count(counted[1]),
         cache_read_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=_count(_details(usage.get("output_tokens_details")).get("thinking_tokens")),
+        reasoning_tokens=lenient.count(
+            lenient.details(usage.get("output_tokens_details")).get("thinking_tokens")
+        ),
     )
-
-
-def _details(value: object) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return max(0, value) if isinstance(value, int) else 0
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise malformed(f"{what} is not a JSON object")
-    return cast("dict[str, Any]", value)

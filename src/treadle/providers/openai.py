@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from pydantic_core import to_json
-
-from treadle import durations
-from treadle.budget import Price, Usage
-from treadle.messages import Delta, Message, ModelRequest, ModelResponse
-from treadle.providers import bounds, names, openai_client, openai_wire
+from treadle.budget import Price
+from treadle.messages import ModelRequest
+from treadle.providers import names, openai_wire
+from treadle.providers.exchange import HttpModel, Interface
+from treadle.providers.openai_client import OPENAI
 from treadle.providers.openai_stream import ChatStream
-from treadle.providers.prices import FREE, listed_price
-from treadle.providers.service import TIMEOUT, checked_options, merged
+from treadle.providers.service import TIMEOUT
 
 LimitParameter = Literal["max_completion_tokens", "max_tokens"]
 
-_PATH: Final = "/chat/completions"
-_OURS: Final = frozenset(
-    {"model", "messages", "tools", "functions", "response_format", "max_tokens", "max_completion_tokens", "n",
-     "stream", "stream_options", "temperature"}
-)  # fmt: skip
-_PER_TOOL: Final = 32
-_PER_REQUEST: Final = 32
 _PER_REQUEST_ELSEWHERE: Final = 1024
+"""Compatible servers put texts of their own around tools."""
+
+CHAT_COMPLETIONS: Final = Interface(
+    path="/chat/completions",
+    ours=frozenset(
+        {"model", "messages", "tools", "functions", "response_format", "max_tokens", "max_completion_tokens",
+         "n", "stream", "stream_options", "temperature"}
+    ),
+    read=openai_wire.read_response,
+    gather=lambda each, _: ChatStream(each),
+    tool_body=openai_wire.tool_body,
+    form_bound=openai_wire.form_bound,
+    per_tool=openai_wire.PER_TOOL,
+    per_request=32,
+)  # fmt: skip
+"""What stands around the words is rounded up from "How to count tokens with tiktoken" (OpenAI cookbook):
+3 tokens a message, 1 a name, 3 to prime the answer; up to 12 a tool."""
 
 
-class OpenAIModel:
+class OpenAIModel(HttpModel):
     """A model at OpenAI, or at any server with a compatible ``/chat/completions``.
 
     The SDK's retries are off: each ``complete`` is one request.  Connections are opened at the first
@@ -69,81 +77,23 @@ class OpenAIModel:
         options: Mapping[str, Any] | None = None,
         provider: str = "openai",
     ) -> None:
-        self.name: Final = name
-        self.provider: Final = provider
-        self._service = openai_client.service(
-            name, base_url=base_url, api_key=api_key, timeout=durations.seconds(timeout), provider=provider
+        super().__init__(
+            name,
+            interface=CHAT_COMPLETIONS,
+            sdk=OPENAI,
+            base_url=base_url,
+            api_key=api_key,
+            price=price,
+            timeout=timeout,
+            options=options,
+            provider=provider,
         )
-        self.base_url: Final = self._service.asked.address
-        self._price = price
-        is_own = names.is_openai(self.base_url) or names.is_azure(self.base_url)
-        self._limit_as = limit_as or ("max_completion_tokens" if is_own else "max_tokens")
-        self._per_request = _PER_REQUEST if is_own else _PER_REQUEST_ELSEWHERE
-        self._options = checked_options(options, ours=_OURS)
+        self._is_own = names.is_openai(self.base_url) or names.is_azure(self.base_url)
+        self._limit_as = limit_as or ("max_completion_tokens" if self._is_own else "max_tokens")
 
-    def __repr__(self) -> str:
-        return f"OpenAIModel({self.name!r}, base_url={self.base_url!r})"
+    def _body(self, request: ModelRequest, *, stream: bool) -> dict[str, Any]:
+        return openai_wire.request_body(request, model=self.name, limit_as=self._limit_as, stream=stream)
 
     @property
-    def price(self) -> Price | None:
-        """The given price, nothing for a server on this machine, or the listed one of its provider."""
-        if self._price is not None:
-            return self._price
-        if names.is_loopback(self.base_url):
-            return FREE
-        return listed_price("openai" if names.is_openai(self.base_url) else self.base_url, self.name)
-
-    async def complete(self, request: ModelRequest) -> ModelResponse:
-        """Send one request, once.
-
-        Raises:
-            RateLimited, ProviderUnavailable, RequestRejected, MalformedResponse: See there.
-            ConfigurationError: There is no key.
-        """
-        data = await self._service.post(_PATH, self._body(request))
-        return openai_wire.read_response(data, worst=lambda: self._worst(request))
-
-    async def stream(self, request: ModelRequest, each: Callable[[Delta], None]) -> ModelResponse:
-        """Send one request, once, and give its pieces as they come.
-
-        Raises:
-            RateLimited, ProviderUnavailable, RequestRejected, MalformedResponse: See there.
-            ConfigurationError: There is no key.
-        """
-        answer = ChatStream(each)
-        body = self._body(request, stream=True)
-        whole = await self._service.stream(_PATH, body, answer.take, done=answer.is_done)
-        data = answer.completion() if whole is None else whole.data
-        return openai_wire.read_response(data, worst=lambda: self._worst(request))
-
-    def _body(self, request: ModelRequest, *, stream: bool = False) -> dict[str, Any]:
-        body = openai_wire.request_body(request, model=self.name, limit_as=self._limit_as, stream=stream)
-        return merged(body, self._options)
-
-    def input_bound(self, messages: Sequence[Message], request: ModelRequest) -> int | None:
-        """UTF-8 bytes, plus what OpenAI's cookbook documents for frames around them, rounded up.
-
-        Source: "How to count tokens with tiktoken" (OpenAI cookbook): 3 tokens a message, 1 a name, 3
-        to prime the answer; up to 12 a tool.  Compatible servers put texts of their own around tools:
-        1,024 tokens are allowed for that.
-        """
-        bound = bounds.total(messages)
-        if bound is None or len(messages) != len(request.messages):
-            return bound
-        bound += self._per_request
-        for tool in request.tools:
-            bound += _PER_TOOL + len(to_json(openai_wire.tool_body(tool)))
-        if request.output is not None:
-            bound += _PER_TOOL + len(to_json(request.output.schema)) + len(request.output.name)
-        return bound
-
-    def _worst(self, request: ModelRequest) -> Usage:
-        """The most it can have used; nothing where there is no bound, so that the hold is charged."""
-        bound = self.input_bound(request.messages, request)
-        return (
-            Usage() if bound is None else Usage(input_tokens=bound, output_tokens=request.max_output_tokens)
-        )
-
-    async def aclose(self) -> None:
-        """Close the connections of this event loop, once the requests under way on them have ended."""
-        await self._service.aclose()
+    def _per_request(self) -> int:
+        return CHAT_COMPLETIONS.per_request if self._is_own else _PER_REQUEST_ELSEWHERE

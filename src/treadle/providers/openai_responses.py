@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic_core import to_json
-
-from treadle import durations
-from treadle.budget import Price, Usage
-from treadle.messages import Delta, Message, ModelRequest, ModelResponse
-from treadle.providers import bounds, names, openai_client, openai_responses_wire
+from treadle.budget import Price
+from treadle.messages import ModelRequest
+from treadle.providers import openai_responses_wire, openai_wire
+from treadle.providers.exchange import HttpModel, Interface
+from treadle.providers.openai_client import OPENAI
 from treadle.providers.openai_responses_stream import ResponseStream
-from treadle.providers.prices import FREE, listed_price
-from treadle.providers.service import TIMEOUT, checked_options, merged
+from treadle.providers.service import TIMEOUT
 
-_PATH: Final = "/responses"
-_OURS: Final = frozenset(
-    {"model", "input", "tools", "max_output_tokens", "stream", "temperature", "background", "conversation",
-     "previous_response_id"}
+RESPONSES: Final = Interface(
+    path="/responses",
+    ours=frozenset(
+        {"model", "input", "tools", "max_output_tokens", "store", "stream", "temperature", "background",
+         "conversation", "previous_response_id"}
+    ),
+    read=openai_responses_wire.read_response,
+    gather=ResponseStream,
+    tool_body=openai_responses_wire.tool_body,
+    form_bound=openai_wire.form_bound,
+    per_tool=openai_wire.PER_TOOL,
+    per_request=1024,
 )  # fmt: skip
-_PER_TOOL: Final = 32
-_PER_REQUEST: Final = 1024
+"""What stands around the words is as in Chat Completions, and room for what other servers add."""
 
 
-class OpenAIResponsesModel:
+class OpenAIResponsesModel(HttpModel):
     """A model at OpenAI, or at any server with a compatible ``/responses``.
 
     The interface that keeps reasoning over the turns of an agent: it is sent back, encrypted, with each
@@ -59,71 +64,16 @@ class OpenAIResponsesModel:
         timeout: float | str = TIMEOUT,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.name: Final = name
-        self.provider: Final = "openai"
-        self._service = openai_client.service(
-            name, base_url=base_url, api_key=api_key, timeout=durations.seconds(timeout)
-        )
-        self.base_url: Final = self._service.asked.address
-        self._price = price
-        self._options = checked_options(options, ours=_OURS)
-
-    def __repr__(self) -> str:
-        return f"OpenAIResponsesModel({self.name!r}, base_url={self.base_url!r})"
-
-    @property
-    def price(self) -> Price | None:
-        """The given price, nothing for a server on this machine, or the listed one of its provider."""
-        if self._price is not None:
-            return self._price
-        if names.is_loopback(self.base_url):
-            return FREE
-        return listed_price("openai" if names.is_openai(self.base_url) else self.base_url, self.name)
-
-    async def complete(self, request: ModelRequest) -> ModelResponse:
-        """Send one request, once.
-
-        Raises:
-            RateLimited, ProviderUnavailable, RequestRejected, MalformedResponse: See there.
-            ConfigurationError: There is no key.
-        """
-        body = openai_responses_wire.request_body(request, model=self.name)
-        data = await self._service.post(_PATH, merged(body, self._options))
-        return openai_responses_wire.read_response(data, worst=lambda: self._worst(request))
-
-    async def stream(self, request: ModelRequest, each: Callable[[Delta], None]) -> ModelResponse:
-        """Send one request, once, and give its pieces as they come.
-
-        Raises:
-            RateLimited, ProviderUnavailable, RequestRejected, MalformedResponse: See there.
-            ConfigurationError: There is no key.
-        """
-        answer = ResponseStream(each, self._service.asked)
-        body = openai_responses_wire.request_body(request, model=self.name, stream=True)
-        sent = merged(body, self._options)
-        whole = await self._service.stream(_PATH, sent, answer.take, done=answer.is_done)
-        data = answer.response() if whole is None else whole.data
-        return openai_responses_wire.read_response(data, worst=lambda: self._worst(request))
-
-    def input_bound(self, messages: Sequence[Message], request: ModelRequest) -> int | None:
-        """UTF-8 bytes, plus what may stand around them: see ``OpenAIModel.input_bound``."""
-        bound = bounds.total(messages)
-        if bound is None or len(messages) != len(request.messages):
-            return bound
-        bound += _PER_REQUEST
-        for tool in request.tools:
-            bound += _PER_TOOL + len(to_json(openai_responses_wire.tool_body(tool)))
-        if request.output is not None:
-            bound += _PER_TOOL + len(to_json(request.output.schema)) + len(request.output.name)
-        return bound
-
-    def _worst(self, request: ModelRequest) -> Usage:
-        """The most it can have used; nothing where there is no bound, so that the hold is charged."""
-        bound = self.input_bound(request.messages, request)
-        return (
-            Usage() if bound is None else Usage(input_tokens=bound, output_tokens=request.max_output_tokens)
+        super().__init__(
+            name,
+            interface=RESPONSES,
+            sdk=OPENAI,
+            base_url=base_url,
+            api_key=api_key,
+            price=price,
+            timeout=timeout,
+            options=options,
         )
 
-    async def aclose(self) -> None:
-        """Close the connections of this event loop, once the requests under way on them have ended."""
-        await self._service.aclose()
+    def _body(self, request: ModelRequest, *, stream: bool) -> dict[str, Any]:
+        return openai_responses_wire.request_body(request, model=self.name, stream=stream)

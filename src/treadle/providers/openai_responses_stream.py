@@ -6,12 +6,12 @@ Source: https://platform.openai.com/docs/api-reference/responses-streaming (read
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from treadle.messages import Delta
 from treadle.providers import http_errors
 from treadle.providers.http_errors import Asked
-from treadle.providers.openai_responses_wire import malformed
+from treadle.providers.openai_responses_wire import mapping
 
 _TOLD: Final = {
     "response.output_text.delta": "text",
@@ -52,33 +52,27 @@ class ResponseStream:
             told: Any = _TOLD[kind]
             self._each(Delta(kind=told, text=str(event.get("delta", "")), index=_index(event)))
         elif kind == "response.output_item.added":
-            item = _mapping(event.get("item"), "an item")
+            item = mapping(event.get("item"), "an item")
             if item.get("type") == "function_call":
                 name = str(item.get("name", ""))
                 self._each(Delta(kind="tool_call", text="", index=_index(event), name=name))
         elif kind == "response.output_item.done":
             self._items[_index(event)] = event.get("item")
         elif kind in _ENDS:
-            self._response = dict(_mapping(event.get("response"), "the response"))
+            self._response = dict(mapping(event.get("response"), "the response"))
         elif kind == "response.failed":
-            failed = _mapping(event.get("response"), "the response")
+            failed = mapping(event.get("response"), "the response")
             raise http_errors.from_status(200, {}, {"error": failed.get("error")}, asked=self._asked)
         elif kind == "error":
             raise http_errors.from_status(200, {}, dict(event), asked=self._asked)
 
-    def response(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, Any]:
         """What came, in the form of an answer that came at once."""
-        whole = self._response or {}
+        known = self._response or {}
         items = [item for _, item in sorted(self._items.items())]
-        return {**whole, "output": whole.get("output") or items}
+        return {**known, "output": known.get("output") or items}
 
 
 def _index(event: Mapping[str, Any]) -> int:
     index: Any = event.get("output_index")
     return index if isinstance(index, int) else 0
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise malformed(f"{what} is not a JSON object")
-    return cast("dict[str, Any]", value)

@@ -7,11 +7,11 @@ reasoning encrypted by the provider among it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
 from treadle.budget import Usage
-from treadle.errors import MalformedResponse
 from treadle.messages import (
     Document,
     Image,
@@ -28,12 +28,15 @@ from treadle.messages import (
     ToolResult,
     ToolSpec,
 )
-from treadle.providers import http_errors, sendable
+from treadle.providers import http_errors, lenient, sendable
 from treadle.providers.openai_wire import data_url, titled
 from treadle.providers.strict_schema import strictly
 
 FORMAT: Final = "openai-responses"
 """What parts that go back to this wire format alone are marked with."""
+
+malformed: Final = functools.partial(http_errors.malformed, provider="openai")
+mapping: Final = functools.partial(lenient.mapping, provider="openai")
 
 LEAST_OUTPUT: Final = 16
 """The lowest output limit the interface takes, in tokens (the published description)."""
@@ -167,26 +170,21 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
     Raises:
         MalformedResponse: There is no answer in it.
     """
-    wire = _mapping(data, "the response")
+    wire = mapping(data, "the response")
     if wire.get("status") in {"failed", "cancelled"}:
         raise malformed(f"it was given up: {wire['status']!r}")
     output: Any = wire.get("output")
     if not isinstance(output, list):
         raise malformed("the response has no output")
-    parts = [part for item in cast("Sequence[Any]", output) for part in _read(_mapping(item, "an item"))]
+    parts = [part for item in cast("Sequence[Any]", output) for part in _read(mapping(item, "an item"))]
     message = Message(role="assistant", parts=tuple(parts))
     return ModelResponse(
         message=message,
         usage=read_usage(wire.get("usage"), worst),
-        model=_text(wire.get("model")),
+        model=lenient.text(wire.get("model")),
         stop=_stop(message, wire),
-        response_id=_text(wire.get("id")),
+        response_id=lenient.text(wire.get("id")),
     )
-
-
-def malformed(what: str) -> MalformedResponse:
-    """The error for an answer that is not what the interface promises."""
-    return http_errors.malformed(what, provider="openai")
 
 
 def _read(item: Mapping[str, Any]) -> Iterator[Part]:
@@ -195,10 +193,10 @@ def _read(item: Mapping[str, Any]) -> Iterator[Part]:
         yield from _read_message(item)
     elif kind == "function_call":
         yield ToolCall(
-            id=_text(item.get("call_id")) or _text(item.get("id")),
-            name=_text(item.get("name")),
-            arguments=_text(item.get("arguments")) or "{}",
-            extra=_extra(item, {"type", "call_id", "name", "arguments"}),
+            id=lenient.text(item.get("call_id")) or lenient.text(item.get("id")),
+            name=lenient.text(item.get("name")),
+            arguments=lenient.text(item.get("arguments")) or "{}",
+            extra=lenient.unknown(item, {"type", "call_id", "name", "arguments"}, FORMAT),
         )
     elif kind == "reasoning":
         data = {name: value for name, value in item.items() if value is not None}
@@ -212,13 +210,13 @@ def _read_message(item: Mapping[str, Any]) -> Iterator[Part]:
     if not isinstance(content, list):
         raise malformed("the content of a message is not a list")
     for each in cast("Sequence[Any]", content):
-        piece = _mapping(each, "a piece of a message")
+        piece = mapping(each, "a piece of a message")
         if piece.get("type") == "refusal":
-            yield Refusal(text=_text(piece.get("refusal")))
+            yield Refusal(text=lenient.text(piece.get("refusal")))
         elif piece.get("type") == "output_text" and piece.get("text"):
             beside = {name: value for name, value in piece.items() if name not in {"type", "text"}}
-            extra = _extra({**item, **beside}, {"type", "role", "content", "status"})
-            yield Text(text=_text(piece["text"]), extra=extra)
+            extra = lenient.unknown({**item, **beside}, {"type", "role", "content", "status"}, FORMAT)
+            yield Text(text=lenient.text(piece["text"]), extra=extra)
         elif piece.get("type") != "output_text":
             yield Opaque(provider=FORMAT, content={**item, "content": [piece]})
 
@@ -227,54 +225,31 @@ def _thoughts(item: Mapping[str, Any]) -> str:
     """What may be read of an item of reasoning: its summaries, or else its text."""
     pieces: Any = item.get("summary") or item.get("content")
     listed = cast("Sequence[Any]", pieces) if isinstance(pieces, list) else ()
-    found = [_text(_details(piece).get("text")) for piece in listed]
+    found = [lenient.text(lenient.details(piece).get("text")) for piece in listed]
     return "\n\n".join(text for text in found if text)
-
-
-def _extra(fields: Mapping[str, Any], known: set[str]) -> dict[str, Any] | None:
-    rest = {name: value for name, value in fields.items() if name not in known and value}
-    return {FORMAT: rest} if rest else None
 
 
 def _stop(message: Message, wire: Mapping[str, Any]) -> Stop:
     if any(isinstance(part, Refusal) for part in message.parts):
         return "refusal"
     if wire.get("status") == "incomplete":
-        reason = _details(wire.get("incomplete_details")).get("reason")
+        reason = lenient.details(wire.get("incomplete_details")).get("reason")
         return "filter" if reason == "content_filter" else "length"
     return "tools" if message.tool_calls else "end"
 
 
 def read_usage(data: object, worst: Callable[[], Usage]) -> Usage:
     """Read the ``usage`` of a response; ``worst`` where there is none."""
-    usage = _details(data)
+    usage = lenient.details(data)
     counted = usage.get("input_tokens"), usage.get("output_tokens")
     if not all(isinstance(count, int) for count in counted):
         return worst()
-    read = _details(usage.get("input_tokens_details"))
-    written = _details(usage.get("output_tokens_details"))
+    read = lenient.details(usage.get("input_tokens_details"))
+    written = lenient.details(usage.get("output_tokens_details"))
     return Usage(
-        input_tokens=_count(counted[0]),
-        output_tokens=_count(counted[1]),
-        cache_read_tokens=_count(read.get("cached_tokens")),
-        cache_write_tokens=_count(read.get("cache_write_tokens")),
-        reasoning_tokens=_count(written.get("reasoning_tokens")),
+        input_tokens=lenient.count(counted[0]),
+        output_tokens=lenient.count(counted[1]),
+        cache_read_tokens=lenient.count(read.get("cached_tokens")),
+        cache_write_tokens=lenient.count(read.get("cache_write_tokens")),
+        reasoning_tokens=lenient.count(written.get("reasoning_tokens")),
     )
-
-
-def _details(value: object) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return max(0, value) if isinstance(value, int) else 0
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise malformed(f"{what} is not a JSON object")
-    return cast("dict[str, Any]", value)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from treadle.messages import Delta
-from treadle.providers.openai_wire import REASONING, malformed
+from treadle.providers.openai_wire import REASONING, malformed, mapping
 
 _JOINED: Final = frozenset({"content", "refusal", *REASONING})
 
@@ -49,17 +49,17 @@ class ChatStream:
         if not isinstance(choices, list | tuple):
             raise malformed("the choices of a chunk are not a list")
         for choice in cast("Sequence[Any]", choices):
-            self._take_choice(_mapping(choice, "a choice of a chunk"))
+            self._take_choice(mapping(choice, "a choice of a chunk"))
 
     def _take_choice(self, choice: Mapping[str, Any]) -> None:
         if choice.get("index"):
             return  # only one answer was asked for
-        for name, value in _mapping(choice.get("delta") or {}, "a delta").items():
+        for name, value in mapping(choice.get("delta") or {}, "a delta").items():
             if name in _JOINED and isinstance(value, str):
                 self._add(name, value)
             elif name == "tool_calls" and isinstance(value, list):
                 for piece in cast("Sequence[Any]", value):
-                    self._add_call(_mapping(piece, "a piece of a tool call"))
+                    self._add_call(mapping(piece, "a piece of a tool call"))
             elif value:
                 self._merge(name, value)
         self._reason = choice.get("finish_reason") or self._reason
@@ -92,7 +92,7 @@ class ChatStream:
         both_lists = isinstance(known, list) and isinstance(value, list)
         self._message[name] = [*cast("list[Any]", known), *cast("list[Any]", value)] if both_lists else value
 
-    def completion(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, Any]:
         """What came, in the form of an answer that came at once."""
         message = {**self._message, **{name: "".join(texts) for name, texts in self._texts.items()}}
         if self._calls:
@@ -125,7 +125,7 @@ class _Call:
         for name, value in piece.items():
             if name not in {"function", "index"} and value is not None:
                 self._fields.setdefault(name, value)
-        function = _mapping(piece.get("function") or {}, "a tool call's function")
+        function = mapping(piece.get("function") or {}, "a tool call's function")
         arguments: Any = function.get("arguments")
         text = arguments if isinstance(arguments, str) else ""
         self._arguments.append(text)
@@ -137,9 +137,3 @@ class _Call:
     def whole(self) -> dict[str, Any]:
         function = {"name": self._name, "arguments": "".join(self._arguments)}
         return {**self._fields, "function": function}
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise malformed(f"{what} is not a JSON object")
-    return cast("dict[str, Any]", value)

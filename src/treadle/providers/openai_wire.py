@@ -7,12 +7,14 @@ requires, so answers are read leniently: only what is needed must be there.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, cast
 
+from pydantic_core import to_json
+
 from treadle.budget import Usage
-from treadle.errors import MalformedResponse
 from treadle.messages import (
     Document,
     Image,
@@ -20,6 +22,7 @@ from treadle.messages import (
     ModelRequest,
     ModelResponse,
     Opaque,
+    OutputSpec,
     Part,
     Reasoning,
     Refusal,
@@ -28,11 +31,14 @@ from treadle.messages import (
     ToolResult,
     ToolSpec,
 )
-from treadle.providers import http_errors, sendable
+from treadle.providers import http_errors, lenient, sendable
 from treadle.providers.strict_schema import strictly
 
 FORMAT: Final = "openai"
 """What parts that go back to this wire format alone are marked with."""
+
+malformed: Final = functools.partial(http_errors.malformed, provider="openai")
+mapping: Final = functools.partial(lenient.mapping, provider="openai")
 
 REASONING: Final = ("reasoning_content", "reasoning")
 """Where compatible servers put a model's reasoning; OpenAI itself shows none here."""
@@ -94,6 +100,15 @@ def tool_body(tool: ToolSpec) -> dict[str, Any]:
     """Write a tool.  It is not strict: arguments are checked here, and the model told what is wrong."""
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
     return {"type": "function", "function": function}
+
+
+PER_TOOL: Final = 32
+"""Tokens allowed for what stands around a tool, or around the form of an answer."""
+
+
+def form_bound(output: OutputSpec) -> int:
+    """The most tokens that the form of an answer is counted as, in both of OpenAI's interfaces."""
+    return PER_TOOL + len(to_json(output.schema)) + len(output.name)
 
 
 def _messages(message: Message) -> Iterator[dict[str, Any]]:
@@ -184,26 +199,21 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
     Raises:
         MalformedResponse: There is no answer in it.
     """
-    completion = _mapping(data, "the response")
+    completion = mapping(data, "the response")
     choices: Any = completion.get("choices")
     if not isinstance(choices, list) or not choices:
         raise malformed("the response has no choices")
-    choice = _mapping(cast("Sequence[Any]", choices)[0], "the first choice")
+    choice = mapping(cast("Sequence[Any]", choices)[0], "the first choice")
     if str(choice.get("finish_reason")) in _GIVEN_UP:
         raise malformed(f"it was given up: {choice['finish_reason']!r}")
-    message = _read_message(_mapping(choice.get("message"), "the message"))
+    message = _read_message(mapping(choice.get("message"), "the message"))
     return ModelResponse(
         message=message,
         usage=read_usage(completion.get("usage"), worst),
-        model=_text(completion.get("model")),
+        model=lenient.text(completion.get("model")),
         stop=_stop(message, choice.get("finish_reason")),
-        response_id=_text(completion.get("id")),
+        response_id=lenient.text(completion.get("id")),
     )
-
-
-def malformed(what: str) -> MalformedResponse:
-    """The error for an answer that is not what the interface promises."""
-    return http_errors.malformed(what, provider="openai")
 
 
 def _read_message(wire: Mapping[str, Any]) -> Message:
@@ -212,19 +222,19 @@ def _read_message(wire: Mapping[str, Any]) -> Message:
     if thought is not None:
         parts.append(Reasoning(text=wire[thought], provider=FORMAT, data={"field": thought}))
     if wire.get("refusal"):
-        parts.append(Refusal(text=_text(wire["refusal"])))
+        parts.append(Refusal(text=lenient.text(wire["refusal"])))
     content: Any = wire.get("content")
     if isinstance(content, list):  # some servers answer in parts
         content = "".join(
-            _text(_mapping(part, "a part").get("text")) for part in cast("Sequence[Any]", content)
+            lenient.text(mapping(part, "a part").get("text")) for part in cast("Sequence[Any]", content)
         )
     if content:
-        parts.append(Text(text=_text(content)))
+        parts.append(Text(text=lenient.text(content)))
     calls: Any = wire.get("tool_calls") or []
     if not isinstance(calls, list):
         raise malformed("the tool calls are not a list")
     for index, call in enumerate(cast("Sequence[Any]", calls)):
-        parts.append(_read_call(_mapping(call, "a tool call"), index))
+        parts.append(_read_call(mapping(call, "a tool call"), index))
     if isinstance(wire.get("function_call"), dict):  # what calls were before there were several
         parts.append(_read_call({"function": wire["function_call"]}, 0))
     unknown = {name: value for name, value in wire.items() if name not in _READ and value}
@@ -234,14 +244,14 @@ def _read_message(wire: Mapping[str, Any]) -> Message:
 
 
 def _read_call(call: Mapping[str, Any], index: int) -> ToolCall:
-    function = _mapping(call.get("function"), "a tool call's function")
+    function = mapping(call.get("function"), "a tool call's function")
     arguments: Any = function.get("arguments")
     if arguments is not None and not isinstance(arguments, str):
         arguments = json.dumps(arguments)  # some servers send the object itself
     unknown = {name: value for name, value in call.items() if name not in _CALL and value is not None}
     return ToolCall(
-        id=_text(call.get("id")) or f"call_{index}",
-        name=_text(function.get("name")),
+        id=lenient.text(call.get("id")) or f"call_{index}",
+        name=lenient.text(function.get("name")),
         arguments=arguments or "{}",
         extra={FORMAT: unknown} if unknown else None,
     )
@@ -265,35 +275,17 @@ def read_usage(data: object, worst: Callable[[], Usage]) -> Usage:
     Some servers (https://docs.x.ai/docs/key-information/consumption-and-rate-limits) leave reasoning out of
     ``completion_tokens``, and count it in the total alone: the larger of the two is what was written.
     """
-    usage = _details(data)
+    usage = lenient.details(data)
     counted = usage.get("prompt_tokens"), usage.get("completion_tokens")
     if not all(isinstance(count, int) for count in counted):
         return worst()
-    asked, answered = _count(counted[0]), _count(counted[1])
-    read = _details(usage.get("prompt_tokens_details"))
-    written = _details(usage.get("completion_tokens_details"))
+    asked, answered = lenient.count(counted[0]), lenient.count(counted[1])
+    read = lenient.details(usage.get("prompt_tokens_details"))
+    written = lenient.details(usage.get("completion_tokens_details"))
     return Usage(
         input_tokens=asked,
-        output_tokens=max(answered, _count(usage.get("total_tokens")) - asked),
-        cache_read_tokens=_count(read.get("cached_tokens")),
-        cache_write_tokens=_count(read.get("cache_write_tokens")),
-        reasoning_tokens=_count(written.get("reasoning_tokens")),
+        output_tokens=max(answered, lenient.count(usage.get("total_tokens")) - asked),
+        cache_read_tokens=lenient.count(read.get("cached_tokens")),
+        cache_write_tokens=lenient.count(read.get("cache_write_tokens")),
+        reasoning_tokens=lenient.count(written.get("reasoning_tokens")),
     )
-
-
-def _details(value: object) -> Mapping[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def _count(value: object) -> int:
-    return max(0, value) if isinstance(value, int) else 0
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise malformed(f"{what} is not a JSON object")
-    return cast("dict[str, Any]", value)
