@@ -437,3 +437,13 @@ async def test_a_result_that_no_longer_fits_is_refused_and_can_be_made_anew(shop
     with pytest.raises(HistoryMismatch, match=r"result of node 'work' .*too long.*claims=\{'work': None\}"):
         await shop.go_on(place, lambda: [stricter("x")])
     assert await shop.go_on(place, lambda: [stricter("x")], {"work": None}) == ["x"]
+
+
+async def test_claims_for_a_run_under_way_are_refused(shop: Shop, memory: Place) -> None:
+    wired = shop.graph(lambda: [shop.pay(1)])
+    async with memory.engine(wired) as engine:
+        await engine.start(wired, run_id="r")
+        await shop.stuck.wait()
+        with pytest.raises(ConfigurationError, match="'r' is under way in this engine, so claims for 'pay'"):
+            await engine.resume("r", claims={"pay": None})
+        assert (await engine.resume("r")).status == "running"

@@ -26,7 +26,7 @@ from treadle.engine.draining import GRACE, UnderWay, drain_when_told, grace_of
 from treadle.engine.handle import RunHandle
 from treadle.engine.listing import Listing
 from treadle.engine.loop import RunLoop
-from treadle.engine.outlook import require_clear, told_in
+from treadle.engine.outlook import refuse_claims, require_clear, told_in
 from treadle.engine.outside import Outside
 from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
@@ -313,7 +313,7 @@ class Engine:
         Raises:
             UnknownRun: There is no such run.
             OwnedElsewhere: Another process works on it.
-            ConfigurationError: Its graph was not given to this engine.
+            ConfigurationError: This engine does not know its graph, or works on it and there are claims.
             EngineClosed: This engine is not open, or is closing.
             HistoryMismatch: What was recorded and what the code does now differ.
         """
@@ -326,6 +326,7 @@ class Engine:
     ) -> RunHandle[Any]:
         loop = self.loops.get(run_id)
         if loop is not None:
+            refuse_claims(run_id, told)
             return self._handles.make(run_id, self._graphs.find(loop.graph), "running")[0]
         self._require_open()
         log = await self.store.own(run_id)
@@ -358,9 +359,8 @@ class Engine:
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span, told=told
         )
         asked = [event_of(request) for request in requests]
-        then = in_order(asked, overdue_run(resumed.at, started.deadline))
         resumed, is_recorded = await recovered(log, before, resumed)
-        then = [*unheeded(before, resumed), *then]
+        then = [*unheeded(before, resumed), *in_order(asked, overdue_run(resumed.at, started.deadline))]
         return self._go(loop, graph, resumed, is_recorded=is_recorded, then=then)
 
     # -- people and cancellation ---------------------------------------------------------------------

@@ -125,6 +125,19 @@ def told_in(claims: Mapping[str, str | None] | None) -> Mapping[str, str]:
     return {call: FRESH if record is None else record for call, record in (claims or NOTHING_TOLD).items()}
 
 
+def refuse_claims(run_id: str, told: Mapping[str, str]) -> None:
+    """Refuse what a person says of the calls of a run that is under way: it has taken its records.
+
+    Raises:
+        ConfigurationError: Something was said.
+    """
+    if told:
+        raise ConfigurationError(
+            f"run {run_id!r} is under way in this engine, so claims for {', '.join(map(repr, told))} "
+            "come too late; resume it with them when it waits, has failed or its engine is closed"
+        )
+
+
 class _Silent:
     """A log that notes what is appended."""
 
