@@ -136,9 +136,20 @@ def first_of(a: int, b: int) -> int:
     return race(broken(a), in_turn(a, b))
 
 
+@graph
+def whole(a: int, b: int) -> list[int]:
+    """Everything a graph has, for a body to step into."""
+    return [for_each(a, b), again(b, a), saved(a, b), chosen(a, first_of(b, a)), part(b, a), part(b, a)]
+
+
+@node
+async def stepping(ctx: Context, a: int, b: int) -> int:
+    return sum(await ctx.step(whole, a, b)) + await ctx.step(part, a, b)
+
+
 KINDS = (
     plus, in_turn, side_by_side, act, acting, measured, person, saved, chosen, both,
-    for_each, again, first_of,
+    for_each, again, first_of, stepping,
 )  # fmt: skip
 
 
@@ -167,14 +178,38 @@ def answer(question: Question) -> object:
 
 
 @settings(max_examples=1000 if AT_MOST is None else 12)
-@given(backend=st.sampled_from(["asyncio", "trio"]), pieces=st.lists(PIECES, min_size=1, max_size=5))
-@example(backend="asyncio", pieces=[Piece(person, 1, 1), Piece(acting, 2, 2), Piece(saved, 1, 2)])
-@example(backend="asyncio", pieces=[Piece(for_each, 1, 1), Piece(again, 1, 1), Piece(first_of, 1, 2)])
-@example(backend="trio", pieces=[Piece(side_by_side, 1, 1), Piece(act, 1, 1), Piece(person, 2, 1)])
-def test_a_crash_makes_no_difference(backend: str, pieces: list[Piece]) -> None:
+@given(
+    backend=st.sampled_from(["asyncio", "trio"]),
+    pieces=st.lists(PIECES, min_size=1, max_size=5),
+    in_step=st.booleans(),
+)
+@example(
+    backend="asyncio", pieces=[Piece(person, 1, 1), Piece(acting, 2, 2), Piece(saved, 1, 2)], in_step=False
+)
+@example(
+    backend="asyncio",
+    pieces=[Piece(for_each, 1, 1), Piece(again, 1, 1), Piece(first_of, 1, 2)],
+    in_step=False,
+)
+@example(backend="asyncio", pieces=[Piece(stepping, 1, 1), Piece(person, 1, 1)], in_step=True)
+@example(
+    backend="trio", pieces=[Piece(measured, 1, 1), Piece(first_of, 2, 2), Piece(act, 1, 1)], in_step=True
+)
+@example(
+    backend="trio", pieces=[Piece(side_by_side, 1, 1), Piece(act, 1, 1), Piece(person, 2, 1)], in_step=False
+)
+def test_a_crash_makes_no_difference(backend: str, pieces: list[Piece], *, in_step: bool) -> None:
     @graph
     def random_graph(start: int) -> list[int]:
         return wired(pieces, start)
+
+    @node
+    async def body(ctx: Context, start: int) -> list[int]:
+        return await ctx.step(random_graph, start)
+
+    @graph
+    def around(start: int) -> list[int]:
+        return body(start)
 
     rows: set[str] = set()
 
@@ -185,7 +220,12 @@ def test_a_crash_makes_no_difference(backend: str, pieces: list[Piece]) -> None:
 
     async def main() -> None:
         await crash_everywhere(
-            random_graph, 3, answer=answer, effects=effects, resources=[rows], at_most=AT_MOST
+            around if in_step else random_graph,
+            3,
+            answer=answer,
+            effects=effects,
+            resources=[rows],
+            at_most=AT_MOST,
         )
 
     anyio.run(main, backend=backend)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeVar, cast, runtime_checkable
 
 from anyio.lowlevel import checkpoint_if_cancelled
 from pydantic import ValidationError
@@ -31,10 +31,10 @@ from treadle.engine.workspace import made_anew
 from treadle.errors import HistoryMismatch, TreadleError
 from treadle.events import Progress, StepClaimed, StepCompleted, StepStarted
 from treadle.ids import NodeId, RunId, StepId
-from treadle.interfaces import Index, Span, ToolServer, ToolSession
+from treadle.interfaces import Index, Model, Span, ToolServer, ToolSession
 from treadle.messages import ModelRequest
 from treadle.nodes.tool_schema import complaints
-from treadle.plan.parts import Callee, Planned
+from treadle.plan.parts import Callee, Planned, PlanNode
 from treadle.values import JSON, Payload, digest
 
 P = ParamSpec("P")
@@ -57,6 +57,7 @@ class Maker(Protocol):
     """
 
     live: Live
+    planned: PlanNode
     node: NodeId
     number: int
     started_at: float
@@ -75,6 +76,15 @@ class Maker(Protocol):
 
     def failed(self, record: StepRecord) -> TreadleError:
         """The error of a call whose failure is recorded."""
+        ...
+
+
+@runtime_checkable
+class _Under(Protocol):
+    """What may call agents, or be one."""
+
+    def under(self, model: str | Model) -> Callee:
+        """Give it as a body of a graph calls it that was given a model: the same each time."""
         ...
 
 
@@ -153,11 +163,12 @@ class Body:
         identity: Of the call it is the body of.
         key: Its idempotency key, where an earlier attempt gave it another than its own.
         is_once: Whether it, or a body around it, must never be silently repeated.
+        callee: Whose body it is; without one that of the node.
     """
 
     __slots__ = (
-        "_counts", "_key", "_random", "_turns", "accounts", "activity", "calls", "identity", "is_once",
-        "maker", "path", "span",
+        "_around", "_counts", "_key", "_random", "_turns", "accounts", "activity", "calls", "identity",
+        "is_once", "maker", "path", "span",
     )  # fmt: skip
 
     def __init__(
@@ -171,7 +182,9 @@ class Body:
         key: str = "",
         span: Span | None = None,
         is_once: bool = False,
+        callee: Callee | None = None,
     ) -> None:
+        self._around: str | Model | None = getattr(callee or maker.planned.callee, "around", None)
         self._key = key
         self._random: random.Random | None = None
         self.maker = maker
@@ -293,6 +306,8 @@ class Body:
     async def step(self, node: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call another node as a recorded step."""
         callee = as_callee(node)
+        if self._around is not None and isinstance(callee, _Under):
+            callee = callee.under(self._around)
         return cast("R", await self.call(callee, bind(callee, args, kwargs)))
 
     async def walk(self, plan: Planned, arguments: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import anyio
@@ -157,6 +158,7 @@ class Calls:
             key=call.kept_key,
             span=self._open_span(call),
             is_once=body.is_once or policies.effect == "once",
+            callee=call.callee,
         )
 
     async def run(self, call: Call) -> Any:
@@ -313,9 +315,7 @@ class Calls:
         return value
 
     async def _perform(self, callee: Callee, inner: Body, call: Call) -> Any:
-        if inner.span is None:
-            return await callee.perform(inner, call.arguments)
-        with inner.span.current():
+        with nullcontext() if inner.span is None else inner.span.current():
             return await callee.perform(inner, call.arguments)
 
     async def _ask_model(self, call: Call, callee: ModelCall, desk: Desk) -> ModelResponse:

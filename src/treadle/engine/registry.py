@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 from treadle.budget import Budget
 from treadle.errors import ConfigurationError, nearest
 from treadle.nodes.graph import Graph
+from treadle.nodes.node import budget_faults
 from treadle.nodes.options import budget_for
 
 _OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
@@ -136,6 +137,8 @@ def check_budgets(budgets: Mapping[str, Budget] | None) -> Mapping[str, Budget] 
             raise ConfigurationError(
                 f"budgets={{{tenant!r}: {budget!r}}} gives no Budget; write budgets={{{tenant!r}: {wanted}}}"
             )
+        for fault in budget_faults(budget):
+            raise ConfigurationError(f"budgets={{{tenant!r}: ...}}: {fault}")
     return budgets
 
 
@@ -148,6 +151,8 @@ def _check_budget(budget: object) -> None:
     if budget is not None and not isinstance(budget, Budget):
         wanted = budget_for(budget).removeprefix("budget=")
         raise ConfigurationError(f"budget={budget!r} is no Budget; write {wanted}")
+    for fault in budget_faults(budget):
+        raise ConfigurationError(fault)
 
 
 def _is_text_by_text(labels: object) -> bool:

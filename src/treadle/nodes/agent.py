@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Concatenate, Generic, Protocol, overload
+from typing import Any, Concatenate, Generic, Protocol, Self, overload
 
 from typing_extensions import TypeVar
 
@@ -146,6 +146,13 @@ class Agent(Node[P, R]):
             return tool_faults(tool)
         mismatch = tool.mismatch(self.result)
         return (*tool.faults, mismatch) if mismatch else tool.faults
+
+    def _put_under(self, model: str | Model) -> Self:
+        if self.policies.model is not None:
+            return super()._put_under(model)
+        live = None if isinstance(model, str) else model
+        policies = replace(self.policies, model=model_name(model))
+        return self._changed(policies=policies, _live_model=live, around=model)
 
     @property
     def description(self) -> str:

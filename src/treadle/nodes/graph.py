@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from treadle.budget import Budget
 from treadle.errors import PlanError, ResultRefused, WiringError
 from treadle.interfaces import Model
-from treadle.nodes.node import Changes, P, R, changed, model_faults, name_of, policies_of
+from treadle.nodes.node import Changes, P, R, budget_faults, changed, model_faults, name_of, policies_of
 from treadle.nodes.options import check_name, check_names
 from treadle.nodes.signature import Signature
 from treadle.plan import storable
@@ -53,6 +53,7 @@ class Graph(Generic[P, R]):
         self._name = name
         self._lock = threading.RLock()
         self._is_being_wired = False
+        self._under: tuple[str | Model, Self] | None = None
         self.live_model: Model | None = None
         self.policies = policies
         self.on_failure: OnFailure = on_failure
@@ -114,6 +115,7 @@ class Graph(Generic[P, R]):
                 found.append(f"input {parameter.name!r} cannot be stored: {complaint}")
         if self.policies.model is not None and self.live_model is None:
             found.extend(model_faults(self.policies.model))
+        found.extend(budget_faults(self.policies.budget))
         return tuple(found)
 
     @property
@@ -168,7 +170,7 @@ class Graph(Generic[P, R]):
 
     def using(self, **changes: Unpack[Changes]) -> Self:
         """Give the graph with other policies; ``model`` replaces the declared model of every agent
-        in it that was not given another one by ``using`` itself.
+        in it that was not given another one by ``using`` itself, those that its agents call among them.
 
         Raises:
             WiringError: An option is unknown, or of another type.
@@ -180,10 +182,18 @@ class Graph(Generic[P, R]):
             made.live_model = None if isinstance(model, str) else model
         return made
 
+    def under(self, model: str | Model) -> Self:
+        """Give the graph as a body of a graph calls it that was given a model: the same each time."""
+        if self.policies.model is not None:
+            return self
+        if self._under is None or self._under[0] is not model:
+            self._under = (model, self.using(model=model))
+        return self._under[1]
+
     def _changed(self, **attributes: object) -> Self:
         made = copy.copy(self)
         made.__dict__.pop("_plan", None)
-        made.__dict__.update(attributes, _lock=threading.RLock())
+        made.__dict__.update(attributes, _lock=threading.RLock(), _under=None)
         return made
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from treadle.errors import PlanError
-from treadle.interfaces import Context
+from treadle.interfaces import Context, Model
 from treadle.nodes.graph import Graph
 from treadle.plan.parts import Definition, Parameter, Planned, Policies
 from treadle.values import Codec
@@ -39,6 +39,10 @@ class GraphStep:
 
     def __repr__(self) -> str:
         return repr(self.graph)
+
+    def under(self, model: str | Model) -> GraphStep:
+        """Give it as a body of a graph calls it that was given a model."""
+        return GraphStep(self.graph.under(model))
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final, Self, cast
 
 from typing_extensions import Unpack
 
-from treadle.interfaces import Context
+from treadle.interfaces import Context, Model
 from treadle.messages import Message, ToolSpec, user
 from treadle.nodes.agent import Agent, Prompt
 from treadle.nodes.agent_loop import converse
@@ -92,6 +92,13 @@ class _TakingOver:
 
     def __init__(self, agent: Agent[..., Any]) -> None:
         self._agent = agent
+
+    @property
+    def around(self) -> str | Model | None:
+        return self._agent.around
+
+    def under(self, model: str | Model) -> _TakingOver:
+        return _TakingOver(self._agent.under(model))
 
     @property
     def name(self) -> str:

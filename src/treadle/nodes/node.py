@@ -48,6 +48,7 @@ class Node(Generic[P, R]):
 
     Attributes:
         policies: Its own, as declared and by ``using``; while wiring those around it are added.
+        around: The model that a graph around it was given, for the agents that it calls.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Node(Generic[P, R]):
         self._declared_name = name
         self._name = name
         self._live_model: Model | None = None
+        self._under: tuple[str | Model, Self] | None = None
+        self.around: str | Model | None = None
         self.policies = policies
         self.__doc__ = function.__doc__
         self.__name__ = name
@@ -136,7 +139,7 @@ class Node(Generic[P, R]):
     @property
     def faults(self) -> tuple[str, ...]:
         """What is wrong with the declaration; a plan that uses it is refused."""
-        return self._signature.faults
+        return (*self._signature.faults, *budget_faults(self.policies.budget))
 
     @property
     def plain(self) -> Callable[..., Any] | None:
@@ -190,13 +193,29 @@ class Node(Generic[P, R]):
             return self._changed(policies=policies)
         return self._changed(policies=policies, _live_model=None if isinstance(model, str) else model)
 
-    def resolved(self, policies: Policies, model: Model | None) -> Callee:
-        """Give the node with policies that take those of the graphs around it into account."""
-        return self._changed(policies=policies, _live_model=self._live_model if model is None else model)
+    def resolved(self, policies: Policies, model: Model | None, around: str | Model | None = None) -> Callee:
+        """Give the node with policies that take those of the graphs around it into account.
+
+        Args:
+            policies: With all that it inherits.
+            model: The live object behind ``policies.model``, where it comes from a graph.
+            around: The model that the graphs around it were given, for whom it calls; ``None`` for none.
+        """
+        live = self._live_model if model is None else model
+        return self._changed(policies=policies, _live_model=live, around=around)
+
+    def under(self, model: str | Model) -> Self:
+        """Give the node as a body of a graph calls it that was given a model: the same each time."""
+        if self._under is None or self._under[0] is not model:
+            self._under = (model, self._put_under(model))
+        return self._under[1]
+
+    def _put_under(self, model: str | Model) -> Self:
+        return self._changed(around=model)
 
     def _changed(self, **attributes: object) -> Self:
         made = copy.copy(self)
-        made.__dict__.update(attributes)
+        made.__dict__.update(attributes, _under=None)
         return made
 
 
@@ -274,6 +293,13 @@ def name_of(function: Callable[..., Any], name: str | None) -> str:
     found = str(getattr(function, "__name__", "node")) if name is None else name
     check_name("node or graph", found)
     return found
+
+
+def budget_faults(budget: Budget | None) -> list[str]:
+    """Say what is wrong with the model that a budget turns to at its soft limit."""
+    if budget is None or budget.on_soft is None:
+        return []
+    return [f"Budget(on_soft=...): {fault}" for fault in model_faults(budget.on_soft)]
 
 
 def model_faults(name: str) -> list[str]:

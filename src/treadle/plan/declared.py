@@ -26,10 +26,11 @@ class Declared(Callee, Protocol):
         """What is wrong with the declaration itself."""
         ...
 
-    def resolved(self, policies: Policies, model: Model | None) -> Callee:
+    def resolved(self, policies: Policies, model: Model | None, around: str | Model | None = None) -> Callee:
         """Give the node with policies that take those around it into account.
 
-        ``model`` is the live object behind ``policies.model`` where a graph was given one.
+        ``model`` is the live object behind ``policies.model`` where a graph was given one; ``around`` the
+        model that the graphs around were given, for the agents that it calls.
         """
         ...
 

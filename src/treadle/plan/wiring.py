@@ -72,7 +72,8 @@ class Prepared:
         model = frame.model if node.policies.model is None else None
         self.node = node
         self.faults = node.faults
-        self.callee: Callee = node if policies is node.policies else node.resolved(policies, model)
+        is_alone = policies is node.policies and frame.model_around is None
+        self.callee: Callee = node if is_alone else node.resolved(policies, model, frame.model_around)
         self.policies = policies
         self.kind: NodeKind = node.kind
         self.label = frame.prefix + node.name
@@ -294,6 +295,11 @@ class Frame:
                     "a plan has no cycles: write loop(...) to repeat",
                 )
             frame = frame.outer
+
+    @property
+    def model_around(self) -> str | Model | None:
+        """The model that the innermost of the graphs around was given, if any was."""
+        return self.policies.model if self.model is None else self.model
 
     def run(self, body: Callable[[], Any]) -> Any:
         """Call a graph function with this frame as the one that records."""
