@@ -229,6 +229,17 @@ def test_the_bound_is_never_under_the_bytes_and_grows_by_parts() -> None:
     assert whole >= rest + len("grüße 😀".encode()) + 100
 
 
+def test_what_a_user_sends_in_the_words_of_an_interface_has_no_bound() -> None:
+    model = OpenAIModel("m", api_key="k")
+    picture = Opaque(
+        provider="openai", content={"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+    )
+    asked = ModelRequest(messages=(Message(role="user", parts=(picture,)),))
+    answered = ModelRequest(messages=(user("x"), Message(role="assistant", parts=(picture,))))
+    assert model.input_bound(asked.messages, asked) is None
+    assert model.input_bound(answered.messages, answered) is not None
+
+
 async def test_servers_that_reason_get_it_back_beside_tool_calls_alone(serve: Serve) -> None:
     server = serve(ScriptedModel(["a", "b"]))
     model = model_of(server)

@@ -17,6 +17,7 @@ from treadle.messages import (
     Document,
     Image,
     Message,
+    Opaque,
     Part,
     Reasoning,
     Refusal,
@@ -45,6 +46,8 @@ def _sum(bounds: Iterable[int | None]) -> int | None:
 
 
 def _message(message: Message) -> int | None:
+    if message.role == "user" and any(isinstance(part, Opaque) for part in message.parts):
+        return None  # it may name a file or a picture that is kept elsewhere: its own bytes say nothing
     inside = _sum(_part(part) for part in message.parts)
     return None if inside is None else _PER_MESSAGE + inside
 
