@@ -78,6 +78,17 @@ def test_an_error_in_a_good_status_counts_as_the_one_it_names(
 
 
 @pytest.mark.parametrize(
+    "error",
+    [{"code": "image_parse_error"}, {"code": "unsupported_image_media_type"}, {"code": "bio_policy"},
+     {"code": "image_content_policy_violation"}, {"code": "data_residency_mismatch"},
+     {"code": "a_new_one", "type": "invalid_request_error"}],
+)  # fmt: skip
+def test_an_error_in_a_good_status_about_what_was_sent_is_not_tried_again(error: object) -> None:
+    found = translated(200, error)
+    assert (type(found), found.retryable) == (RequestRejected, False)
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"retry-after": "1.5"}, 1.5),

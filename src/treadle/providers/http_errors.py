@@ -52,11 +52,16 @@ _NAMED: Final = {
     "rate_limit_exceeded": 429,
     "invalid_prompt": 400,
     "context_length_exceeded": 400,
+    "data_residency_mismatch": 400,
     "api_error": 500,
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""The status that a code stands for, where an error comes within a response of status 200."""
+"""The status that a code stands for, where an error comes within a response of status 200.
+
+Beside these, all codes of Responses that speak of an image or a policy (``ResponseErrorCode`` of the
+published description) are about what was sent.
+"""
 
 _MENDS: Final = {
     400: "the request was not in the form it wants; the cause says more",
@@ -103,7 +108,7 @@ def from_status(status: int, headers: Mapping[str, str], body: object, *, asked:
     if _is_used_up(status, error):
         mend = "the quota or credit is used up; raise it at the provider, or use another key"
         return RateLimited(f"{told}: {mend}", provider=asked.provider, status=status)
-    meant = status if status != 200 else _meant(code)
+    meant = status if status != 200 else _meant(code, _identifier(error.get("type")))
     if meant not in _RETRYABLE and meant < 500:
         mend = _mend(meant, code, error).format(key=asked.key)
         return RequestRejected(f"{told}: {mend}", provider=asked.provider, status=status)
@@ -130,12 +135,14 @@ def _is_used_up(status: int, error: Mapping[str, Any]) -> bool:
     return status == 402 or bool(_USED_UP & kinds) or any(words in said for words in _USED_UP_WORDS)
 
 
-def _meant(code: str) -> int:
+def _meant(code: str, kind: str) -> int:
     """The status that an error within a good response stands for: proxies report those of the server
     behind them so, as a number, and streams have no other way."""
     if code.isdecimal() and 400 <= int(code) < 600:
         return int(code)
-    return _NAMED.get(code, 429 if "rate_limit" in code else 500)
+    if "image" in code or code.endswith(("_policy", "_policy_violation")):
+        return 400
+    return _NAMED.get(code) or (429 if "rate_limit" in code else _NAMED.get(kind, 500))
 
 
 def _mend(status: int, code: str, error: Mapping[str, Any]) -> str:
