@@ -111,6 +111,12 @@ async def check(program: Program, flaky: dict[str, int], deaths: list[tuple[int,
     deaths=[(21, True)],
     backend="asyncio",
 )  # fmt: skip
+@example(  # a failure, recorded beside an effect in doubt, that reaches the resumed body first
+    program=[["both", [["pay", "a"]], [["call", "a"]]]],
+    flaky={"a": 1},
+    deaths=[(5, False)],
+    backend="trio",
+)
 @given(
     program=PROGRAMS,
     flaky=FLAKY,

@@ -31,10 +31,9 @@ async def test_a_crash_does_not_reset_the_count_of_tries(calls: Calls, place: Pl
 
     only = around(body)
     await place.crash(only, "a", after=is_tried)
-    tried = len(calls.made)
     with pytest.raises(NodeFailed, match="no a"):
         await place.resume(only)
-    assert (tried, len(calls.made)) == (1, 3)
+    assert len(calls.made) == 3
     async with place.engine(only) as engine:
         tree = timeline(await engine.store.read(RunId("r")))
     assert [span.note for span in tree.walk() if span.kind == "step"] == ["try 3: ValueError: no a"]

@@ -101,6 +101,7 @@ async def run_attempt(live: Live, task: Task, workspace: Workspace, command: Sta
     finally:
         if live.running.get(attempt.node) is attempt:
             del live.running[attempt.node]
+        attempt.calls.close()
 
 
 class Attempt:
@@ -210,6 +211,7 @@ class Attempt:
                 result=result,
             )
         )
+        self.live.histories.forget(self.node, self.number)
 
     def _cancelled(self) -> None:
         self._end_span(status="cancelled")

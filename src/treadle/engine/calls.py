@@ -19,7 +19,7 @@ from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.paid import Counted
-from treadle.engine.records import Identity, StepRecord, by_body, is_inside
+from treadle.engine.records import NODE, Identity, StepRecord, by_body, is_inside
 from treadle.engine.requests import Conversations, definition_digest, input_digest, pack_arguments
 from treadle.engine.stopwatch import Limits
 from treadle.errors import DidNotHappen, InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
@@ -31,9 +31,6 @@ from treadle.nodes.agent_loop import ModelCall
 from treadle.plan.parts import Callee, PlanNode
 from treadle.retry import Retry
 from treadle.values import Payload
-
-NODE: Final = StepId("")
-"""The step of a node whose body is itself the recorded call."""
 
 _NO_CALL: Final = Identity("", "")
 
@@ -204,8 +201,17 @@ class Calls:
         except Exception as error:  # a user's validator may raise anything
             raise self.record_failure(call, started_at, _refused(call, error), settled) from error
         _end(call, self.live)
-        self._record_result(call, started_at, result, settled)
+        if not settled and self._is_told_by_node(call):
+            self.records.steps[NODE].result = result
+        else:
+            self._record_result(call, started_at, result, settled)
         return value
+
+    def _is_told_by_node(self, call: Call) -> bool:
+        """Whether the node's completion, which follows at once, says that the call returned."""
+        if call.step != NODE or call.late:
+            return False
+        return not any(record.is_open and step for step, record in self.records.steps.items())
 
     async def _fails(self, call: Call, started_at: float, error: Exception, settled: Sequence[Event]) -> Any:
         """Record that a body raised; a call that may have acted all the same is in doubt."""
@@ -389,6 +395,13 @@ class Calls:
 
     # -- in doubt ------------------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Let go of what goes round in circles, now that the attempt is over: then it is freed at once, and
+        does not wait for the collector, which looks at everything that lives."""
+        self._root, self._park = None, _nothing
+        self._begun.clear()
+        self._raised.clear()
+
     def in_doubt(self) -> list[Call]:
         """The calls of this attempt whose effect is in doubt, as things stand."""
         steps = self.records.steps
@@ -459,6 +472,10 @@ class Calls:
 
 def _nobody(waits: bool) -> None:
     """Nobody counts the seconds of an attempt that is over."""
+
+
+def _nothing() -> None:
+    """Nothing is left to be unwound."""
 
 
 def _refused(call: Call, error: Exception) -> ResultRefused:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from treadle.engine.claims import NODE, Claims
+from treadle.engine.claims import Claims
 from treadle.engine.failures import failure_of
 from treadle.engine.places import Places
-from treadle.engine.records import Identity, Spot, StepRecord
+from treadle.engine.records import NODE, Identity, Spot, StepRecord
 from treadle.engine.requests import definition_digest
 from treadle.engine.workspace import Workspace
 from treadle.errors import HistoryMismatch, InternalError

@@ -19,14 +19,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
-from treadle.engine.records import AttemptRecords, Identity, Origin, Spot, StepRecord
+from treadle.engine.records import NODE, AttemptRecords, Identity, Origin, Spot, StepRecord
 from treadle.errors import Ambiguity, AmbiguousHistory
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
 from treadle.values import digest
-
-NODE: Final = StepId("")
-"""The step of a call that is a node itself."""
 
 FRESH: Final = ""
 """What a call is told to take where it is to be made anew."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from treadle.engine.claims import Claims
 from treadle.engine.places import Places
-from treadle.engine.records import AttemptKey, Histories, Identity, Origin, Spot, StepRecord
+from treadle.engine.records import NODE, AttemptKey, Histories, Identity, Origin, Spot, StepRecord
 from treadle.errors import InternalError
 from treadle.events import (
     AttemptCancelled,
@@ -37,10 +37,6 @@ from treadle.values import Payload
 
 _OF_NODES: Final = (NodeCompleted, StepStarted, StepCompleted, StepClaimed, QuestionAsked)
 """What tells that a node has what it is given."""
-
-NODE = StepId("")
-"""The step of a node's own result."""
-
 
 def recollect(events: Sequence[Event], claims: Claims, *, is_edited: bool) -> Histories:
     """Give the calls made under the present plan, and offer what is over and nobody has claimed since.
@@ -179,9 +175,9 @@ class Left:
     def _ends(self) -> dict[tuple[NodeId, int, StepId], int]:
         """For each call the place of the newest event about it."""
         return {
-            (event.node, event.attempt, event.step): seq
+            (event.node, event.attempt, NODE if isinstance(event, NodeCompleted) else event.step): seq
             for seq, event in enumerate(self.piece, start=self._first + 1)
-            if isinstance(event, StepStarted | StepCompleted | StepFailed | StepClaimed)
+            if isinstance(event, StepStarted | StepCompleted | StepFailed | StepClaimed | NodeCompleted)
         }
 
     def _result(self, event: NodeCompleted, seq: int) -> StepRecord | None:

@@ -6,15 +6,16 @@ arguments, which are the same for a call made as a node and as a step; ``claims.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 from treadle import errors
 from treadle.events import (
     AttemptFailed,
     Event,
     Failure,
+    NodeCompleted,
     QuestionAnswered,
     QuestionWithdrawn,
     StepClaimed,
@@ -28,6 +29,9 @@ from treadle.retry import qualified_name
 from treadle.values import Payload
 
 AttemptKey = tuple[NodeId, int]
+
+NODE: Final = StepId("")
+"""The step of a node whose body is itself the recorded call."""
 
 FINDER: Final = "finder"
 """The kind of a step that finds out whether the call around it, in doubt, happened."""
@@ -85,6 +89,7 @@ class StepRecord:
         again: The opening of the last question about it that was answered with "run again".
         owner: Under an earlier plan: the identity that its node had there, where it is known.
         order: Grows with the history: outcomes reach a resumed body in this order.
+        begun: Where it was begun, in the same count.
         plan: Which plan of the run it was made under, counted from 1; 0 for the present one.
         spot: Under an earlier plan: where its node stood.
         seq: Under an earlier plan: the place in the history of the event that says how it ended.
@@ -111,6 +116,7 @@ class StepRecord:
     again: int = 0
     owner: Identity | None = None
     order: int = 0
+    begun: int = 0
     plan: int = 0
     spot: Spot = ()
     seq: int = 0
@@ -124,6 +130,11 @@ class StepRecord:
     def place(self) -> Identity | None:
         """What its node was, where that is known."""
         return self.owner if self.step else self.identity
+
+    @property
+    def turn(self) -> int:
+        """When a resumed body learns of it: when it ended; that it was begun, where it is in doubt."""
+        return self.order if self.has_ended else self.begun
 
     @property
     def is_open(self) -> bool:
@@ -188,10 +199,14 @@ class AttemptRecords:
 
 
 def by_body(steps: Iterable[StepRecord]) -> dict[str, list[StepRecord]]:
-    """Group ended calls by the body that made them (``""`` for the node's own), in history order."""
+    """Group ended calls by the body that made them (``""`` for the node's own), in history order.
+
+    With them stand calls in doubt, where they were begun: what came after must not keep the body from making
+    them again.
+    """
     groups: dict[str, list[StepRecord]] = {}
-    for record in sorted(steps, key=lambda record: record.order):
-        if record.step and record.has_ended and record.kind != FINDER:
+    for record in sorted(steps, key=lambda record: record.turn):
+        if record.step and (record.has_ended or record.is_open) and record.kind != FINDER:
             groups.setdefault(record.step.rpartition("/")[0], []).append(record)
     return groups
 
@@ -244,22 +259,15 @@ class Histories:
         """The records of an attempt; a new, empty set where it has none."""
         return self.attempts.setdefault((node, attempt), AttemptRecords())
 
+    def forget(self, node: NodeId, attempt: int) -> None:
+        """Forget the calls of an attempt whose node is completed: it never runs again."""
+        self.attempts.pop((node, attempt), None)
+
     def see(self, event: Event) -> None:
         """Take in an event that was appended."""
-        if isinstance(event, StepStarted):
-            self._started(event)
-        elif isinstance(event, StepCompleted | StepFailed):
-            self._ended(event)
-        elif isinstance(event, StepTried):
-            self._tried(event)
-        elif isinstance(event, QuestionAnswered | QuestionWithdrawn):
-            self._order += 1
-            self.closed[event.question] = self._order
-        elif isinstance(event, StepClaimed):
-            self._claimed(event)
-        elif isinstance(event, AttemptFailed):
-            first = () if event.ended_by is None else (event.ended_by,)
-            self.of(event.node, event.attempt).fail(event.failure, (*first, *event.also_ended_by))
+        change = self._changes.get(type(event))
+        if change is not None:
+            change(self, event)
 
     def left_inside(self, node: NodeId, attempt: int, step: StepId) -> AttemptRecords | None:
         """Take out what was called inside a call that is about to be made again: it may claim of that."""
@@ -278,6 +286,7 @@ class Histories:
         self.kinds[event.definition] = event.callee_kind
         steps = self.of(event.node, event.attempt).steps
         before = steps.get(event.step)
+        self._order += 1
         steps[event.step] = StepRecord(
             node=event.node,
             attempt=event.attempt,
@@ -290,9 +299,27 @@ class Histories:
             once=event.once,
             idempotency_key=event.idempotency_key,
             again=event.again,
+            begun=self._order if before is None else before.begun,
             tries=0 if before is None or event.again > before.again else before.tries,
             findings=0 if before is None else before.findings,
         )
+
+    def _closed(self, event: QuestionAnswered | QuestionWithdrawn) -> None:
+        self._order += 1
+        self.closed[event.question] = self._order
+
+    def _failed(self, event: AttemptFailed) -> None:
+        first = () if event.ended_by is None else (event.ended_by,)
+        self.of(event.node, event.attempt).fail(event.failure, (*first, *event.also_ended_by))
+
+    def _completed(self, event: NodeCompleted) -> None:
+        """A node that is itself a call: its result says that the call returned."""
+        attempt = self.attempts.get((event.node, event.attempt))
+        record = None if attempt is None else attempt.steps.get(NODE)
+        if record is not None and not record.has_ended:
+            self._order += 1
+            record.order, record.ended_at, record.not_before = self._order, event.at, None
+            record.result, record.failure, record.in_doubt = event.result, None, False
 
     def _tried(self, event: StepTried) -> None:
         record = self.of(event.node, event.attempt).steps.get(event.step)
@@ -339,3 +366,15 @@ class Histories:
             failure=event.failure,
             order=self._order,
         )
+
+    _changes: ClassVar[dict[type, Callable[[Histories, Any], None]]] = {
+        StepStarted: _started,
+        StepCompleted: _ended,
+        StepFailed: _ended,
+        StepTried: _tried,
+        StepClaimed: _claimed,
+        QuestionAnswered: _closed,
+        QuestionWithdrawn: _closed,
+        AttemptFailed: _failed,
+        NodeCompleted: _completed,
+    }

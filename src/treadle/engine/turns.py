@@ -30,7 +30,7 @@ class Turns:
     """The records of one body that its calls have still to claim.
 
     Args:
-        records: Those with an outcome, of calls made by the body itself, in history order.
+        records: Those with an outcome or in doubt, of calls made by the body itself, in history order.
         is_busy: Whether any call of the body is really under way, so that more may be claimed yet.
     """
 
@@ -42,7 +42,7 @@ class Turns:
         self._queue = deque(records)
         self._steps = {record.step for record in self._queue}
         self._labels: dict[StepId, StepId] = {}
-        self._unclaimed = Counter(record.identity.definition for record in self._queue)
+        self._unclaimed = Counter(one.identity.definition for one in self._queue if one.has_ended)
         self._is_busy = is_busy
         self._host = anyio.get_current_task().id
         self._waiting: dict[int, _Claim | None] = {}
@@ -50,7 +50,7 @@ class Turns:
 
     async def take(self, step: StepId, identity: Identity) -> StepRecord | None:
         """Return the record of a call once all outcomes before it have been claimed; ``None`` once a call
-        without a record may be made, as the step that ``stands_for`` gives.
+        without a record, or in doubt, may be made, as the step that ``stands_for`` gives.
 
         Raises:
             HistoryMismatch: The history goes on with another call, which can come no more.
@@ -59,10 +59,13 @@ class Turns:
             label = self.stands_for(step)
             if label in self._steps:
                 if self._queue[0].step == label:
-                    return self._claimed(step, identity)
+                    record = self._claimed(step, identity)
+                    return record if record.has_ended else None
             elif not self._unclaimed[identity.definition]:
                 return None
-            if await self._is_stuck((step, identity)) and not self._swap((step, identity)):
+            if not await self._is_stuck((step, identity)) or self._swap((step, identity)):
+                continue
+            if not self._passed_over():
                 raise HistoryMismatch(self._difference(f"the body called {step!r}"))
 
     @property
@@ -84,9 +87,17 @@ class Turns:
             raise HistoryMismatch(self._difference(f"what the body called as {step!r} is declared otherwise"))
         record = self._queue.popleft()
         self._steps.discard(record.step)
-        self._unclaimed[record.identity.definition] -= 1
+        self._unclaimed[record.identity.definition] -= record.has_ended
         self._wake()
         return record
+
+    def _passed_over(self) -> bool:
+        """Go on without the call in doubt that is next, where there is one: the body does not make it."""
+        if not self._queue or self._queue[0].has_ended:
+            return False
+        self._steps.discard(self._queue.popleft().step)
+        self._wake()
+        return True
 
     def _swap(self, mine: _Claim) -> bool:
         """Let a call that waits be the one that the history goes on with, where there is one equal to it."""
@@ -108,12 +119,14 @@ class Turns:
         Args:
             order: As in ``StepRecord``; ``inf`` for what is new.
         """
-        while self._queue and self._queue[0].order < order:
+        while self._queue and self._queue[0].turn < order:
             if await self._is_stuck():
                 return
 
     def check_all_claimed(self) -> None:
         """Raise ``HistoryMismatch`` where the body ended with records left."""
+        while self._passed_over():
+            continue
         if self._queue:
             raise HistoryMismatch(self._difference("the body ended"))
 

@@ -149,8 +149,9 @@ def _calls(events: Iterable[Event]) -> Counter[tuple[NodeId, str, str]]:
     for event in events:
         if isinstance(event, StepStarted):
             started[event.node, event.attempt, event.step] = event
-        elif isinstance(event, StepCompleted):
-            call = started.get((event.node, event.attempt, event.step))
+        elif isinstance(event, StepCompleted | NodeCompleted):
+            step = event.step if isinstance(event, StepCompleted) else StepId("")
+            call = started.pop((event.node, event.attempt, step), None)
             if call is not None:
                 made[event.node, call.callee, f"{call.definition} {call.input_digest}"] += 1
     return made

@@ -75,11 +75,12 @@ class StepFact:
     """One recorded call inside an attempt.
 
     Attributes:
+        ended: Of a call that is the node itself, the node's completion.
         tries: How many tries at it failed before the one that counts.
     """
 
     started: StepStarted | StepClaimed
-    ended: StepCompleted | StepFailed | StepClaimed | None = None
+    ended: StepCompleted | StepFailed | StepClaimed | NodeCompleted | None = None
     tries: int = 0
     requests: list[RequestFact] = field(default_factory=list[RequestFact])
 
@@ -252,6 +253,9 @@ class _Reader:
         attempt.parked_at = None
         attempt.ended = event
         attempt.last_at = event.at
+        itself = attempt.steps.get(StepId(""))
+        if itself is not None and itself.ended is None and isinstance(event, NodeCompleted):
+            itself.ended = event
 
     def _step(self, event: StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed) -> None:
         at = event.started_at if isinstance(event, StepCompleted | StepFailed) else event.at
