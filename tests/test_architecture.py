@@ -18,7 +18,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "treadle"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-FLOOR = {"errors", "ids", "durations", "fact", "forms"}
+FLOOR = {"errors", "ids", "durations", "fact", "forms", "weights"}
 WORDS = {"values", "budget", "retry", "limits", "messages", "failure", "events"}
 SOCKETS = FLOOR | WORDS | {"interfaces"}
 OUTSIDE = {"providers", "stores", "retrieval", "tracing", "mcp"}
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "durations": set[str](),
     "fact": set[str](),
     "forms": set[str](),
+    "weights": set[str](),
     "values": FLOOR,
     "budget": FLOOR,
     "retry": FLOOR,
@@ -72,6 +73,7 @@ PACKAGES = {
     "opentelemetry": ("tracing/",),
     "tenacity": ("retry.py",),
     "mcp": ("mcp/",),
+    "xllamacpp": ("providers/local_server.py",),
     "mcp_types": ("mcp/",),
     "uvicorn": ("mcp/",),
     "networkx": ("plan/",),

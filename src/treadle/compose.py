@@ -111,7 +111,9 @@ class ModelChoice:
 
 
 def check_model(name: str) -> None:
-    """Tell whether a model's name has a form that this release knows; nothing is looked up or sent.
+    """Tell whether a model's name has a form that this release knows, and a local one's file is there.
+
+    Nothing is loaded or sent.
 
     Raises:
         ConfigurationError: It has not; the text says what to write.
@@ -130,9 +132,10 @@ def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = Tr
     """Give the model behind a name, and say what decided it.
 
     ``"openai:NAME"`` is that model by Chat Completions, ``"openai-responses:NAME"`` by Responses, at
-    ``OPENAI_BASE_URL`` where it is set; ``"anthropic:NAME"`` at ``ANTHROPIC_BASE_URL``.  ``"auto"`` and
-    ``"auto:small"`` take the first that is configured: ``OPENAI_API_KEY``, ``ANTHROPIC_API_KEY``,
-    ``OPENAI_BASE_URL``, a server on a usual loopback port of this machine, the rehearsal.
+    ``OPENAI_BASE_URL`` where it is set; ``"anthropic:NAME"`` at ``ANTHROPIC_BASE_URL``; ``"local:PATH"``
+    that GGUF file, served by a process of this machine.  ``"auto"`` and ``"auto:small"`` take the
+    first that is configured: ``OPENAI_API_KEY``, ``ANTHROPIC_API_KEY``, ``OPENAI_BASE_URL``, a server on
+    a usual loopback port of this machine, ``TREADLE_LOCAL_MODEL`` (a path), the rehearsal.
     It may block for 0.2 s while it looks for local servers.  Each call makes a new model with
     connections of its own: keep it, and close it with ``aclose()``.
 
@@ -151,7 +154,7 @@ def choose_model(name: str, *, rehearsal: object | None = None, probe: bool = Tr
     wanted = _wanted(name)
     if wanted.partition(":")[0] in INTERFACES and ":" in wanted:
         return choose_model(wanted)
-    choice = _configured(name, wanted) or (_local(wanted) if probe else None)
+    choice = _configured(name, wanted) or (_local(wanted) if probe else None) or _from_file()
     if choice is None and rehearsal is not None:
         return _rehearse(rehearsal)
     if choice is None:
@@ -165,8 +168,8 @@ AUTO: Final[dict[str, str]] = dict(zip(AUTOMATIC, ("TREADLE_MODEL", "TREADLE_MOD
 _NOTHING: Final = (
     "no model is configured for {name!r}; do one of these: set OPENAI_API_KEY or ANTHROPIC_API_KEY; set "
     "OPENAI_BASE_URL to a compatible server (and TREADLE_MODEL to a model of it); start a local server on "
-    "port 11434, 8080, 1234 or 8000; name one: model='openai:NAME' or 'anthropic:NAME'; or define "
-    "rehearsal = ScriptedModel(...) in the graph's module"
+    "port 11434, 8080, 1234 or 8000; set TREADLE_LOCAL_MODEL to a GGUF file; name one: model='openai:NAME', "
+    "'anthropic:NAME' or 'local:PATH'; or define rehearsal = ScriptedModel(...) in the graph's module"
 )
 
 
@@ -181,6 +184,10 @@ def _named(name: str) -> Model:
         from treadle.providers.openai_responses import OpenAIResponsesModel  # noqa: PLC0415 - the same
 
         return OpenAIResponsesModel(model)
+    if interface == "local":
+        from treadle.providers.local import LocalModel  # noqa: PLC0415 - the same
+
+        return LocalModel(model)
     from treadle.providers.openai import OpenAIModel  # noqa: PLC0415 - the same
 
     return OpenAIModel(model)
@@ -225,6 +232,11 @@ def _local(wanted: str) -> ModelChoice | None:
     url, first = found
     model = OpenAIModel(wanted or first, base_url=url)
     return ModelChoice(model=model, source=f"the local server at {url}")
+
+
+def _from_file() -> ModelChoice | None:
+    path = os.environ.get("TREADLE_LOCAL_MODEL", "").strip().removeprefix("local:")
+    return ModelChoice(model=_named(f"local:{path}"), source="TREADLE_LOCAL_MODEL") if path else None
 
 
 _served: Final[dict[int, tuple[object, str]]] = {}  # rehearsals by id, with their URLs

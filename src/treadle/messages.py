@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from treadle import weights
 from treadle.budget import Usage
 from treadle.errors import nearest
 from treadle.ids import NodeId, StepId
@@ -370,22 +371,31 @@ AUTOMATIC: Final = ("auto", "auto:small")
 """The names of models that leave the choice to what is configured."""
 
 
-INTERFACES: Final = ("openai", "openai-responses", "anthropic")
-"""What may stand before the colon in a model's name: whose interface is spoken."""
+INTERFACES: Final = ("openai", "openai-responses", "anthropic", "local")
+"""What may stand before the colon in a model's name: whose interface is spoken, or where it is."""
 
 
 def model_complaint(name: str) -> str:
-    """Say what is wrong with the form of a model's name, or nothing; nothing is looked up or sent."""
+    """Say what is wrong with a model's name, or nothing: its form, and whether a local one's file is there.
+
+    Nothing is loaded or sent.
+    """
     if name in AUTOMATIC:
         return ""
     interface, colon, model = name.partition(":")
     if interface in INTERFACES and model:
-        return ""
+        return weights.complaint(model) if interface == "local" else ""
     bare = model if colon and interface != "auto" else name
-    likely = ("anthropic",) if bare.startswith("claude") else INTERFACES
-    known = (*AUTOMATIC, *(f"{each}:{bare}" for each in likely))
+    known = (*AUTOMATIC, *(f"{each}:{bare}" for each in _likely(bare)))
     hint = nearest(name, known) if bare else ""
     return (
-        f"no model {name!r}{hint}; write 'openai:NAME', 'openai-responses:NAME', 'anthropic:NAME', 'auto' or "
-        "'auto:small', or pass a Model object"
+        f"no model {name!r}{hint}; write 'openai:NAME', 'openai-responses:NAME', 'anthropic:NAME', "
+        "'local:PATH', 'auto' or 'auto:small', or pass a Model object"
     )
+
+
+def _likely(bare: str) -> tuple[str, ...]:
+    """What probably was meant to stand before a name."""
+    if bare.endswith(".gguf"):
+        return ("local",)
+    return ("anthropic",) if bare.startswith("claude") else ("openai", "openai-responses", "anthropic")

@@ -36,6 +36,7 @@ from treadle.retry import RetryBudget
 if TYPE_CHECKING:
     from treadle.providers.anthropic import AnthropicModel
     from treadle.providers.hedged import hedge
+    from treadle.providers.local import LocalModel
     from treadle.providers.openai import OpenAIModel
     from treadle.providers.openai_responses import OpenAIResponsesModel
 
@@ -43,6 +44,7 @@ __all__ = [
     "OpenAIModel",
     "OpenAIResponsesModel",
     "AnthropicModel",
+    "LocalModel",
     "Model",
     "StreamingModel",
     "Compact",
@@ -79,6 +81,7 @@ _LAZY: Final = {
     "OpenAIModel": "treadle.providers.openai",
     "OpenAIResponsesModel": "treadle.providers.openai_responses",
     "AnthropicModel": "treadle.providers.anthropic",
+    "LocalModel": "treadle.providers.local",
 }
 
 
