@@ -69,6 +69,18 @@ def test_the_end_of_a_conversation_is_marked_for_the_cache() -> None:
     assert "cache_control" not in str(body_of(user("a")))
 
 
+@pytest.mark.parametrize(("calls", "marked"), [(9, [2]), (10, [0, 2]), (30, [0, 2])])
+def test_the_end_of_the_request_before_is_marked_where_it_would_not_be_found(
+    calls: int, marked: list[int]
+) -> None:
+    asked = [ToolCall(id=f"c{n}", name="find", arguments="{}") for n in range(calls)]
+    results = [ToolResult(call_id=call.id, name="find", content="x") for call in asked]
+    turn = Message(role="assistant", parts=tuple(asked)), Message(role="tool", parts=tuple(results))
+    body = body_of(user("a"), *turn, cache=True)
+    found = [n for n, message in enumerate(body["messages"]) if "cache_control" in message["content"][-1]]
+    assert found == marked
+
+
 async def _sent_marks(serve: Serve, **options: Any) -> int:
     server = serve(ScriptedModel(["a"]))
     model = AnthropicModel("m", base_url=server.url, **options.pop("model", {}))

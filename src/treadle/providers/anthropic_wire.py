@@ -57,6 +57,9 @@ STOPS: Final[dict[str, Stop]] = {
 MOST_MARKS: Final = 4
 """Cache marks in one request (https://platform.claude.com/docs/en/build-with-claude/prompt-caching)."""
 
+LOOKED_BACK: Final = 20
+"""Blocks before a mark among which the end of an earlier request is looked for (the same page)."""
+
 _NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _MARK: Final = {"type": "ephemeral"}
 _UNMARKABLE: Final = frozenset({"thinking", "redacted_thinking"})
@@ -218,10 +221,20 @@ def _result(result: ToolResult) -> Block:
     return {**block, "is_error": True} if result.is_error else block
 
 
+def _ends(turns: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """The turns at whose ends marks are set: the last one, and the one that ended the request before,
+    where so much came since that it would not be found from the last."""
+    *before, last = turns
+    since = len(last["content"])
+    while before and before[-1]["role"] != "user":
+        since += len(before.pop()["content"])
+    return [before[-1], last] if before and since >= LOOKED_BACK else [last]
+
+
 def _mark(turns: Sequence[dict[str, Any]], told: Sequence[Block], *, cache: bool) -> None:
     """Mark the end of the conversation, and keep the last marks where there are too many."""
-    if cache and turns:
-        last: Block = turns[-1]["content"][-1]
+    for turn in _ends(turns) if cache and turns else ():
+        last: Block = turn["content"][-1]
         if last["type"] not in _UNMARKABLE:
             last["cache_control"] = _MARK
     blocks = [*told, *(block for turn in turns for block in turn["content"])]
