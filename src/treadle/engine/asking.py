@@ -19,7 +19,7 @@ from treadle.errors import CircuitOpen, ProviderError
 from treadle.ids import NodeId, StepId
 from treadle.messages import ModelRequest, ModelResponse
 from treadle.nodes.agent_loop import ModelCall
-from treadle.retry import qualified_names
+from treadle.retry import Retry, qualified_names
 
 
 async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResponse:
@@ -40,8 +40,10 @@ async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResp
         try:
             return await (first if hedge is None else hedge).send(request)
         except ProviderError as error:
-            if not _is_tried_again(call, error, tries):
+            if not _may_be_tried_again(call.retry, error, tries):
                 raise
+            if not _is_allowed(call, error):
+                raise call.retries.spent(error) from error
             is_counted = not isinstance(error, CircuitOpen)
             pause = call.retry.delay(
                 tries, seed=f"{call.seed}:{call.node}:{call.step}", retry_after=error.retry_after
@@ -51,16 +53,14 @@ async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResp
         number, tries = (first if hedge is None else hedge.last).number + 1, tries + 1
 
 
-def _is_tried_again(call: Call, error: ProviderError, tries: int) -> bool:
-    """Whether another try follows; one after a request that was sent is counted for the run."""
-    retry = call.retry
-    is_asked_for = retry.matches(qualified_names(type(error)), retryable=True)
-    if not (error.retryable and tries < retry.attempts and is_asked_for):
-        return False
-    if isinstance(error, CircuitOpen) or call.retries is None or call.retries.take():
-        return True
-    call.retries.spent(error)
-    return False
+def _may_be_tried_again(retry: Retry, error: ProviderError, tries: int) -> bool:
+    names = qualified_names(type(error))
+    return error.retryable and tries < retry.attempts and retry.matches(names, retryable=True)
+
+
+def _is_allowed(call: Call, error: ProviderError) -> bool:
+    """Whether the run may send one more again, which is counted then; what was not sent is not sent again."""
+    return isinstance(error, CircuitOpen) or call.retries.take()
 
 
 async def asked_of(

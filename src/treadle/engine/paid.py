@@ -25,7 +25,7 @@ from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled
 from treadle.ids import NodeId, StepId
 from treadle.interfaces import Clock, Model, ModelSpan, Span, StreamingModel
 from treadle.messages import Delta, Message, ModelRequest, ModelResponse
-from treadle.retry import Retry, qualified_name
+from treadle.retry import Retry, RetryBudget, qualified_name
 
 PROVIDER_RETRY: Final = Retry(attempts=3)
 """For a model call whose node declares nothing else: 0.5 s and 1 s, with jitter, or Retry-After."""
@@ -80,7 +80,7 @@ class Call:
         known: What the provider has counted of the conversation already.
         made: What the history shows of this step's requests and tries: they count as attempts.
         gate: Where its requests wait their turn, or ``None`` where nothing limits them.
-        retries: What the run may send again, or ``None`` for anything.
+        retries: What the run has sent again, and may.
         hedge_after: After so many seconds without an answer a second request is sent; ``None`` for never.
         span: The span around the step, or ``None`` where nobody traces.
         within: The hold that an ancestor keeps meanwhile, or ``None``.
@@ -99,7 +99,7 @@ class Call:
     known: Known | None = None
     made: Made = NOT_ASKED
     gate: Gate | None = None
-    retries: Retries | None = None
+    retries: Retries = field(default_factory=lambda: Retries(RetryBudget()))
     hedge_after: float | None = None
     span: Span | None = None
     within: Hold | None = None
@@ -281,7 +281,7 @@ class Request:
                     hedge=self._is_hedge,
                 )
             )
-            if call.retries is not None and not self._is_counted:
+            if not self._is_counted:
                 call.retries.sent(call.node, call.step)
             if call.gate is not None and self._permit is not None and self._permit.is_probe:
                 self.desk.record(self._acted(call.gate, "probed"))

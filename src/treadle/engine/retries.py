@@ -55,12 +55,14 @@ class Retries:
         self.again += allowed
         return allowed
 
-    def spent(self, error: ProviderError) -> None:
-        """Say in an error that it is final, because there is no retry left."""
+    def spent(self, error: ProviderError) -> ProviderError:
+        """The same error, which says that it is final, because there is no retry left."""
         budget = self.budget
-        error.retryable, error.retry_after = False, None
-        error.args = (
+        final = type(error).__new__(type(error))
+        final.__dict__.update(error.__dict__, retryable=False, retry_after=None)
+        final.args = (
             f"{error}; not tried again: the retry budget of the run is spent, {self.again} of its "
             f"{self.firsts + self.again} requests were sent again. Find out why so many fail, or allow more: "
             f"Engine(retry_budget=RetryBudget(share={budget.share:g}, least={budget.least}))",
         )
+        return final
