@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
+from typing import Final
 
 from treadle.engine.claims import Claims
 from treadle.engine.failures import failure_of
@@ -10,10 +12,46 @@ from treadle.engine.places import Places
 from treadle.engine.records import NODE, Identity, Spot, StepRecord
 from treadle.engine.requests import definition_digest
 from treadle.engine.workspace import Workspace
-from treadle.errors import HistoryMismatch, InternalError
+from treadle.errors import HistoryMismatch
 from treadle.events import AttemptFailed, Event, NodeCompleted
 from treadle.ids import NodeId
-from treadle.scheduler.commands import StartAttempt
+from treadle.scheduler.commands import CancelAttempt, StartAttempt
+
+_UNKNOWN: Final = Identity("", "")
+"""What a node is known by whose inputs cannot be told from the history: nothing is equal to it."""
+
+
+class Due:
+    """Attempts that records may answer: they come out in the order in which these were made.
+
+    So what is taken over happens in the order in which it happened, and a race has the winner it had.
+    """
+
+    def __init__(self, claimer: Claimer) -> None:
+        self._claimer = claimer
+        self._heap: list[tuple[int, int, StartAttempt]] = []
+        self._count = 0
+        self._cancelled: set[NodeId] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    def add(self, command: StartAttempt) -> None:
+        """Put an attempt in."""
+        self._count += 1
+        heapq.heappush(self._heap, (self._claimer.moment(command.node), self._count, command))
+
+    def pop(self) -> StartAttempt:
+        """Take the one out whose record is the oldest; one that has none comes before."""
+        return heapq.heappop(self._heap)[-1]
+
+    def cancel(self, command: CancelAttempt) -> None:
+        """Note that nobody needs an attempt any more, before it has begun."""
+        self._cancelled.add(command.node)
+
+    def is_needed(self, command: StartAttempt) -> bool:
+        """Whether an attempt has not been cancelled since it was asked for."""
+        return command.node not in self._cancelled
 
 
 class Claimer:
@@ -83,14 +121,16 @@ class Claimer:
         Raises:
             AmbiguousHistory: Which call a ``once`` record or a person's answer belongs to is not certain.
         """
-        identity = self.identity(node)
-        if identity is None:
-            raise InternalError(f"node {node!r} starts before its inputs are known; please report this")
-        record = self._claims.find(identity, node, NODE)
+        record = self._claims.find(self.identity(node) or _UNKNOWN, node, NODE)
         self._begun[node] = None
         if record is None:
             self._claims.check_replaced(node)
         return None if record is None or record.result is None else self._claims.taken(record)
+
+    def moment(self, node: NodeId) -> int:
+        """When what a node may take was recorded: its place in the history; 0 where there is nothing."""
+        identity = self.identity(node)
+        return 0 if identity is None else self._claims.moment(identity, node)
 
     @property
     def begun(self) -> Sequence[NodeId]:

@@ -281,6 +281,13 @@ class Claims:
         """Whether a person said that another call takes it."""
         return any(label in (record.path, f"{record.path}@{record.seq}") for label in self.told.values())
 
+    def moment(self, identity: Identity, node: NodeId) -> int:
+        """When what a node may take was recorded: its place among all that was; 0 where there is nothing."""
+        equal = self._pool.get(identity, ())
+        own = self._own(equal, node, NODE) if equal else None
+        record = own or next(iter(equal), None)
+        return 0 if record is None else record.since
+
     def check_replaced(self, node: NodeId) -> None:
         """Report an effect that was done as this very node, given or declared otherwise, and is left over.
 

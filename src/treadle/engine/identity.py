@@ -110,10 +110,20 @@ class Inputs:
         found = self._lists.get(node.id)
         if found is None:
             items = self._value(node.arguments[0].binding)
+            if isinstance(items, _Formula):
+                items = self._unseen(node, items)
             if not isinstance(items, list):
                 raise LookupError(node.id)
             found = self._lists[node.id] = cast("Sequence[Any]", items)
         return found
+
+    def _unseen(self, node: PlanNode, items: _Formula) -> Sequence[Any]:
+        """Items that JSON data alone cannot tell, such as those of a property: known by their places."""
+        begun = None if self.part is None else self.part.items.get(self._index(node))
+        if begun is None:
+            raise LookupError(node.id)
+        whole = digest(canonical(items))
+        return [_Formula({"item": number, "of": whole}) for number in range(begun.limit)]
 
     def _handed(self, name: NodeId) -> Any:
         """What an item or a round is given."""

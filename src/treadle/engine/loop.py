@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from treadle.engine.attempt import Attempt, choose
-from treadle.engine.claiming import Claimer
+from treadle.engine.claiming import Claimer, Due
 from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
 from treadle.engine.failures import failure_of, innermost, stopped_by
@@ -330,17 +330,36 @@ class RunLoop:
     def _take_slowly(self, event: Event, commands: list[Command], *, is_recorded: bool) -> None:
         events = [] if is_recorded else [event]
         others: list[Command] = []
+        due: Due | None = None
         if self.claimer is not None:
             self.claimer.see(event)
+            due = Due(self.claimer)
+        self._settle(commands, events, others, due)
+        while due:
+            command = due.pop()
+            claimed = self._claim(command) if due.is_needed(command) else None
+            if claimed is None:
+                self.workers.ready.append(command)
+            else:
+                events.append(claimed)
+                self._settle(self.scheduler.handle(claimed), events, others, due)
+        self.log.append(*events)
+        for command in others:
+            if self._watch is not None:
+                self._watch(command)
+            self._obey(command)
+
+    def _settle(
+        self, commands: list[Command], events: list[Event], others: list[Command], due: Due | None
+    ) -> None:
+        """Decide what is to be decided, and sort out what else there is to do."""
         commands = self._moved(commands)
-        for command in commands:  # decisions and claims add to it while it is walked
+        for command in commands:  # decisions add to it while it is walked
             if type(command) is StartAttempt and not command.not_before:
-                claimed = self._claim(command)
-                if claimed is None:
+                if due is None:
                     self.workers.ready.append(command)
                 else:
-                    events.append(claimed)
-                    commands.extend(self._moved(self.scheduler.handle(claimed)))
+                    due.add(command)
             elif type(command) is Decide:
                 if self._watch is not None:
                     self._watch(command)
@@ -349,11 +368,8 @@ class RunLoop:
                 commands.extend(self._moved(self.scheduler.handle(decided)))
             else:
                 others.append(command)
-        self.log.append(*events)
-        for command in others:
-            if self._watch is not None:
-                self._watch(command)
-            self._obey(command)
+                if due is not None and type(command) is CancelAttempt:
+                    due.cancel(command)
 
     def _claim(self, command: StartAttempt) -> NodeCompleted | AttemptFailed | None:
         """Answer an attempt from a record made under another plan, where there is one."""

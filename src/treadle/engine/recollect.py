@@ -104,6 +104,7 @@ class Left:
         started = events[0]
         if not isinstance(started, RunStarted):
             raise InternalError("a history does not begin with RunStarted; please report this")
+        self._events = events
         self._first = first
         self.piece = piece
         self._number = number
@@ -150,7 +151,7 @@ class Left:
                 attempt.steps.pop(NODE, None)  # the result of a node that is itself a call
             for record in attempt.steps.values():
                 record.owner, record.spot = self._known.get(record.node), self._spots.get(record.node, ())
-                record.seq = ends.get((*key, record.step), 0)
+                record.seq = record.since = ends.get((*key, record.step), 0)
             if key not in over:
                 claims.add_attempt(attempt)
 
@@ -201,7 +202,15 @@ class Left:
             plan=self._number,
             spot=self._spots[event.node],
             seq=seq,
+            since=self._first_recorded(event, seq),
         )
+
+    def _first_recorded(self, event: Event, seq: int) -> int:
+        """The place of the event that a result was taken over from in the end."""
+        while isinstance(event, NodeCompleted) and event.claimed:
+            seq = event.claimed
+            event = self._events[seq - 1]
+        return seq
 
 
 def last_piece(events: Sequence[Event]) -> Left:

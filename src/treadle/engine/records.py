@@ -93,6 +93,7 @@ class StepRecord:
         plan: Which plan of the run it was made under, counted from 1; 0 for the present one.
         spot: Under an earlier plan: where its node stood.
         seq: Under an earlier plan: the place in the history of the event that says how it ended.
+        since: The same; of a result that was taken over from plan to plan, where it was recorded first.
     """
 
     node: NodeId
@@ -120,6 +121,7 @@ class StepRecord:
     plan: int = 0
     spot: Spot = ()
     seq: int = 0
+    since: int = 0
 
     @property
     def path(self) -> str:
