@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError, model_validator
 
 from treadle.errors import ResultRefused
-from treadle.values import codec
+from treadle.values import Payload, codec
 
 
 class Order(BaseModel):
@@ -53,3 +53,21 @@ def test_the_order_of_a_union_is_kept_whichever_was_declared_first() -> None:
         "type": "array",
     }
     assert second.schema() != first.schema()
+
+
+class Careless(BaseModel):
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def look(cls, data: dict[str, Any]) -> dict[str, Any]:
+        data["kind"]
+        return data
+
+
+def test_whatever_a_validator_raises_means_that_the_value_does_not_fit() -> None:
+    careless = codec(Careless)
+    with pytest.raises(ValidationError, match="KeyError: 'kind'"):
+        careless.unpack(Payload(data=b'{"name": "a"}'))
+    with pytest.raises(ResultRefused, match="KeyError: 'kind'"):
+        careless.pack(Careless.model_construct(name="a"))

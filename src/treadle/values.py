@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, TypeAdapter, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import InitErrorDetails, PydanticCustomError, from_json, to_json
 
 from treadle.errors import FormatMismatch, ResultRefused
 
@@ -171,8 +171,16 @@ class Codec(Generic[T]):
             raise ResultRefused(_unwritable(value, self.type, str(error))) from error
 
     def decode(self, data: bytes) -> T:
-        """Read a value from JSON bytes; raises pydantic's ``ValidationError`` where it does not fit."""
-        return self.adapter.validate_json(data)
+        """Read a value from JSON bytes; raises pydantic's ``ValidationError`` where it does not fit.
+
+        So it does where a validator of the type's own raised something else, such as a ``KeyError``.
+        """
+        try:
+            return self.adapter.validate_json(data)
+        except ValidationError:
+            raise
+        except Exception as error:  # a user's validator may raise anything
+            raise _refused(self.type, error) from error
 
     def pack(self, value: T) -> Payload:
         """Take a value into the record, after making sure that it would come back equal.
@@ -184,7 +192,7 @@ class Codec(Generic[T]):
             return Payload(value, self)
         data = self.encode(value)
         try:
-            back = self.adapter.validate_json(data)
+            back = self.decode(data)
         except ValidationError as error:
             raise ResultRefused(_unwritable(value, self.type, _complaints(error))) from error
         if not same(value, back):
@@ -195,10 +203,15 @@ class Codec(Generic[T]):
         return Payload(value, self, data=data)
 
     def unpack(self, payload: Payload) -> T:
-        """Give the value of a payload: the live one where there is one, else read from its bytes."""
+        """Give the value of a payload: the live one where there is one, else read from its bytes.
+
+        Raises:
+            ValidationError: As ``decode`` does.
+            FormatMismatch: The content was erased.
+        """
         if payload.is_made_by(self):
             return cast("T", payload.value)
-        return self.adapter.validate_json(payload.data)
+        return self.decode(payload.data)
 
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the type, as pydantic writes it (draft 2020-12)."""
@@ -298,6 +311,18 @@ def _unwritable(value: object, declared: Any, reason: str) -> str:
 
 def _name(declared: Any) -> str:
     return declared.__name__ if isinstance(declared, type) else str(declared)
+
+
+def _refused(declared: Any, error: Exception) -> ValidationError:
+    """What a validator raised that pydantic lets through, as pydantic's own error."""
+    why = type(error).__name__
+    try:
+        why = f"{why}: {error}"
+    except Exception as failed:  # a user's class may fail at saying anything
+        why = f"{why} (its text cannot be read: {type(failed).__name__})"
+    told = PydanticCustomError("validator_raised", "{why}", {"why": why})
+    fault = InitErrorDetails(type=told, loc=(), input=None)
+    return ValidationError.from_exception_data(_name(declared), [fault], input_type="json")
 
 
 def _complaints(error: ValidationError) -> str:

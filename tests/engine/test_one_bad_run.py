@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from pydantic import BaseModel, model_validator
 
 from treadle import Ask, Context, Engine, NodeFailed, fallback, graph, human, node, run
-from treadle.errors import HistoryMismatch, PlanError, StoreError
+from treadle.errors import HistoryMismatch, InternalError, PlanError, StoreError
+from treadle.ids import RunId
+from treadle.interfaces import RunLog
 from treadle.nodes.graph import Graph
+from treadle.stores import MemoryStore
+from treadle.testing import JumpingClock
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Place
@@ -181,6 +186,85 @@ async def test_a_recorded_result_that_does_not_fit_any_more_is_told_to_who_asks_
         assert handle.status == "completed"
         with pytest.raises(HistoryMismatch, match="result of run 'r' does not fit"):
             await handle.result()
+
+
+def _with_a_note(kind: type[Any]) -> Graph[[str], str]:
+    """A graph that has something recorded, and waits before it reads that."""
+
+    async def write(text: str) -> object:
+        return kind.model_construct(text=text)
+
+    async def read(answer: str, note: object) -> str:
+        return answer
+
+    write.__annotations__["return"] = read.__annotations__["note"] = kind
+    writer, reader = node(write), node(read)
+
+    @graph
+    def noted(text: str) -> str:
+        return reader(desk(text), writer(text))
+
+    return noted
+
+
+class Note(BaseModel):
+    text: str
+
+
+class Careless(BaseModel):
+    text: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def look(cls, data: dict[str, Any]) -> dict[str, Any]:
+        data["kind"]
+        return data
+
+
+async def test_a_validator_that_raises_what_it_likes_costs_the_run_whose_record_it_refuses(
+    place: Place,
+) -> None:
+    noted = _with_a_note(Note)
+    async with place.engine(noted) as engine:
+        handle = await engine.start(noted, "a", run_id="r")
+        assert await handle.settled() == "waiting"
+        [question] = handle.questions
+    Careless.__name__ = Careless.__qualname__ = "Note"
+    async with place.engine(_with_a_note(Careless)) as engine:
+        handle = await engine.resume("r")
+        await engine.answer(question, "x", by="maria")
+        with pytest.raises(HistoryMismatch, match="'write' does not fit its type any more: .*KeyError"):
+            await handle.result()
+        assert await (await engine.start(beside, "b")).result() == "b"
+
+
+class Cracked(MemoryStore):
+    """A store with a fault that nobody has thought of, for the run ``"bad"``."""
+
+    async def own(self, run_id: RunId) -> RunLog:
+        if run_id == "bad":
+            raise KeyError("a fault")
+        return await super().own(run_id)
+
+
+@pytest.mark.parametrize("within", [None, "10m"], ids=["answered", "late"])
+async def test_a_fault_of_our_own_in_taking_one_run_up_is_told_to_who_waits_for_it(
+    within: str | None,
+) -> None:
+    asked = human(to="maria", within=within)(desk.function)
+
+    @graph
+    def asks(text: str) -> str:
+        return asked(text)
+
+    async with Engine(Cracked(), clock=JumpingClock()) as engine:
+        handle = await engine.start(asks, "a", run_id="bad")
+        assert await handle.settled() == "waiting"
+        if within is None:
+            await engine.answer(handle.questions[0], "x", by="maria")
+        with anyio.fail_after(5), pytest.raises(InternalError, match="KeyError: 'a fault'"):
+            await handle.result()
+        assert await (await engine.start(beside, "b")).result() == "b"
 
 
 def test_a_graph_that_is_wired_wrongly_is_refused_when_the_engine_is_made() -> None:

@@ -30,7 +30,7 @@ from treadle.engine.outlook import refuse_claims, require_clear, told_in
 from treadle.engine.outside import Outside
 from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
-from treadle.engine.questions import THE_RUN, event_of, in_order, overdue_run, request_to_answer
+from treadle.engine.questions import event_of, in_order, overdue_run, request_to_answer
 from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
 from treadle.engine.registry import Registry, check_budgets, take_options
 from treadle.engine.services import EngineServices
@@ -42,7 +42,6 @@ from treadle.errors import (
     OwnedElsewhere,
     RunExists,
     StoreError,
-    StoreUnavailable,
     TreadleError,
 )
 from treadle.events import Event, RunStarted
@@ -412,7 +411,7 @@ class Engine:
         """Take a run at rest up, with what was asked of it; leave it to whoever works on it already.
 
         Raises:
-            TreadleError: It cannot go on; its handles are told, unless the store is out of reach.
+            TreadleError: It cannot go on.
         """
         try:
             async with self._beginning.alone(run_id):
@@ -421,11 +420,10 @@ class Engine:
                     await self._resume(run_id, retry_failed=False)
         except (OwnedElsewhere, EngineClosed):
             return
-        except StoreUnavailable:
-            raise
-        except TreadleError as error:
-            self._handles.lose(run_id, error)
-            raise
+
+    def lose(self, run_id: RunId, error: TreadleError) -> None:
+        """Tell the handles of a run that it cannot go on here, and why."""
+        self._handles.lose(run_id, error)
 
     async def learn(self, tracked: Tracked, summary: RunSummary) -> None:
         """Tell the handles of a run how it ended in another process, or that it goes on or waits there."""
@@ -454,8 +452,7 @@ class Engine:
         handle, tracked = self._handles.make(loop.run_id, graph, "running")
         tracked.become("running")
         self.loops[loop.run_id] = loop
-        if loop.started.deadline is not None:
-            self._outside.watch_deadline(loop.run_id, THE_RUN, loop.started.deadline)
+        self._outside.taken_up(loop.run_id, loop.started.deadline)
         drive = functools.partial(self._drive, loop, tracked, first, is_recorded=is_recorded, then=then)
         group.start_soon(drive)
         return handle

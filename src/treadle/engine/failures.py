@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, cast
@@ -75,6 +76,17 @@ def stopped_by(error: BaseException, run_id: str) -> BaseException:
         f"run {run_id!r} was stopped by a fault of Treadle's own, {type(error).__name__}: {said(error)}; "
         "what is recorded is intact; please report this"
     )
+
+
+@contextmanager
+def faults_told(run_id: str) -> Generator[None]:
+    """Around work on one run within a task of others: what stops it is an error of ours, at worst a bug's."""
+    try:
+        yield
+    except errors.TreadleError:
+        raise
+    except Exception as error:
+        raise stopped_by(error, run_id) from error
 
 
 def foreign_cancellation(error: BaseException) -> Exception | None:

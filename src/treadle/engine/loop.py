@@ -18,7 +18,7 @@ from treadle.engine.attempt import Attempt, choose
 from treadle.engine.claiming import Claimer, Due
 from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
-from treadle.engine.failures import failure_of, innermost, stopped_by
+from treadle.engine.failures import failure_of, faults_told, innermost, stopped_by
 from treadle.engine.live import Services
 from treadle.engine.purse import Made, RunAccounts
 from treadle.engine.questions import Questions
@@ -222,7 +222,8 @@ class RunLoop:
             self._early.append(event)
             return
         try:
-            self._hand_over(event)
+            with faults_told(self.run_id):
+                self._hand_over(event)
         except TreadleError as error:  # it is the run's, not of whoever delivers
             self._broken = error
             self.workers.stop()

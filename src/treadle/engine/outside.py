@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
 from treadle.engine.deadlines import Deadlines
+from treadle.engine.failures import faults_told
 from treadle.engine.loop import RunLoop
 from treadle.engine.questions import THE_RUN, event_of, overdue_run, request_to_close
 from treadle.engine.tracked import Tracked
@@ -65,6 +67,10 @@ class Home(Protocol):
         """Take up a run at rest, with what was asked of it; leave it to whoever works on it already."""
         ...
 
+    def lose(self, run_id: RunId, error: TreadleError) -> None:
+        """Tell the handles of a run that it cannot go on here, and why."""
+        ...
+
     async def learn(self, tracked: Tracked, summary: RunSummary) -> None:
         """Tell the handles of a run how it ended elsewhere, or what it waits for."""
         ...
@@ -88,6 +94,12 @@ class Outside:
         self._deadlines_at = 0.0
         self.watch_deadline = self._deadlines.add
 
+    def taken_up(self, run_id: RunId, deadline: float | None) -> None:
+        """Note that a run is under way here: it can go on, and its deadline, if any, is watched."""
+        self._hopeless.pop(run_id, None)
+        if deadline is not None:
+            self.watch_deadline(run_id, THE_RUN, deadline)
+
     async def open(self, group: TaskGroup) -> None:
         """Begin, with the deadlines that have passed while nobody looked.
 
@@ -108,7 +120,11 @@ class Outside:
         by_run: dict[RunId, list[Request]] = {}
         for request in await self._home.store.requests(run_id):
             by_run.setdefault(request.run_id, []).append(request)
-        at_rest = [key for key, requests in by_run.items() if not await self._deliver(key, requests)]
+        at_rest: list[RunId] = []
+        for key, requests in by_run.items():
+            with self._costing_only(key, requests):
+                if not await self._deliver(key, requests):
+                    at_rest.append(key)
         failures: list[StoreError] = []
         waiting = iter(at_rest)
         async with anyio.create_task_group() as group:
@@ -142,14 +158,26 @@ class Outside:
         """Bring runs back one after the other; one that cannot go on is left until more is asked of it."""
         for run_id in run_ids:
             try:
-                await self._home.bring_back(run_id)
+                with self._costing_only(run_id, asked.get(run_id, ())):
+                    await self._home.bring_back(run_id)
             except StoreUnavailable as error:
                 failures.append(error)
                 return
-            except TreadleError as error:
-                self._hopeless[run_id] = max((request.id for request in asked.get(run_id, ())), default=0)
-                _log.error("run %s cannot go on: %s", run_id, error)
             self._graphs.pop(run_id, None)
+
+    @contextmanager
+    def _costing_only(self, run_id: RunId, asked: Sequence[Request] = ()) -> Generator[None]:
+        """Around what is done for one run: what goes wrong with it is told to its handles and costs no other
+        run anything, unless the store is out of reach."""
+        try:
+            with faults_told(run_id):
+                yield
+        except StoreUnavailable:
+            raise
+        except TreadleError as error:
+            self._hopeless[run_id] = max((request.id for request in asked), default=0)
+            self._home.lose(run_id, error)
+            _log.error("run %s cannot go on: %s", run_id, error)
 
     async def _bring_one_back(self, run_id: RunId) -> None:
         failures: list[StoreError] = []
@@ -196,7 +224,8 @@ class Outside:
             if summary.status == "pending":
                 await self._bring_one_back(summary.id)
             elif summary.status != tracked.status:
-                await self._home.learn(tracked, summary)
+                with self._costing_only(summary.id):
+                    await self._home.learn(tracked, summary)
 
     # -- deadlines ---------------------------------------------------------------------------------------
 
@@ -230,17 +259,21 @@ class Outside:
     async def _close_late(self, run_id: RunId, question: QuestionId, at: float) -> None:
         """Close a question whose deadline has passed, unless an answer came in time; or end the run."""
         try:
-            if question != THE_RUN:
-                await self._close(await self._home.store.question(question), at)
-            await self.take(run_id)
-            loop = self._home.loops.get(run_id)
-            if question != THE_RUN:
-                return
-            if loop is None:
-                await self._bring_one_back(run_id)
-                return
-            for event in overdue_run(at, at):
-                loop.deliver(event)
+            with self._costing_only(run_id):
+                if question != THE_RUN:
+                    await self._close(await self._home.store.question(question), at)
+                await self.take(run_id)
+                if question == THE_RUN:
+                    await self._end_late(run_id, at)
         except StoreError as error:
             _log.warning("a deadline of run %s could not be kept yet: %s", run_id, error)
             self._deadlines.add(run_id, question, self._clock.now() + DEADLINE_SECONDS)
+
+    async def _end_late(self, run_id: RunId, at: float) -> None:
+        """End a run whose deadline has passed: where it is at rest it sees that itself, once brought back."""
+        loop = self._home.loops.get(run_id)
+        if loop is None:
+            await self._bring_one_back(run_id)
+            return
+        for event in overdue_run(at, at):
+            loop.deliver(event)
