@@ -32,7 +32,7 @@ from treadle import (
     when,
 )
 from treadle.errors import HistoryMismatch, InDoubt, LoopLimit, NodeTimeout, ReadFailed, WiringError
-from treadle.events import QuestionAsked, QuestionWithdrawn, StepCompleted, StepStarted
+from treadle.events import QuestionAsked, QuestionWithdrawn, StepCompleted, StepFailed, StepStarted
 from treadle.ids import RunId
 from treadle.nodes.graph import Graph
 from treadle.stores import MemoryStore
@@ -305,6 +305,50 @@ async def test_who_lost_a_race_is_not_begun_again_after_a_crash() -> None:
     async with Engine(kept, graphs=[only]) as engine:
         assert await (await engine.resume("r")).result() == "a"
     assert begun.count("loser") == begun.count("winner") == 1
+
+
+async def test_a_loser_that_ended_all_the_same_comes_to_that_again_after_a_crash() -> None:
+    lost, ended = anyio.Event(), anyio.Event()
+
+    @node
+    async def loser(text: str) -> str:
+        with anyio.CancelScope(shield=True):
+            await lost.wait()
+        ended.set()
+        raise ValueError("too late")
+
+    @node
+    async def winner(text: str) -> str:
+        return text
+
+    @node
+    async def after(text: str) -> str:
+        lost.set()
+        await ended.wait()
+        for _ in range(5):
+            await checkpoint()
+        return text
+
+    @node
+    async def last(text: str) -> str:
+        return text
+
+    @graph
+    def inner(text: str) -> str:
+        return last(after(winner(winner(race(loser(text), winner(winner(text)))))))
+
+    def is_last(event: object) -> bool:
+        return isinstance(event, StepStarted) and event.callee == "last"
+
+    kept, only = MemoryStore(), inside(inner)
+    mortal: Any = MortalStore(kept, before=is_last)
+    async with Engine(mortal, graphs=[only]) as engine:
+        await engine.start(only, "a", run_id="r")
+        await mortal.dead.wait()
+    async with Engine(kept, graphs=[only]) as engine:
+        assert await (await engine.resume("r")).result() == "a"
+        failed = [one.event for one in await engine.store.read(RunId("r"))]
+    assert sum(isinstance(event, StepFailed) for event in failed) == 1
 
 
 async def test_its_budget_and_those_of_its_subgraphs_are_walls() -> None:

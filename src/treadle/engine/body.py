@@ -336,7 +336,7 @@ class Body:
         step = self.numbered(f"{name}#{inputs[:10]}")
         call = Call(self, callee, arguments, step, Identity(definition, inputs))
         if place is not None:
-            place.call, call.accounts = call, place.accounts
+            await place.begun(call, has_ended=self._turns is not None and self._turns.has(step))
         self.maker.made += 1
         if not self.maker.made % CALLS_PER_PASS:
             await self.maker.live.let_others_run()

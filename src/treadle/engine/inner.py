@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from treadle.engine.failures import error_of, failure_of, foreign_cancellation, leading
 from treadle.engine.money import Account
@@ -68,11 +69,11 @@ class Place:
             shift under an edit.
         accounts: The accounts above it, the graph's and its subgraphs' among them.
         call: The call, once it is being made.
-        scope: Stops it.
-        was_known: Whether it had a record when it was begun.
+        scope: Around it.
+        was_known: Whether a call like it had ended before, so that it may have a record to claim.
     """
 
-    __slots__ = ("accounts", "call", "name", "scope", "was_known")
+    __slots__ = ("_has_ended", "_is_stopped", "accounts", "call", "name", "scope", "was_known")
 
     def __init__(self, node: NodeId, accounts: tuple[Account, ...], *, was_known: bool) -> None:
         self.name = _ITEM.sub("", node)
@@ -80,6 +81,27 @@ class Place:
         self.call: Call | None = None
         self.scope = anyio.CancelScope()
         self.was_known = was_known
+        self._has_ended = was_known
+        self._is_stopped = False
+
+    async def begun(self, call: Call, *, has_ended: bool) -> None:
+        """Take in the call.
+
+        Args:
+            call: It.
+            has_ended: Whether the history says what it came to, so that it only waits for its turn.
+        """
+        self.call, call.accounts = call, self.accounts
+        self._has_ended = has_ended
+        if self._is_stopped:
+            self.stop()
+            await checkpoint_if_cancelled()
+
+    def stop(self) -> None:
+        """Stop it, unless it had come to an end all the same: then that is what it comes to again."""
+        self._is_stopped = True
+        if not self._has_ended:
+            self.scope.cancel()
 
 
 class _Room:
@@ -338,7 +360,7 @@ class _Walk:
         for node in nodes:
             place = self._places.get(node)
             if place is not None:
-                place.scope.cancel()
+                place.stop()
                 continue
             start = next(start for start in self._new if start.node == node)
             self._new.remove(start)

@@ -78,6 +78,10 @@ class Turns:
         is_near = self._unclaimed[identity.definition] > 0
         return is_near and any(record.identity == identity for record in self._queue)
 
+    def has(self, step: StepId) -> bool:
+        """Whether what this very call came to has still to be claimed."""
+        return self.stands_for(step) in self._steps
+
     def stands_for(self, step: StepId) -> StepId:
         """The step of the history that a call is, where equal calls side by side came in another order."""
         return self._labels.get(step, step)
