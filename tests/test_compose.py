@@ -141,6 +141,14 @@ def test_a_base_url_that_lists_nothing_asks_for_a_name(monkeypatch: pytest.Monke
         choose_model("auto:small")
 
 
+def test_a_password_in_a_base_url_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:s3cret@127.0.0.1:9/v1")
+    with pytest.raises(ConfigurationError, match=r"OPENAI_BASE_URL='http://127\.0\.0\.1:9/v1'"):
+        choose_model("auto")
+    monkeypatch.setenv("TREADLE_MODEL", "mine")
+    assert "s3cret" not in choose_model("auto").line
+
+
 def test_the_first_local_server_that_lists_models_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,

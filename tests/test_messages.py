@@ -88,6 +88,13 @@ def test_documents_are_pdfs_or_text(tmp_path: Path) -> None:
     assert document(b"%PDF-1.7").text == ""
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_text_that_a_model_would_read_damaged_is_refused(encoding: str) -> None:
+    with pytest.raises(ValueError, match="not UTF-8 at byte"):
+        document("grüße".encode(encoding), media_type="text/plain")
+    assert document("grüße".encode(), media_type="text/plain").text == "grüße"
+
+
 def test_pictures_stand_before_the_words_and_are_not_printed() -> None:
     message = user("what is it?", image(b"GIF89a..."))
     assert [part.kind for part in message.parts] == ["image", "text"]

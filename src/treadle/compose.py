@@ -215,11 +215,12 @@ def _configured(name: str, wanted: str) -> ModelChoice | None:
     if not url or names.is_openai(url):
         return ModelChoice(model=OpenAIModel(wanted or names.OPENAI[name]), source=source)
     listed = wanted or probe.first_model(url, api_key=key, timeout=5.0)
+    told = names.without_password(url)
     if not listed:
         raise ConfigurationError(
-            f"OPENAI_BASE_URL={url!r} does not list its models; set {AUTO[name]} to the name of one"
+            f"OPENAI_BASE_URL={told!r} does not list its models; set {AUTO[name]} to the name of one"
         )
-    return ModelChoice(model=OpenAIModel(listed), source=f"OPENAI_BASE_URL={url}")
+    return ModelChoice(model=OpenAIModel(listed), source=f"OPENAI_BASE_URL={told}")
 
 
 def _local(wanted: str) -> ModelChoice | None:

@@ -320,7 +320,7 @@ def document(
         tokens: See ``Document``.
 
     Raises:
-        ValueError: The text is no URL, or the bytes are neither.
+        ValueError: The text is no URL, the bytes are neither, or a plain text is not UTF-8.
     """
     if isinstance(source, str):
         return Document(
@@ -335,8 +335,20 @@ def document(
             f"document(...): {kind or 'these bytes'} is not sent as a document; "
             "pass a PDF, or media_type='text/plain'"
         )
+    if kind == "text/plain":
+        _check_utf8(data)
     named = name or (source.name if isinstance(source, Path) else "")
     return Document(data=base64.b64encode(data).decode(), media_type=kind, name=named, tokens=tokens)
+
+
+def _check_utf8(data: bytes) -> None:
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"document(...): this text is not UTF-8 at byte {error.start}, and a model would read it damaged; "
+            "decode it as what it is, and pass text.encode()"
+        ) from error
 
 
 def _url(source: str) -> str:
