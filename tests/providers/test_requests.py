@@ -27,12 +27,12 @@ from treadle.messages import (
     image,
     user,
 )
-from treadle.providers import anthropic_wire, openai_responses_wire, openai_wire
+from treadle.providers import anthropic_wire, openai_responses_wire, openai_wire, sendable
 from treadle.testing.judging import Check
 
 WRITE: dict[str, Callable[[ModelRequest, bool], dict[str, Any]]] = {
     "/chat/completions": lambda request, stream: openai_wire.request_body(
-        request, model="m", limit_as="max_completion_tokens", stream=stream
+        request, model="m", limit_as="max_completion_tokens", stream=stream, id_limit=40
     ),
     "/responses": lambda request, stream: openai_responses_wire.request_body(
         request, model="m", stream=stream
@@ -136,6 +136,19 @@ def test_any_conversation_makes_a_request_that_the_schema_allows(
 def test_a_message_of_marks_alone_is_allowed(published: Mapping[str, Check], path: str) -> None:
     marked = ModelRequest(messages=(user("go"), Message(role="user", parts=(CachePoint(),))))
     assert published[path](WRITE[path](marked, False)) == ""
+
+
+@pytest.mark.parametrize("path", WRITE)
+def test_a_long_id_of_another_provider_is_taken_for_the_call_and_its_result(
+    published: Mapping[str, Check], path: str
+) -> None:
+    given = "chatcmpl-tool-" + "f" * 60
+    called = Message(role="assistant", parts=(ToolCall(id=given, name="find", arguments="{}"),))
+    result = Message(role="tool", parts=(ToolResult(call_id=given, name="find", content="found"),))
+    body = WRITE[path](ModelRequest(messages=(user("go"), called, result)), False)
+    assert published[path](body) == ""
+    again = sendable.short_id(given, {"/chat/completions": 40, "/responses": 64, "/messages": None}[path])
+    assert str(body).count(again) == 2
 
 
 PICTURE = image(b"\x89PNG\r\n\x1a\n")

@@ -15,6 +15,10 @@ from treadle.providers.service import TIMEOUT
 
 LimitParameter = Literal["max_completion_tokens", "max_tokens"]
 
+_MOST_ID: Final = 40
+"""Characters that OpenAI takes as the id of a call ("string too long. Expected a string with maximum length
+40"); compatible servers write longer ones, which some of their models need back as they are."""
+
 _PER_REQUEST_ELSEWHERE: Final = 1024
 """Compatible servers put texts of their own around tools."""
 
@@ -92,7 +96,13 @@ class OpenAIModel(HttpModel):
         self._limit_as = limit_as or ("max_completion_tokens" if self._is_own else "max_tokens")
 
     def _body(self, request: ModelRequest, *, stream: bool) -> dict[str, Any]:
-        return openai_wire.request_body(request, model=self.name, limit_as=self._limit_as, stream=stream)
+        return openai_wire.request_body(
+            request,
+            model=self.name,
+            limit_as=self._limit_as,
+            stream=stream,
+            id_limit=_MOST_ID if self._is_own else None,
+        )
 
     @property
     def _per_request(self) -> int:

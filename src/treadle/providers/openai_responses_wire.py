@@ -41,6 +41,9 @@ mapping: Final = functools.partial(lenient.mapping, provider="openai")
 LEAST_OUTPUT: Final = 16
 """The lowest output limit the interface takes, in tokens (the published description)."""
 
+MOST_ID: Final = 64
+"""Characters of the id of a call (``FunctionCallOutputItemParam`` of the published description)."""
+
 Item = dict[str, Any]
 Stop = Literal["end", "tools", "length", "refusal", "filter"]
 
@@ -94,7 +97,7 @@ def _items(message: Message) -> Iterator[Item]:
     else:
         for part in message.parts:
             if isinstance(part, ToolResult):
-                yield {"type": "function_call_output", "call_id": part.call_id, "output": part.content}
+                yield {"type": "function_call_output", "call_id": _id(part.call_id), "output": part.content}
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
@@ -144,13 +147,17 @@ def _item(part: Part) -> Iterator[Item]:
         if part.text:
             yield {"type": "message", "role": "assistant", "content": part.text}
     elif isinstance(part, ToolCall):
-        called = {"call_id": part.id, "name": part.name, "arguments": part.arguments}
+        called = {"call_id": _id(part.id), "name": part.name, "arguments": part.arguments}
         yield {"type": "function_call", **called, **kept}
     elif isinstance(part, Reasoning) and part.provider == FORMAT:
         if part.data.get("encrypted_content"):  # the provider keeps none, so it could not look up the rest
             yield dict(part.data)
     elif isinstance(part, Opaque) and part.provider == FORMAT:
         yield dict(part.content)
+
+
+def _id(given: str) -> str:
+    return sendable.short_id(given, MOST_ID)
 
 
 def _own_message(part: Text, kept: Mapping[str, Any]) -> Item:

@@ -60,7 +60,9 @@ _GIVEN_UP: Final = frozenset({"error", "abort", "insufficient_system_resource"})
 """Why compatible servers (OpenRouter, vLLM, DeepSeek) break an answer off without an error."""
 
 
-def request_body(request: ModelRequest, *, model: str, limit_as: str, stream: bool = False) -> dict[str, Any]:
+def request_body(
+    request: ModelRequest, *, model: str, limit_as: str, stream: bool = False, id_limit: int | None = None
+) -> dict[str, Any]:
     """Write a request as the JSON body of ``POST /chat/completions``.
 
     Args:
@@ -68,6 +70,7 @@ def request_body(request: ModelRequest, *, model: str, limit_as: str, stream: bo
         model: The model's name.
         limit_as: The parameter that carries the output limit.
         stream: Whether the answer shall come piece by piece, its usage at the end.
+        id_limit: Characters that the id of a call may have.
 
     Raises:
         RequestRejected: A part of a message has no form there.
@@ -75,7 +78,7 @@ def request_body(request: ModelRequest, *, model: str, limit_as: str, stream: bo
     sendable.check_places(request.messages, FORMAT)
     body: dict[str, Any] = {
         "model": model,
-        "messages": [wire for message in request.messages for wire in _messages(message)],
+        "messages": [wire for message in request.messages for wire in _messages(message, id_limit)],
         limit_as: request.max_output_tokens,
     }
     if request.tools:
@@ -111,10 +114,10 @@ def form_bound(output: OutputSpec) -> int:
     return PER_TOOL + len(to_json(output.schema)) + len(output.name)
 
 
-def _messages(message: Message) -> Iterator[dict[str, Any]]:
+def _messages(message: Message, id_limit: int | None) -> Iterator[dict[str, Any]]:
     """One message of ours is one of theirs, but that each tool result is a message of its own."""
     if message.role == "assistant":
-        yield _assistant(message)
+        yield _assistant(message, id_limit)
     elif message.role == "user":
         yield {"role": "user", "content": _content(message)}
     elif message.role == "system":
@@ -122,7 +125,8 @@ def _messages(message: Message) -> Iterator[dict[str, Any]]:
     else:
         for part in message.parts:
             if isinstance(part, ToolResult):
-                yield {"role": "tool", "tool_call_id": part.call_id, "content": part.content}
+                called = sendable.short_id(part.call_id, id_limit)
+                yield {"role": "tool", "tool_call_id": called, "content": part.content}
 
 
 def _content(message: Message) -> str | list[dict[str, Any]]:
@@ -158,7 +162,7 @@ def titled(part: Document) -> str:
     return f"{part.name}\n\n{part.text}" if part.name else part.text
 
 
-def _assistant(message: Message) -> dict[str, Any]:
+def _assistant(message: Message, id_limit: int | None) -> dict[str, Any]:
     refusals = [part.text for part in message.parts if isinstance(part, Refusal)]
     wire: dict[str, Any] = {"role": "assistant"}
     if message.text or not (message.tool_calls or refusals):
@@ -166,7 +170,7 @@ def _assistant(message: Message) -> dict[str, Any]:
     if refusals:
         wire["refusal"] = "".join(refusals)
     if message.tool_calls:
-        wire["tool_calls"] = [_call(call) for call in message.tool_calls]
+        wire["tool_calls"] = [_call(call, id_limit) for call in message.tool_calls]
         wire.update(_thoughts(message))
     for part in message.parts:
         if isinstance(part, Opaque) and part.provider == FORMAT:
@@ -174,9 +178,10 @@ def _assistant(message: Message) -> dict[str, Any]:
     return wire
 
 
-def _call(call: ToolCall) -> dict[str, Any]:
+def _call(call: ToolCall, id_limit: int | None) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": call.id, "type": "function", "function": function, **(call.extra or {}).get(FORMAT, {})}
+    shown = {"id": sendable.short_id(call.id, id_limit), "type": "function", "function": function}
+    return {**shown, **(call.extra or {}).get(FORMAT, {})}
 
 
 def _thoughts(message: Message) -> dict[str, str]:

@@ -5,6 +5,7 @@ Nothing of a message is left out in silence, but what another provider's model k
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -47,6 +48,14 @@ def unsendable(what: str, interface: str, mend: str) -> RequestRejected:
     return RequestRejected(
         f"{what} cannot be sent to {interface}; {mend}", provider=interface.partition("-")[0], sent=False
     )
+
+
+def short_id(given: str, most: int | None) -> str:
+    """The id of a call as an interface takes it that allows so many characters, or any number: a longer
+    one, of another provider, is replaced by a digest, the same for the call and for its result."""
+    if most is None or len(given) <= most:
+        return given
+    return f"call_{hashlib.sha256(given.encode()).hexdigest()[: most - 5]}"
 
 
 def own_part(part: Opaque, interface: str) -> dict[str, Any]:
