@@ -155,6 +155,8 @@ async def test_derived_tables_are_verified(path: str) -> None:
         "UPDATE questions SET state = 'open', answered_by = '', deadline = 1": "questions",
         "UPDATE questions SET deadline = NULL, recipient = 'joe'": "questions",
         "UPDATE runs SET tenant = 'other'": "start",
+        "UPDATE runs SET deadline = 5": "start",
+        "UPDATE runs SET updated_at = 5": "last change",
         'UPDATE runs SET labels = \'{"a":"b"}\'': "start",
         "UPDATE runs SET head = zeroblob(32)": "head",
     }
@@ -164,6 +166,22 @@ async def test_derived_tables_are_verified(path: str) -> None:
         connection.execute("RELEASE s")
         assert any(word in fault.what for fault in await store.verify(RUN)), word
     connection.close()
+    await store.aclose()
+
+
+async def test_runs_whose_ids_were_swapped_are_told_and_neither_read_nor_taken_up(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    for run_id in (RUN, RunId("r-2")):
+        await (await store.create(started(run_id))).release()
+    connection = apsw.Connection(path)
+    for now, then in (("x", "r-1"), ("r-1", "r-2"), ("r-2", "x")):
+        connection.execute("UPDATE runs SET id = ? WHERE id = ?", (now, then))
+    connection.close()
+    assert ["'r-2'" in fault.what for fault in await store.verify(RUN)] == [True]
+    for refused in (store.read(RUN), store.read(RUN, after=1), store.own(RUN)):
+        with pytest.raises(FormatMismatch, match="is that of run 'r-2'"):
+            await refused
     await store.aclose()
 
 

@@ -14,6 +14,7 @@ from treadle.ids import RunId
 from treadle.interfaces import Request
 from treadle.stores import chain
 from treadle.stores.answers import Standing, is_new, run_exists, unknown_question, unknown_run
+from treadle.stores.decoding import require_own
 from treadle.stores.derived import RUNNING
 from treadle.stores.log import Entry, WriterLog
 from treadle.stores.ownership import Locks
@@ -45,6 +46,7 @@ class Take(Call):
             known = fetch_column(batch.connection, "known_runs")
             raise unknown_run(self.run_id, known)
         number, fence, events, head, owner = found
+        require_own(batch.connection, self.run_id, number)
         self._lock(number, owner)
         execute(batch.connection, "take_run", (this_process(), number))
         self.log = self._new_log(number, fence=fence + 1, seq=events, head=head)

@@ -9,9 +9,11 @@ import apsw
 from pydantic_core import from_json, to_json
 
 from treadle.errors import FormatMismatch
+from treadle.ids import RunId
 from treadle.stores import contents
 from treadle.stores.encoding import NONE, Payloads
-from treadle.stores.queries import fetch_all
+from treadle.stores.queries import fetch_all, fetch_one
+from treadle.stores.tables import event_row
 from treadle.values import Payload
 
 Parts = Mapping[str, Any]
@@ -38,6 +40,26 @@ def parse_parts(parts: bytes | None) -> Parts:
     if not isinstance(found, dict):
         raise FormatMismatch("the list of an event's payloads is not a JSON object")
     return cast("Parts", found)
+
+
+def require_own(connection: apsw.Connection, run_id: RunId, number: int) -> None:
+    """Make sure that the history which stands under a run's id is that run's.
+
+    Raises:
+        FormatMismatch: It is another one's.  What cannot be read at all is told by whoever reads it.
+    """
+    row = fetch_one(connection, "read_first", (event_row(number, 1),))
+    _kind, brace, fields = (b"", b"", b"") if row is None else bytes(row[0]).partition(b"{")
+    try:
+        started: Any = from_json(brace + fields)
+        whose = started["run_id"]
+    except (ValueError, LookupError, TypeError):
+        return
+    if whose != run_id:
+        raise FormatMismatch(
+            f"the history under the id {run_id!r} is that of run {whose!r}: somebody has changed the table "
+            f"of runs; `treadle verify {run_id}` says what, and a backup has the rest"
+        )
 
 
 def load_contents(connection: apsw.Connection, parts: Iterable[Parts]) -> Contents:

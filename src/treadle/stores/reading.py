@@ -128,9 +128,10 @@ def history(connection: apsw.Connection, run_id: RunId, after: int) -> list[Reco
 
     Raises:
         UnknownRun: There is no such run.
-        FormatMismatch: Something is missing, or is not what was written.
+        FormatMismatch: Something is missing, is not what was written, or is the history of another run.
     """
     number, events, head = find_run(connection, run_id)
+    decoding.require_own(connection, run_id, number)
     before = min(after, 1)  # the event before the first, for its hash
     bounds = (event_row(number, after - before), event_row(number, events))
     rows = fetch_all(connection, "read_events", bounds)

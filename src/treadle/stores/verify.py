@@ -140,10 +140,13 @@ def _compare(connection: apsw.Connection, run_id: RunId, number: int, checked: _
     row = fetch_one(connection, "read_these_runs", named)
     assert row is not None
     if started is not None:
-        said = (started.graph, started.tenant, dict(started.labels), started.at)
-        yield from _differs("start", (row[2], row[3], from_json(row[4]), row[6]), said)
+        deadline = fetch_one(connection, "read_deadline", (number,))
+        found = (row[1], row[2], row[3], from_json(row[4]), row[6], *(deadline or ()))
+        said = (started.run_id, started.graph, started.tenant, dict(started.labels), started.at)
+        yield from _differs("start", found, (*said, started.deadline))
     spent = derived.spent
     yield from _differs("status", row[5], derived.status)
+    yield from _differs("last change", row[7], derived.updated_at)
     yield from _differs("spending", _numbers(row[11:14]), _numbers((spent.usd, spent.tokens, spent.calls)))
     yield from _differs("ledger", reading.ledger(connection, run_id), as_ledger(run_id, derived.ledger))
     expected = {
@@ -153,8 +156,8 @@ def _compare(connection: apsw.Connection, run_id: RunId, number: int, checked: _
         )
         for question, asked in derived.questions.items()
     }
-    found = {row[0]: row[1:] for row in fetch_all(connection, "read_question_states", (number,))}
-    yield from _differs("questions", found, expected)
+    states = {row[0]: row[1:] for row in fetch_all(connection, "read_question_states", (number,))}
+    yield from _differs("questions", states, expected)
 
 
 def _numbers(amounts: Any) -> tuple[str, ...]:

@@ -41,6 +41,14 @@ WHERE runs.no = now.column1 AND runs.fence = now.column2 AND runs.events = now.c
 -- Events, a row for each.
 INSERT INTO events (id, hash, body, parts, inline) VALUES (?, ?, ?, ?, ?);
 
+-- name: read_first
+-- The text of the first event of a run, which says whose history it is.
+SELECT body FROM events WHERE id = ?;
+
+-- name: read_deadline
+-- When a run must have ended, as looked for.
+SELECT deadline FROM runs WHERE no = ?;
+
 -- name: has_event
 -- Whether there is an event at a place.
 SELECT 1 FROM events WHERE id = ?;
