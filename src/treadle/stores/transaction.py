@@ -5,6 +5,9 @@ question id that is taken) is found before anything is written, or else makes th
 without that entry; so a bad entry fails alone, and good ones pay for no savepoint.  A commit that
 fails (disk full, I/O error) fails every job of the batch.
 
+A run is let go even where that cannot be recorded, and the next transaction makes up for it: whoever owns
+the run then must not take it for one whose owner died.
+
 Durability: a batch is committed with ``synchronous=FULL`` if one of its jobs asks for it, which is one
 fdatasync of the WAL and makes all earlier commits durable too; else with ``NORMAL``, which syncs
 nothing.  Checkpoints are made in moments when nothing waits.  Where a sync has failed, the next one
@@ -227,6 +230,7 @@ class SqliteDatabase:
         self._known: dict[str, int] = {}
         self._is_full: bool | None = None
         self._is_suspect = False
+        self._owed: list[tuple[int, int]] = []
         self._pages = 0
         self._limit = CHECKPOINT_PAGES
         connection.wal_autocheckpoint(0)
@@ -252,6 +256,7 @@ class SqliteDatabase:
                 self._suspect(error)
                 self._roll_back()
                 _fail_all(jobs, schema.translate(error, self._path))
+                self._owed += [(job.log.number, job.log.fence) for job in jobs if isinstance(job, Release)]
                 break
         return self._after(jobs, dead)
 
@@ -277,6 +282,8 @@ class SqliteDatabase:
             write_again(self.connection.filename_wal)
             self._is_suspect = False
         before = self.connection.total_changes()
+        for let_go in self._owed:
+            execute(self.connection, "let_run_go", let_go)
         batch = Batch(self.connection, self._known)
         stopped = set(dead)
         for job in jobs:
@@ -314,6 +321,7 @@ class SqliteDatabase:
 
     def _committed(self, batch: Batch, *, full: bool) -> None:
         self._commits += 1
+        self._owed.clear()
         if full:
             self.synced = self._commits
         if len(self._known) > REMEMBERED:

@@ -104,6 +104,17 @@ class DatabaseContract(StoreContract):
             assert [r.event for r in await store.read(RUN, after=1)] == [completed(1), completed(2)]
             assert await store.verify(RUN) == []
 
+    async def test_a_run_let_go_while_nothing_could_be_written_was_not_abandoned(
+        self, tmp_path: Path
+    ) -> None:
+        async with self.run(tmp_path) as (store, log):
+            with self.broken(store, tmp_path):
+                log.append(*(completed(n, f"{n}" * 2000) for n in range(100)))
+                with pytest.raises(StoreError):
+                    await log.release()
+            again = await store.own(RUN)
+            assert not again.was_abandoned
+
     @pytest.mark.parametrize("how", ["flip", "delete", "swap", "insert", "truncate", "payload", "inline"])
     async def test_tampering_is_told_with_its_place(self, tmp_path: Path, how: Tampering) -> None:
         events = [completed(n, "short" if how == "inline" else f"{n}" * 900) for n in range(8)]
