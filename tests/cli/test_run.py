@@ -70,6 +70,14 @@ def test_standard_input_is_read(treadle, monkeypatch: pytest.MonkeyPatch) -> Non
     assert treadle("run", "orders.py", "--input", "-").code == 0
 
 
+@pytest.mark.parametrize("mark", ["\u2028", "\u0085", "\u2029"])
+def test_a_text_may_hold_what_ends_lines_elsewhere(treadle, messages: Path, mark: str) -> None:
+    note = f"the shelf{mark}is full"
+    messages.write_bytes(f'{{"number": 1, "note": "{note}"}}\r\n{{"number": 2}}\r\n'.encode())
+    rows = treadle("run", "orders.py", "--input", str(messages), "--json").json_lines()
+    assert [row["answer"] for row in rows] == ["shipped 1", "shipped 2"]
+
+
 def test_every_bad_line_is_reported_and_nothing_runs(treadle, messages: Path) -> None:
     messages.write_text('{"number": 1}\nnope\n\n{"number": "x"}\n{"note": "y"}\n')
     outcome = treadle("run", "orders.py", "--input", str(messages))

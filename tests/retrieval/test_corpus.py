@@ -39,6 +39,13 @@ def test_json_lines_and_rows_of_the_same_documents_have_one_version(tmp_path: Pa
     assert lines.version == rows.version
 
 
+def test_a_text_of_json_lines_may_hold_what_ends_lines_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "faq.jsonl"
+    path.write_bytes('{"id": "a", "text": "one\u2028two"}\r\n{"id": "b", "text": "three"}\r\n'.encode())
+    found = list(Corpus.json_lines(path, name="id", text="text"))
+    assert [document.text for document in found] == ["one\u2028two", "three"]
+
+
 def test_the_version_tells_names_titles_and_texts_apart() -> None:
     variants = [("n", "t", ""), ("m", "t", ""), ("n", "u", ""), ("n", "t", "title")]
     rows = [[{"n": name, "x": text, "t": title}] for name, text, title in variants]

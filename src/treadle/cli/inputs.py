@@ -32,7 +32,7 @@ def read_lines(graph: Graph[..., Any], source: str) -> list[dict[str, Any]]:
     """
     arguments: list[dict[str, Any]] = []
     faults: list[str] = []
-    for number, line in enumerate(_text(source).splitlines(), start=1):
+    for number, line in enumerate(_text(source).split("\n"), start=1):
         if line.strip():
             try:
                 arguments.append(_arguments(graph, _parse(line)))

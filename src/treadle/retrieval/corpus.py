@@ -122,7 +122,7 @@ def _text(path: Path) -> str:
 
 
 def _json_lines(path: Path, name: str, text: str, title: str) -> Iterator[Document]:
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if line.strip():
             where = f"line {number} of {str(path)!r}"
             yield _document(_object(line, where), where, name, text, title)
