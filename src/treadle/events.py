@@ -307,6 +307,8 @@ class MoneySettled:
             in between and the hold itself is charged.
         basis: Where the price comes from (``Price.basis``), with its version.
         over: Whether it took more than was held: the accounts are closed.
+        not_before: After a failure when the next request is sent, where one is: a crash does not start the
+            wait over.
     """
 
     kind: ClassVar[str] = "money_settled"
@@ -326,6 +328,7 @@ class MoneySettled:
     price_version: str = ""
     error: str = ""
     over: bool = False
+    not_before: float | None = None
 
 
 @fact

@@ -65,7 +65,7 @@ class Desk:
     waits: int = 0
     fault: Callable[[], None] = lambda: None
 
-    def record(self, *events: Event) -> None:
+    def record(self, *events: Event, is_last: bool = False) -> None:
         self.events += events
 
     async def flush(self) -> None:

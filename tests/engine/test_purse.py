@@ -9,7 +9,7 @@ import pytest
 from treadle.budget import NOTHING, Amounts, Bound, Budget, Price
 from treadle.engine.activity import busy, covered
 from treadle.engine.money import hold, settle
-from treadle.engine.purse import Purse, RunAccounts, lost, requests_made
+from treadle.engine.purse import Made, Purse, RunAccounts, lost, requests_made
 from treadle.events import (
     AttemptFailed,
     AttemptParked,
@@ -151,7 +151,12 @@ def test_the_hold_of_a_process_that_died_is_charged_in_full_and_marked() -> None
 def test_requests_made_are_counted_by_step() -> None:
     first, second, other = held(), held(request=2), held("n:0")
     made = requests_made([first, settled(first), second, other])
-    assert made == {("triage", 1, "m:0"): (2, 2), ("triage", 1, "n:0"): (1, 1)}
+    assert made == {("triage", 1, "m:0"): Made(2, 2), ("triage", 1, "n:0"): Made(1, 1)}
+
+
+def test_a_step_begun_anew_may_try_as_often_and_no_request_has_the_number_of_another() -> None:
+    made = requests_made([held(), held(request=2), model_step(12.0)])
+    assert made[NodeId("triage"), 1, StepId("m:0")] == Made(2, 0)
 
 
 @pytest.mark.anyio

@@ -14,7 +14,8 @@ from treadle.engine.body import Call as Step
 from treadle.engine.hedging import first_answer, unhedged
 from treadle.engine.live import Live
 from treadle.engine.money import soft_model
-from treadle.engine.paid import NOT_ASKED, PROVIDER_RETRY, Call, Counted, Desk, Request
+from treadle.engine.paid import PROVIDER_RETRY, Call, Counted, Desk, Request
+from treadle.engine.purse import NOT_ASKED, Made
 from treadle.errors import CircuitOpen, ProviderError
 from treadle.ids import NodeId, StepId
 from treadle.messages import ModelRequest, ModelResponse
@@ -33,24 +34,74 @@ async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResp
         ProviderError: The last of the attempts failed, or one in a way that will not pass.
         StoreError: The hold could not be recorded; nothing was sent.
     """
-    number, tries, is_counted = call.made.requests + 1, call.made.tries + 1, False
+    number, is_counted = call.made.requests + 1, False
+    attempt = _Try(desk, call, call.made.tries + 1, not_before=call.made.not_before)
     while True:
-        first = Request(desk, call, number, is_counted=is_counted)
+        await attempt.wait()
+        first = Request(
+            desk,
+            call,
+            number,
+            is_counted=is_counted,
+            again_at=attempt.again_at if call.hedge_after is None else None,
+        )
         hedge = None if call.hedge_after is None else _Hedge(first, call.hedge_after)
         try:
             return await (first if hedge is None else hedge).send(request)
         except ProviderError as error:
-            if not _may_be_tried_again(call.retry, error, tries):
-                raise
-            if not _is_allowed(call, error):
+            not_before = attempt.again_at(error)
+            if attempt.is_refused:
                 raise call.retries.spent(error) from error
+            if not_before is None:
+                raise
             is_counted = not isinstance(error, CircuitOpen)
-            pause = call.retry.delay(
-                tries, seed=f"{call.seed}:{call.node}:{call.step}", retry_after=error.retry_after
-            )
-        with desk.waiting():
-            await desk.clock.sleep_until(desk.clock.now() + pause)
-        number, tries = (first if hedge is None else hedge.last).number + 1, tries + 1
+        number = (first if hedge is None else hedge.last).number + 1
+        attempt = _Try(desk, call, attempt.number + 1, not_before=not_before)
+
+
+class _Try:
+    """One try of a call.
+
+    Args:
+        number: Which one it is, from 1.
+        not_before: When it begins, or ``None`` for now.
+
+    Attributes:
+        is_refused: Whether another one would follow, and the run may send no more again.
+    """
+
+    __slots__ = ("_again_at", "_call", "_desk", "_error", "_not_before", "is_refused", "number")
+
+    def __init__(self, desk: Desk, call: Call, number: int, *, not_before: float | None) -> None:
+        self.number = number
+        self._desk = desk
+        self._call = call
+        self._not_before = not_before
+        self._error: ProviderError | None = None
+        self._again_at: float | None = None
+        self.is_refused = False
+
+    async def wait(self) -> None:
+        """Return when it may begin."""
+        if self._not_before is not None:
+            with self._desk.waiting():
+                await self._desk.clock.sleep_until(self._not_before)
+
+    def again_at(self, error: ProviderError) -> float | None:
+        """When another try follows, or ``None`` for never; decided once for each error."""
+        if self._error is not error:
+            self._error, self._again_at = error, None
+            if _may_be_tried_again(self._call.retry, error, self.number):
+                self._allow(error)
+        return self._again_at
+
+    def _allow(self, error: ProviderError) -> None:
+        call = self._call
+        self.is_refused = not _is_allowed(call, error)
+        if not self.is_refused:
+            seed = f"{call.seed}:{call.node}:{call.step}"
+            pause = call.retry.delay(self.number, seed=seed, retry_after=error.retry_after)
+            self._again_at = self._desk.clock.now() + pause
 
 
 def _may_be_tried_again(retry: Retry, error: ProviderError, tries: int) -> bool:
@@ -82,6 +133,9 @@ async def asked_of(
     declared, hedge_after = unhedged(softer or callee.policies.model or callee.model)
     model = await live.services.model(declared, live.graph)
     node, attempt, step = key
+    made = live.requests_made.get(key, NOT_ASKED)
+    if call.record is None:  # it has just begun, for the first time or anew
+        made = Made(made.requests, 0)
     return Call(
         node=node,
         attempt=attempt,
@@ -92,7 +146,7 @@ async def asked_of(
         seed=live.seed,
         min_output=callee.min_output,
         known=counted.known(model, call.arguments["request"]),
-        made=live.requests_made.get(key, NOT_ASKED),
+        made=made,
         gate=live.services.gates.of(model),
         retries=live.retries,
         hedge_after=hedge_after,

@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from treadle.engine.activity import Activity
 from treadle.engine.body import Call
 from treadle.engine.live import Live
-from treadle.events import Event, MoneySettled
+from treadle.engine.purse import note
+from treadle.events import Event
 
 
 class Desk:
-    """What a paid model call needs, for one step: a settlement is kept back until the step's result
-    can be appended with it, in one transaction.
+    """What a paid model call needs, for one step: its last settlement is kept back until the step's result
+    or failure can be appended with it, in one transaction.
 
     Args:
         kept: Where it is kept.
@@ -24,13 +25,14 @@ class Desk:
         self.clock = live.services.clock
         self._kept = kept
 
-    def record(self, *events: Event) -> None:
-        """Append events, or keep the settlement of an answered request for the step's result."""
+    def record(self, *events: Event, is_last: bool = False) -> None:
+        """Append events, or keep them and all that follow for the end of the step."""
         for event in events:
-            if isinstance(event, MoneySettled) and event.outcome == "completed":
-                self._kept.append(event)
-            else:
-                self._live.record(event)
+            note(self._live.requests_made, event)
+        if is_last or self._kept:
+            self._kept.extend(events)
+        else:
+            self._live.record(*events)
 
     async def flush(self) -> None:
         """Return when all that was recorded is safe."""

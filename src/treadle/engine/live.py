@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from treadle.engine.claims import Claims
 from treadle.engine.gate import Gates
 from treadle.engine.listening import Pieces
-from treadle.engine.purse import Made, RunAccounts
+from treadle.engine.purse import AllMade, RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
 from treadle.engine.retries import Retries
@@ -98,7 +98,7 @@ class Live(Protocol):
     log: RunLog
     accounts: RunAccounts
     running: dict[NodeId, Cancellable]
-    requests_made: Mapping[tuple[NodeId, int, StepId], Made]
+    requests_made: AllMade
 
     @property
     def histories(self) -> Histories:

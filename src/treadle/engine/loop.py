@@ -6,7 +6,7 @@ and those decisions are appended together; then the commands are obeyed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -20,7 +20,7 @@ from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
 from treadle.engine.failures import failure_of, faults_told, innermost, stopped_by
 from treadle.engine.live import Services
-from treadle.engine.purse import Made, RunAccounts
+from treadle.engine.purse import AllMade, RunAccounts
 from treadle.engine.questions import Questions
 from treadle.engine.records import Histories
 from treadle.engine.retries import Retries
@@ -99,7 +99,7 @@ class RunLoop:
         sites: Sites | None = None,
         histories: Histories | None = None,
         questions: Questions | None = None,
-        requests_made: Mapping[tuple[NodeId, int, StepId], Made] | None = None,
+        requests_made: AllMade | None = None,
         retries: Retries | None = None,
         span: RunSpan | None = None,
     ) -> None:
@@ -123,7 +123,7 @@ class RunLoop:
         self._claims: Claims | None = None
         self._sessions: Sessions | None = None
         self._retries = retries
-        self.requests_made: Mapping[tuple[NodeId, int, StepId], Made] = requests_made or {}
+        self.requests_made: AllMade = requests_made or {}
         self.workers = Workers(self, sites, services.clock, services.watch_command)
         self.running = self.workers.running
         self.errors: dict[NodeId, Exception] = {}

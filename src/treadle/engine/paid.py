@@ -18,7 +18,7 @@ from treadle.engine.circuit import Turn
 from treadle.engine.failures import said
 from treadle.engine.gate import Gate, Permit
 from treadle.engine.money import Account, Hold, hold, hold_if_free, settle
-from treadle.engine.purse import Made
+from treadle.engine.purse import NOT_ASKED, Made
 from treadle.engine.retries import Retries
 from treadle.errors import CircuitOpen, MalformedResponse, ProviderError, StoreError
 from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled
@@ -29,9 +29,6 @@ from treadle.retry import Retry, RetryBudget, qualified_name
 
 PROVIDER_RETRY: Final = Retry(attempts=3)
 """For a model call whose node declares nothing else: 0.5 s and 1 s, with jitter, or Retry-After."""
-
-NOT_ASKED: Final = Made(0, 0)
-"""What a step has made of requests that has made none."""
 
 MIN_OUTPUT: Final = 256
 """The output tokens a tight budget leaves a request at least."""
@@ -51,8 +48,12 @@ class Desk(Protocol):
     @property
     def clock(self) -> Clock: ...
 
-    def record(self, *events: Event) -> None:
-        """Append events to the run's history, together; they need not be safe yet."""
+    def record(self, *events: Event, is_last: bool = False) -> None:
+        """Append events to the run's history, together; they need not be safe yet.
+
+        Args:
+            is_last: Whether no other request of the step follows, so that its end can be appended with it.
+        """
         ...
 
     async def flush(self) -> None:
@@ -168,6 +169,8 @@ class Request:
         number: Counts the requests of the step.
         is_counted: Whether the run's retry budget was asked for it.
         is_hedge: Whether it is the second of two at once.
+        again_at: Says when a request follows on its failure, or ``None`` for none; not given where another
+            request, at once with this one, may still answer.
 
     Attributes:
         on_sent: Told when it goes out.
@@ -177,8 +180,8 @@ class Request:
     """
 
     __slots__ = (
-        "_is_counted", "_is_hedge", "_permit", "beaten_by", "call", "desk", "is_admitted", "number",
-        "on_sent", "sent_at", "span",
+        "_again_at", "_is_counted", "_is_hedge", "_permit", "beaten_by", "call", "desk", "is_admitted",
+        "number", "on_sent", "sent_at", "span",
     )  # fmt: skip
 
     def __init__(
@@ -189,6 +192,7 @@ class Request:
         *,
         is_counted: bool = False,
         is_hedge: bool = False,
+        again_at: Callable[[ProviderError], float | None] | None = None,
     ) -> None:
         self.desk = desk
         self.call = call
@@ -199,6 +203,7 @@ class Request:
         self.beaten_by = 0
         self._is_counted = is_counted or is_hedge
         self._is_hedge = is_hedge
+        self._again_at = again_at
         self.on_sent: Callable[[], None] | None = None
         self._permit: Permit | None = None
 
@@ -351,6 +356,12 @@ class Request:
         """Settle in the accounts, in the history and in the trace, without a single await: so it
         happens even while the task is being cancelled."""
         over = settle(held, charged)
+        not_before = None
+        if self._again_at is not None and isinstance(error, ProviderError):
+            not_before = self._again_at(error)
+        is_last = outcome == "completed" or (
+            outcome == "failed" and self._again_at is not None and not_before is None
+        )
         call, price, at = self.call, self.call.model.price, self.desk.clock.now()
         name = "" if error is None else qualified_name(type(error))
         self.desk.record(
@@ -371,7 +382,9 @@ class Request:
                 price_version="" if price is None else price.version,
                 error=self._why(error, name),
                 over=over,
-            )
+                not_before=not_before,
+            ),
+            is_last=is_last,
         )
         if self.span is not None:
             self.span.settled(charged=charged, price=price, response=response)

@@ -16,7 +16,7 @@ from treadle.engine.activity import busy, covered
 from treadle.engine.money import Account
 from treadle.engine.tracked import FINAL
 from treadle.errors import InternalError
-from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunStarted
+from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunStarted, StepStarted
 from treadle.ids import NodeId, PartId, RunId, StepId, owner_of, split
 from treadle.interfaces import Store
 from treadle.plan.parts import Planned, Scope
@@ -257,23 +257,46 @@ class Made(NamedTuple):
 
     Attributes:
         requests: The number of its last request.
-        tries: How often it tried; two requests at once, where it is hedged, are one try.
+        tries: How often it tried since it was last begun; two requests at once, where it is hedged, are one
+            try.
+        not_before: When it tries again, where it waits for that.
     """
 
     requests: int
     tries: int
+    not_before: float | None = None
 
 
-def requests_made(events: Iterable[Event]) -> dict[tuple[NodeId, int, StepId], Made]:
-    """What each step has made of requests, by node, attempt and step: new ones count on from there."""
-    made: dict[tuple[NodeId, int, StepId], Made] = {}
+NOT_ASKED: Final = Made(0, 0)
+"""What a step has made of requests that has made none."""
+
+AllMade = dict[tuple[NodeId, int, StepId], Made]
+"""What each step has made of requests, by node, attempt and step."""
+
+
+def requests_made(events: Iterable[Event]) -> AllMade:
+    """What a history shows that each step has made of requests: new ones count on from there."""
+    made: AllMade = {}
     for event in events:
-        if isinstance(event, MoneyHeld) or (isinstance(event, CircuitActed) and event.did == "refused"):
-            key = (event.node, event.attempt, event.step)
-            requests, tries = made.get(key, (0, 0))
-            is_try = not (isinstance(event, MoneyHeld) and event.hedge)
-            made[key] = Made(max(event.request, requests), tries + is_try)
+        note(made, event)
     return made
+
+
+def note(made: AllMade, event: Event) -> None:
+    """Take in one more event.  A step that is begun again may try as often as at first; no request of it
+    has the number of another."""
+    if not isinstance(event, StepStarted | MoneyHeld | MoneySettled | CircuitActed):
+        return
+    key = (event.node, event.attempt, event.step)
+    before = made.get(key, NOT_ASKED)
+    if isinstance(event, StepStarted):
+        if before.requests:
+            made[key] = Made(before.requests, 0)
+    elif isinstance(event, MoneySettled):
+        made[key] = before._replace(not_before=event.not_before)
+    elif isinstance(event, MoneyHeld) or event.did == "refused":
+        is_try = not (isinstance(event, MoneyHeld) and event.hedge)
+        made[key] = Made(max(event.request, before.requests), before.tries + is_try)
 
 
 def _taken(events: Sequence[Event]) -> Amounts:
