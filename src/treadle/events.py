@@ -209,8 +209,7 @@ class StepTried:
     """A try at a recorded call failed and did nothing; the call goes on, with another try.
 
     Attributes:
-        tries: How many tries at the call have failed so far.
-        not_before: When the next one begins: a crash neither resets the count nor starts the wait over.
+        tries: How many have failed so far; ``not_before`` when the next begins.  A crash changes neither.
         ended_by: The innermost calls inside it whose failures ended the try, which are made again; none
             where a body raised by itself.
     """
@@ -307,8 +306,7 @@ class MoneySettled:
             in between and the hold itself is charged.
         basis: Where the price comes from (``Price.basis``), with its version.
         over: Whether it took more than was held: the accounts are closed.
-        not_before: After a failure when the next request is sent, where one is: a crash does not start the
-            wait over.
+        not_before: When another request follows on a failure: a crash does not start the wait over.
     """
 
     kind: ClassVar[str] = "money_settled"
@@ -364,8 +362,7 @@ class QuestionAsked:
         shown: What was shown with it, or ``None``.
         schema: JSON Schema the answer must satisfy.
         deadline: When the answer is due, or ``None`` for ever.
-        opening: Counts how often the question was opened, from 1.
-        about: ``"answer"``, or ``"doubt"`` where it asks whether an effect happened.
+        opening: Counts how often it was opened; ``about`` ``"doubt"`` asks whether an effect happened.
     """
 
     kind: ClassVar[str] = "question_asked"
