@@ -11,7 +11,12 @@ from treadle.budget import Usage
 from treadle.errors import MalformedResponse
 from treadle.messages import Delta, ModelResponse
 from treadle.providers import openai_responses_wire, openai_wire
+from treadle.providers.anthropic_stream import MessageStream
+from treadle.providers.http_errors import Asked
+from treadle.providers.openai_responses_stream import ResponseStream
 from treadle.providers.openai_stream import ChatStream
+
+ASKED = Asked(provider="openai", address="http://here/v1", model="m")
 
 
 def streamed(pieces: Sequence[dict[str, Any]], told: list[Delta]) -> list[tuple[str, str, str]]:
@@ -75,6 +80,19 @@ def test_an_answer_that_the_server_gave_up_is_no_answer(reason: str) -> None:
         chat(reason)
     assert caught.value.retryable
     assert chat("a_new_reason").message.text == "The refund is"
+
+
+def test_a_piece_that_is_null_adds_nothing() -> None:
+    told: list[Delta] = []
+    stream = MessageStream(told.append)
+    block = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    stream.take({"type": "content_block_start", "index": 0, "content_block": block})
+    for piece in ('{"x"', None, ": 1}"):
+        delta = {"type": "input_json_delta", "partial_json": piece}
+        stream.take({"type": "content_block_delta", "index": 0, "delta": delta})
+    assert stream.whole()["content"][0]["input"] == {"x": 1}
+    ResponseStream(told.append, ASKED).take({"type": "response.output_text.delta", "delta": None})
+    assert "".join(delta.text for delta in told) == '{"x": 1}'
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

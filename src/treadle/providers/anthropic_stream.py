@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from treadle.messages import Delta
+from treadle.providers import lenient
 from treadle.providers.anthropic_wire import malformed, mapping
 
 _KINDS: Final = {"text_delta": "text", "input_json_delta": "tool_call", "thinking_delta": "reasoning"}
@@ -73,7 +74,7 @@ class MessageStream:
             raise malformed(f"a piece of block {index} came before the block")
         kind = str(delta.get("type"))
         if kind == "input_json_delta":
-            self._pieces.setdefault(index, []).append(str(delta.get("partial_json", "")))
+            self._pieces.setdefault(index, []).append(lenient.text(delta.get("partial_json")))
         else:
             _merge(block, delta)
         told: Any = _KINDS.get(kind)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from treadle.messages import Delta
-from treadle.providers import http_errors
+from treadle.providers import http_errors, lenient
 from treadle.providers.http_errors import Asked
 from treadle.providers.openai_responses_wire import mapping
 
@@ -50,7 +50,7 @@ class ResponseStream:
         kind = str(event.get("type"))
         if kind in _TOLD:
             told: Any = _TOLD[kind]
-            self._each(Delta(kind=told, text=str(event.get("delta", "")), index=_index(event)))
+            self._each(Delta(kind=told, text=lenient.text(event.get("delta")), index=_index(event)))
         elif kind == "response.output_item.added":
             item = mapping(event.get("item"), "an item")
             if item.get("type") == "function_call":
