@@ -13,6 +13,7 @@ from treadle.events import (
     AttemptFailed,
     AttemptParked,
     CancelRequested,
+    CircuitActed,
     Decided,
     Event,
     MoneyHeld,
@@ -77,12 +78,14 @@ class StepFact:
     Attributes:
         ended: Of a call that is the node itself, the node's completion.
         tries: How many tries at it failed before the one that counts.
+        circuit: What the circuit of its model did to its requests.
     """
 
     started: StepStarted | StepClaimed
     ended: StepCompleted | StepFailed | StepClaimed | NodeCompleted | None = None
     tries: int = 0
     requests: list[RequestFact] = field(default_factory=list[RequestFact])
+    circuit: list[CircuitActed] = field(default_factory=list[CircuitActed])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -203,8 +206,8 @@ class _Reader:
             self._end(event)
         elif isinstance(event, StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed):
             self._step(event)
-        elif isinstance(event, MoneyHeld | MoneySettled):
-            self._money(event)
+        elif isinstance(event, MoneyHeld | MoneySettled | CircuitActed):
+            self._request(event)
         elif isinstance(event, QuestionAsked | QuestionAnswered | QuestionWithdrawn):
             self._question(event)
         else:
@@ -274,9 +277,12 @@ class _Reader:
         elif fact is not None:
             fact.ended = event
 
-    def _money(self, event: MoneyHeld | MoneySettled) -> None:
+    def _request(self, event: MoneyHeld | MoneySettled | CircuitActed) -> None:
         step = self._attempt(event.node, event.attempt, event.at).steps.get(event.step)
         if step is None:
+            return
+        if isinstance(event, CircuitActed):
+            step.circuit.append(event)
             return
         if isinstance(event, MoneyHeld):
             step.requests.append(RequestFact(held=event))

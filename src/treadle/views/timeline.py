@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from treadle.budget import NOTHING, Amounts, Usage
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
+    CircuitActed,
     Failure,
     NodeCompleted,
     Recorded,
@@ -286,7 +288,7 @@ def _calls(attempt: AttemptFact) -> list[Span]:
         if step:
             spans.append(_step_tree(step, attempt, below))
         else:
-            spans += [_request(request) for request in attempt.steps[step].requests]
+            spans += _requests(attempt.steps[step])
     return sorted(spans, key=lambda span: span.started_at)
 
 
@@ -302,7 +304,7 @@ def _step_tree(step: StepId, attempt: AttemptFact, below: dict[StepId, list[Step
     inner = [_step_tree(one, attempt, below) for one in below.get(step, [])]
     fact = attempt.steps[step]
     span = _step(fact, is_over=attempt.ended is not None)
-    requests = [_request(request) for request in fact.requests]
+    requests = _requests(fact)
     if len(requests) == 1 and requests[0].status == span.status:
         only = requests[0]
         return _above(replace(span, usage=only.usage, spent=only.spent, note=span.note or only.note), inner)
@@ -340,9 +342,41 @@ def _may_have_acted(fact: StepFact) -> bool:
     return fact.ended is None or (isinstance(fact.ended, StepFailed) and fact.ended.in_doubt)
 
 
-def _request(fact: RequestFact) -> Span:
+def _requests(fact: StepFact) -> list[Span]:
+    """The requests of a step, those that the model's circuit refused among them."""
+    refused = [_refused(event) for event in fact.circuit if event.did == "refused"]
+    sent = [_request(request, fact.circuit) for request in fact.requests]
+    return sorted([*refused, *sent], key=lambda span: span.started_at) if refused else sent
+
+
+def _refused(event: CircuitActed) -> Span:
+    until = "" if event.until is None else f" before {_clock(event.until)}"
+    return Span(
+        kind="request",
+        name=f"request {event.request}",
+        status="failed",
+        started_at=event.at,
+        seconds=0.0,
+        note=f"{event.model}: not sent, {event.failures} in a row had failed; not asked{until}",
+    )
+
+
+_ACTED: Final = {
+    "probed": "let through to find out",
+    "opened": "the model is left alone from here on",
+    "closed": "the model is asked again",
+}
+
+
+def _clock(at: float) -> str:
+    """A moment as a time of day, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S UTC")
+
+
+def _request(fact: RequestFact, circuit: Iterable[CircuitActed]) -> Span:
     held, settled = fact.held, fact.settled
-    note = held.model
+    acted = [_ACTED[event.did] for event in circuit if event.request == held.request and event.did in _ACTED]
+    note = "; ".join([f"{held.model}, a second request" if held.hedge else held.model, *acted])
     if settled is not None and settled.error:
         note = f"{note}: {settled.error}"
     if settled is not None and settled.over:
