@@ -8,7 +8,7 @@ from treadle.engine.activity import Activity
 from treadle.engine.body import Call
 from treadle.engine.live import Live
 from treadle.engine.purse import note
-from treadle.events import Event
+from treadle.events import CircuitActed, Event
 
 
 class Desk:
@@ -26,10 +26,10 @@ class Desk:
         self._kept = kept
 
     def record(self, *events: Event, is_last: bool = False) -> None:
-        """Append events, or keep them and all that follow for the end of the step."""
+        """Append events, or keep them for the end of the step, with what a kept one did to a circuit."""
         for event in events:
             note(self._live.requests_made, event)
-        if is_last or self._kept:
+        if is_last or (self._kept and isinstance(events[0], CircuitActed)):
             self._kept.extend(events)
         else:
             self._live.record(*events)
