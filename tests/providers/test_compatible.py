@@ -85,7 +85,7 @@ def test_an_answer_that_the_server_gave_up_is_no_answer(reason: str) -> None:
 def test_a_piece_that_is_null_adds_nothing() -> None:
     told: list[Delta] = []
     stream = MessageStream(told.append)
-    block = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    block: dict[str, Any] = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
     stream.take({"type": "content_block_start", "index": 0, "content_block": block})
     for piece in ('{"x"', None, ": 1}"):
         delta = {"type": "input_json_delta", "partial_json": piece}
