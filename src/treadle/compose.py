@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from treadle import weights
 from treadle.errors import ConfigurationError, nearest
 from treadle.interfaces import Model
 from treadle.messages import AUTOMATIC, INTERFACES, model_complaint
@@ -118,7 +119,7 @@ def check_model(name: str) -> None:
     Raises:
         ConfigurationError: It has not; the text says what to write.
     """
-    complaint = model_complaint(name)
+    complaint = model_complaint(name) or weights.complaint_of(name)
     if complaint:
         raise ConfigurationError(complaint)
 

@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from treadle import weights
 from treadle.budget import Usage
 from treadle.errors import nearest
 from treadle.ids import NodeId, StepId
@@ -388,15 +387,12 @@ INTERFACES: Final = ("openai", "openai-responses", "anthropic", "local")
 
 
 def model_complaint(name: str) -> str:
-    """Say what is wrong with a model's name, or nothing: its form, and whether a local one's file is there.
-
-    Nothing is loaded or sent.
-    """
+    """Say what is wrong with the form of a model's name, or nothing; nothing is looked up or sent."""
     if name in AUTOMATIC:
         return ""
     interface, colon, model = name.partition(":")
     if interface in INTERFACES and model:
-        return weights.complaint(model) if interface == "local" else ""
+        return ""
     bare = model if colon and interface != "auto" else name
     known = (*AUTOMATIC, *(f"{each}:{bare}" for each in _likely(bare)))
     hint = nearest(name, known) if bare else ""

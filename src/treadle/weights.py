@@ -18,6 +18,12 @@ def found_at(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
+def complaint_of(name: str) -> str:
+    """Say why the model of a name cannot be served here, or nothing; only ``local:PATH`` is looked at."""
+    interface, _, path = name.partition(":")
+    return complaint(path) if interface == "local" else ""
+
+
 def complaint(path: str) -> str:
     """Say why a file cannot be served here, or nothing; its first bytes are read, and nothing is loaded."""
     try:

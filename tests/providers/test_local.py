@@ -23,6 +23,7 @@ from treadle.models import LocalModel
 from treadle.nodes.graph import Graph
 from treadle.nodes.node import Node
 from treadle.providers import local_process
+from treadle.testing import ScriptedModel
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ class Verdict(BaseModel):
 
 
 def ask(text: str = "hello", **options: Any) -> ModelRequest:
-    return ModelRequest(messages=(user(text),), **{"max_output_tokens": 16, **options})
+    return ModelRequest(messages=(user(text),), max_output_tokens=16, **options)
 
 
 @pytest.fixture(scope="session")
@@ -205,6 +206,21 @@ async def test_nothing_is_done_for_a_graph_with_a_missing_file(tiny: str) -> Non
         with pytest.raises(PlanError, match="cannot be read"):
             await engine.start(judged, "a")
     assert done == []
+
+
+def test_a_file_whose_model_is_replaced_need_not_be_there(tiny: str) -> None:
+    judge, script = _judge(missing(tiny)), ScriptedModel([])
+
+    @graph
+    def judged(ticket: str) -> Verdict:
+        return judge.using(model=script)(ticket)
+
+    @graph
+    def around(ticket: str) -> Verdict:
+        return judge(ticket)
+
+    for replaced in (judged, around.using(model=script), around.using(model=f"local:{tiny}")):
+        assert replaced.plan.digest
 
 
 def _judge(path: str) -> Node[[str], Verdict]:

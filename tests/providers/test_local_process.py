@@ -211,20 +211,17 @@ async def test_a_closed_model_can_be_used_again(model: LocalModel) -> None:
 
 
 async def test_closing_waits_for_the_requests_under_way(model: LocalModel) -> None:
-    closing: list[bool] = []
+    group = anyio.create_task_group()
+    pieces: list[Delta] = []
 
-    async def close(piece: Delta) -> None:
-        await model.aclose()
+    def close_on_first(piece: Delta) -> None:
+        if not pieces:
+            group.start_soon(model.aclose)
+        pieces.append(piece)
 
-    async with anyio.create_task_group() as group:
-
-        def take(piece: Delta) -> None:
-            if not closing:
-                closing.append(True)
-                group.start_soon(close, piece)
-
-        response = await model.stream(LONG, take)
-    assert response.usage.output_tokens == 1800
+    async with group:
+        response = await model.stream(LONG, close_on_first)
+        assert response.usage.output_tokens == 1800
     assert not local_process.running()
 
 
@@ -248,14 +245,19 @@ def cut(tiny: str, tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_cut_file_is_told_in_llama_cpp_s_words(cut: Path, loads: Callable[[], int]) -> None:
-    model, errors = LocalModel(cut), list[ProviderUnavailable]()
+@pytest.fixture
+async def broken(cut: Path) -> AsyncIterator[LocalModel]:
+    opened = LocalModel(cut)
+    yield opened
+    await opened.aclose()
+
+
+async def test_a_cut_file_is_told_in_llama_cpp_s_words(broken: LocalModel, loads: Callable[[], int]) -> None:
+    errors: list[ProviderUnavailable] = []
 
     async def one() -> None:
-        with pytest.raises(
-            ProviderUnavailable, match="ended with status 1 before.*not within the file"
-        ) as no:
-            await model.complete(ASKED)
+        with pytest.raises(ProviderUnavailable, match="could not load it; see .*not within the file") as no:
+            await broken.complete(ASKED)
         errors.append(no.value)
 
     async with anyio.create_task_group() as group:
@@ -264,15 +266,35 @@ async def test_a_cut_file_is_told_in_llama_cpp_s_words(cut: Path, loads: Callabl
     assert {(error.retryable, error.sent) for error in errors} == {(False, False)}
     assert len({id(error) for error in errors}) == 3
     assert loads() == 1
-    await model.aclose()
 
 
-async def test_one_that_takes_too_long_is_stopped(tiny: str) -> None:
-    model = LocalModel(tiny, start_timeout=0.000001)
-    with pytest.raises(ProviderUnavailable, match=r"did not answer within 1e-06 s, .* raise start_timeout="):
+async def test_a_file_that_has_gone_meanwhile_is_told(broken: LocalModel, cut: Path) -> None:
+    await anyio.Path(cut).unlink()
+    with pytest.raises(ProviderUnavailable, match="cannot be read .No such file") as caught:
+        await broken.complete(ASKED)
+    assert not caught.value.sent
+
+
+async def test_a_machine_that_gives_no_process_is_told(
+    model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(ProviderUnavailable, match="no process could be started .* .No such file") as caught:
         await model.complete(ASKED)
+    assert (caught.value.retryable, caught.value.sent) == (True, False)
+
+
+@pytest.fixture
+async def hurried(tiny: str) -> AsyncIterator[LocalModel]:
+    opened = LocalModel(tiny, start_timeout=0.000001)
+    yield opened
+    await opened.aclose()
+
+
+async def test_one_that_takes_too_long_is_stopped(hurried: LocalModel) -> None:
+    with pytest.raises(ProviderUnavailable, match=r"did not answer within 1e-06 s, .* raise start_timeout="):
+        await hurried.complete(ASKED)
     assert serving().how_it_ended(0) == "was ended by SIGKILL"
-    await model.aclose()
 
 
 # -- who may ask -----------------------------------------------------------------------------------------

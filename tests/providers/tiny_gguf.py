@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import struct
 from pathlib import Path
+from typing import cast
 
 WIDTH = 32
 CONTEXT = 2048
@@ -76,7 +77,7 @@ def _typed(value: object) -> bytes:
     if not isinstance(value, list):
         kind, body = _plain(value)
         return struct.pack("<I", kind) + body
-    items = [_plain(item) for item in value]
+    items = [_plain(item) for item in cast("list[object]", value)]
     kind = 5 if items[0][0] == 4 else items[0][0]
     return struct.pack("<IIQ", 9, kind, len(items)) + b"".join(body for _, body in items)
 

@@ -132,7 +132,7 @@ class Agent(Node[P, R]):
         """Those of the signature, of its tools, and an unknown model."""
         found = list(super().faults)
         if isinstance(self.model, str):
-            found.extend(model_faults(self.model))
+            found.extend(model_faults(self.model, is_asked=self.policies.model is None))
         if self.policies.model is not None and self._live_model is None:
             found.extend(model_faults(self.policies.model))
         if self.conduct.compact is not None and isinstance(self.conduct.compact.summary, str):

@@ -8,14 +8,14 @@ from typing import Any, Final, Generic, ParamSpec, Self, TypedDict, TypeVar, cas
 
 from typing_extensions import Unpack
 
-from treadle import durations
+from treadle import durations, weights
 from treadle.budget import Budget
 from treadle.errors import ResultRefused
 from treadle.interfaces import Context, Model
 from treadle.messages import model_complaint
 from treadle.nodes.options import check_name, check_names, check_values
 from treadle.nodes.signature import Signature
-from treadle.plan.parts import DEFAULT, Callee, Definition, Parameter, Policies, WorkKind
+from treadle.plan.parts import DEFAULT, Definition, Parameter, Policies, WorkKind
 from treadle.plan.ref import refuse
 from treadle.plan.where import defined_at
 from treadle.plan.wiring import current
@@ -193,7 +193,7 @@ class Node(Generic[P, R]):
             return self._changed(policies=policies)
         return self._changed(policies=policies, _live_model=None if isinstance(model, str) else model)
 
-    def resolved(self, policies: Policies, model: Model | None, around: str | Model | None = None) -> Callee:
+    def resolved(self, policies: Policies, model: Model | None, around: str | Model | None = None) -> Self:
         """Give the node with policies that take those of the graphs around it into account.
 
         Args:
@@ -302,7 +302,8 @@ def budget_faults(budget: Budget | None) -> list[str]:
     return [f"Budget(on_soft=...): {fault}" for fault in model_faults(budget.on_soft)]
 
 
-def model_faults(name: str) -> list[str]:
-    """Say what is wrong with a model's name, as far as the name shows it."""
-    complaint = model_complaint(name)
+def model_faults(name: str, *, is_asked: bool = True) -> list[str]:
+    """Say what is wrong with a model's name, as far as the name shows it; and whether the file of a
+    local one is there, unless another model is asked in its place."""
+    complaint = model_complaint(name) or (weights.complaint_of(name) if is_asked else "")
     return [complaint] if complaint else []

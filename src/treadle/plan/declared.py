@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from treadle.interfaces import Model
 from treadle.plan.parts import Callee, Parameter, Policies, WorkKind
@@ -26,7 +26,7 @@ class Declared(Callee, Protocol):
         """What is wrong with the declaration itself."""
         ...
 
-    def resolved(self, policies: Policies, model: Model | None, around: str | Model | None = None) -> Callee:
+    def resolved(self, policies: Policies, model: Model | None, around: str | Model | None = None) -> Self:
         """Give the node with policies that take those around it into account.
 
         ``model`` is the live object behind ``policies.model`` where a graph was given one; ``around`` the

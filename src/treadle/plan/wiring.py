@@ -71,9 +71,10 @@ class Prepared:
         policies = inherit(node.policies, frame.policies)
         model = frame.model if node.policies.model is None else None
         self.node = node
-        self.faults = node.faults
         is_alone = policies is node.policies and frame.model_around is None
-        self.callee: Callee = node if is_alone else node.resolved(policies, model, frame.model_around)
+        resolved = node if is_alone else node.resolved(policies, model, frame.model_around)
+        self.callee: Callee = resolved
+        self.faults = resolved.faults  # a model that another one replaces need not be there
         self.policies = policies
         self.kind: NodeKind = node.kind
         self.label = frame.prefix + node.name

@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Final, cast
 
+from treadle import weights
 from treadle.errors import ProviderUnavailable
 
 _log: Final = logging.getLogger(__name__)
@@ -34,7 +35,9 @@ _SCRIPT: Final = Path(__file__).with_name("local_server.py")
 _KEPT: Final = 200  # lines of what a process says
 _QUOTED: Final = 6  # of those that stand in an error
 _ERROR: Final = re.compile(r"[\d.]+ E (.*)")  # llama.cpp's: a time, a level, words
+_LAST_WORDS: Final = "exiting due to"  # of llama.cpp, when it cannot load
 _TOLD_EVERY: Final = 10.0  # seconds between two lines about a model that is still loading
+_SAYING: Final = 2.0  # seconds that llama.cpp may take to say why it cannot load
 _ENDING: Final = 5.0  # seconds that the system may take to end a killed process
 
 
@@ -114,12 +117,22 @@ class Supervisor:
                 raise
 
     def _next(self) -> ServerProcess:
+        complaint = weights.complaint(self.settings.path)  # the file may have gone since it was looked at
+        if complaint:
+            raise unavailable(complaint)
         with self._changing:
             if self._is_over:
                 raise unavailable(f"the server of {self.settings.path!r} was closed; use an open engine")
             if self._process is not None:
                 self._process.end()
-            self._process = ServerProcess(self.settings)
+            try:
+                self._process = ServerProcess(self.settings)
+            except OSError as error:
+                raise unavailable(
+                    f"no process could be started to serve {self.settings.path!r} ({error.strerror}); the "
+                    "machine has no more processes, files or memory to give",
+                    retryable=True,
+                ) from error
             return self._process
 
     def how_it_ended(self, within: float) -> str:
@@ -187,6 +200,7 @@ class ServerProcess:
         self._said: deque[str] = deque(maxlen=_KEPT)
         self._told = b""
         self._is_told = threading.Event()
+        self._has_said_why = threading.Event()
         self.address: Address | None = None
         # -P: this room's openai.py is not the package of that name.  The path is there for `ps` alone.
         self._process = subprocess.Popen(
@@ -228,7 +242,10 @@ class ServerProcess:
         while piece := os.read(descriptor, 4096):
             *lines, rest = (rest + piece).split(b"\n")
             self._said.extend(line.decode(errors="replace") for line in lines)
+            if any(_LAST_WORDS.encode() in line for line in lines):
+                self._has_said_why.set()
         self._said.append(rest.decode(errors="replace"))
+        self._has_said_why.set()
 
     def wait_ready(self, within: float) -> Address:
         """Wait until it answers, and say so in the log.
@@ -245,8 +262,10 @@ class ServerProcess:
                 "still loading %r (%.2f GB) after %.0f s", path, size, time.monotonic() - self._began_at
             )
         if not self._told:
-            raise self._unready()
-        address = str(json.loads(self._told)["address"])
+            raise self._unready(f"{self.how_it_ended(_ENDING)} before it could answer")
+        address = json.loads(self._told).get("address", "")
+        if not address:
+            raise self._unready("could not load it")
         self._require_health(address, within)
         _log.info("%r answers, after %.1f s", path, time.monotonic() - self._began_at)
         self.address = Address(f"{address}/v1", self._key)
@@ -264,7 +283,7 @@ class ServerProcess:
             with connection.getresponse() as response:
                 healthy = response.status == 200
         except (OSError, http.client.HTTPException) as error:
-            raise (self._unready() if self.how_it_ended(1.0) else self._late(within)) from error
+            raise self._late(within) from error
         finally:
             connection.close()
         if not healthy:
@@ -276,18 +295,18 @@ class ServerProcess:
             f"raise start_timeout= of its LocalModel, or use a smaller model{self._in_its_words()}"
         )
 
-    def _unready(self) -> ProviderUnavailable:
-        self._threads[1].join(_ENDING)  # so that the last of its words is there
+    def _unready(self, how: str) -> ProviderUnavailable:
+        self._has_said_why.wait(_SAYING)
         return unavailable(
-            f"the server of {self._settings.path!r} {self.how_it_ended(_ENDING)} before it could answer; see "
-            "that the file is whole, that this release of xllamacpp knows its kind of model, and that there "
-            f"is memory for it (a smaller context= needs less){self._in_its_words()}"
+            f"the server of {self._settings.path!r} {how}; see that the file is whole, that this release of "
+            "xllamacpp knows its kind of model, and that there is memory for it (a smaller context= needs "
+            f"less){self._in_its_words()}"
         )
 
     def _in_its_words(self) -> str:
         """The first of its errors, else the last it said.  It has been asked nothing yet, so nothing of
         a conversation is among that."""
-        lines = [line.strip() for line in self._said if line.strip()]
+        lines = [line.strip() for line in self._said.copy() if line.strip()]
         errors = dict.fromkeys(found[1] for line in lines if (found := _ERROR.search(line)))
         quoted = list(errors)[:_QUOTED] or lines[-_QUOTED:]
         return f"; it said: {' | '.join(quoted)}" if quoted else ""
@@ -310,7 +329,8 @@ class ServerProcess:
         if os.getpid() != self._owner:
             return
         self._process.kill()
-        self._process.wait(_ENDING)
+        if not self.how_it_ended(_ENDING):
+            _log.warning("process %d was killed, and the system has not ended it yet", self.pid)
         for thread in self._threads:
             thread.join(_ENDING)
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):

@@ -3,8 +3,8 @@
 It imports nothing of Treadle, so that it is up in the time llama.cpp takes.  On its standard input
 comes one line of JSON: the settings, and the key that requests must carry, which so stands neither in
 its arguments nor in its environment, where others could read it.  When it can answer it writes one
-line of JSON on its standard output: ``{"address": "http://127.0.0.1:PORT"}``.  Everything else that it
-says goes to standard error.
+line of JSON on its standard output: ``{"address": "http://127.0.0.1:PORT"}``, or ``{"error": ...}`` where
+the file cannot be loaded.  Everything else that it says goes to standard error.
 
 It ends when its standard input does, which is when whoever started it closes it or dies, however that
 happens.  Signals that a terminal or an init system sends to everybody at once (SIGINT, SIGTERM, SIGHUP)
@@ -41,9 +41,11 @@ def main() -> None:
     threading.Thread(target=_watch, args=(settings["parent"],), daemon=True).start()
     try:
         server = _serve(settings)
-    except RuntimeError as error:  # llama.cpp has said why, line by line
-        sys.exit(str(error))
-    os.write(told, json.dumps({"address": server.listening_address}).encode() + b"\n")
+    except RuntimeError as error:  # llama.cpp says why on standard error, by a thread that takes its time
+        answer = {"error": str(error)}
+    else:
+        answer = {"address": server.listening_address}
+    os.write(told, json.dumps(answer).encode() + b"\n")
     os.close(told)
     threading.Event().wait()
 
@@ -71,8 +73,9 @@ def end_when_input_ends() -> None:
     except ImportError:
         return
     signal.signal(signal.SIGIO, signal.SIG_DFL)
-    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    with contextlib.suppress(OSError):  # not of every kind of pipe, on every system
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([0], [], [], 0)[0]:  # it ended before that
         sys.exit(_OVER)
 
