@@ -65,11 +65,13 @@ class Derived:
     """The sums over the events applied so far.
 
     Attributes:
-        cancel_seq: The last event that took a request to cancel up, 0 for none.
+        cancel_seq: The last event that took a request to cancel up, 0 for none; ``ended_seq`` the last with
+            which the run was over.
     """
 
     seq: int = 0
     cancel_seq: int = 0
+    ended_seq: int = 0
     updated_at: float = 0.0
     status: str = RUNNING
     spent: Amounts = NOTHING
@@ -95,7 +97,7 @@ def _resumed(derived: Derived, _event: RunResumed) -> None:
 
 
 def _ended(derived: Derived, event: RunEnded) -> None:
-    derived.status = event.status
+    derived.status, derived.ended_seq = event.status, derived.seq
     for asked in derived.questions.values():
         if asked.state == "open":
             asked.state = "withdrawn"

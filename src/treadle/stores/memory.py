@@ -9,26 +9,31 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import anyio
 
 from treadle.errors import OwnedElsewhere, OwnershipLost, StoreError
-from treadle.events import Event, Recorded, RunStarted
+from treadle.events import Event, QuestionAsked, Recorded, RunStarted
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import DueRun, Fault, LedgerLine, Question, Request, RunLog, RunSummary
 from treadle.stores import chain, encoding
 from treadle.stores.answers import Standing, is_new, run_exists, unknown_question, unknown_run
 from treadle.stores.derived import Asked, Derived, State, as_ledger, as_question, status
 
+_CHECKED: Final = frozenset({RunStarted, QuestionAsked})
+"""Events that may be refused before anybody has written them as text."""
+
 
 class MemoryLog:
     """The one way to append to a run kept in memory."""
 
-    __slots__ = ("_history", "_put", "fence")
+    __slots__ = ("_error", "_history", "_put", "fence")
 
     def __init__(self, history: _History) -> None:
         self._history = history
         self._put: Callable[[Iterable[Event]], None] = history.events.extend
+        self._error: StoreError | None = None
         self.fence = history.fence
 
     @property
@@ -52,21 +57,52 @@ class MemoryLog:
         return 0
 
     def append(self, *events: Event) -> None:
-        """Add events; raises ``OwnershipLost`` once released."""
+        """Add events; raises ``OwnershipLost`` once released, ``StoreError`` where one is refused."""
+        for event in events:
+            if type(event) in _CHECKED:
+                self._check(event)
         self._put(events)
         if self._history.watchers:
             self._history.wake()
 
     async def flush(self) -> None:
-        """Return at once."""
+        """Return at once; raises ``StoreError`` where something appended was refused."""
+        if self._error is not None:
+            raise StoreError(*self._error.args) from self._error
 
     async def drained(self, below: int) -> None:
         """Return at once; ``below`` is of no account."""
 
     async def release(self) -> None:
+        """Give the ownership up; raises ``StoreError`` where something appended was refused."""
+        if self._put != self._refuse:
+            self.let_go()
+            await self.flush()
+
+    def let_go(self) -> None:
         """Give the ownership up."""
         self._put = self._refuse
         self._history.let_go(self)
+
+    def fail(self, error: StoreError) -> None:
+        """Take nothing more: it would stand on an event that is missing."""
+        self._error, self._put = error, self._fail_again
+
+    def _check(self, event: Event) -> None:
+        """Refuse what no history may hold."""
+        refused = ""
+        if isinstance(event, RunStarted):
+            refused = f"run {self.run_id!r} has started already; only `create` records a RunStarted"
+        elif isinstance(event, QuestionAsked):
+            whose = self._history.asked.setdefault(event.question, self.run_id)
+            if whose != self.run_id:
+                refused = f"the question id {event.question!r} belongs to another run"
+        if refused:
+            self.fail(StoreError(f"{refused}; resume run {self.run_id!r} from what is recorded"))
+
+    def _fail_again(self, _events: Iterable[Event]) -> None:
+        if self._error is not None:
+            raise StoreError(*self._error.args) from self._error
 
     def _refuse(self, _events: Iterable[Event]) -> None:
         raise OwnershipLost(f"run {self.run_id!r} was released, so nothing can be appended; own it again")
@@ -74,10 +110,15 @@ class MemoryLog:
 
 @dataclass(slots=True, eq=False)
 class _History:
-    """One run: its events, and as much of what follows from them as somebody has asked for."""
+    """One run: its events, and as much of what follows from them as somebody has asked for.
+
+    Attributes:
+        asked: Of all runs of the store: whose each question is.
+    """
 
     started: RunStarted
     events: list[Event]
+    asked: dict[QuestionId, RunId]
     fence: int = 1
     owner: MemoryLog | None = None
     recorded: list[Recorded] = field(default_factory=list[Recorded])
@@ -103,9 +144,20 @@ class _History:
         head = bytes.fromhex(self.recorded[-1].hash) if self.recorded else chain.GENESIS
         for event in self.events[len(self.recorded) :]:
             seq = len(self.recorded) + 1
-            head = _link(head, event, f"event {seq} of run {self.started.run_id!r}")
+            try:
+                head = _link(head, event, f"event {seq} of run {self.started.run_id!r}")
+            except StoreError as error:
+                self._cut(seq - 1, error)
+                break
             self.recorded.append(Recorded(seq=seq, hash=head.hex(), event=event))
         return self.recorded
+
+    def _cut(self, length: int, error: StoreError) -> None:
+        """Forget what cannot be written, and all that was put behind it."""
+        del self.events[length:]
+        self._derived = Derived()
+        if self.owner is not None:
+            self.owner.fail(error)
 
     def open_requests(self) -> list[tuple[int, Request]]:
         derived = self.derived()
@@ -169,6 +221,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._histories: dict[RunId, _History] = {}
+        self._asked: dict[QuestionId, RunId] = {}
         self._requests = 0
 
     @property
@@ -188,13 +241,13 @@ class MemoryStore:
         """Release every ownership; the histories stay as long as this object."""
         for history in self._histories.values():
             if history.owner is not None:
-                await history.owner.release()
+                history.owner.let_go()
 
     async def create(self, started: RunStarted) -> RunLog:
         """Record a new run and own it; raises ``RunExists`` where the id is taken."""
         if started.run_id in self._histories:
             raise run_exists(started.run_id)
-        history = _History(started, [started])
+        history = _History(started, [started], self._asked)
         self._histories[started.run_id] = history
         history.owner = MemoryLog(history)
         return history.owner
@@ -350,7 +403,9 @@ def _link(previous: bytes, event: Event, where: str) -> bytes:
         text, payloads = encoding.encode(event)
         return chain.link(previous, text, {name: payload.digest for name, payload in payloads.items()})
     except encoding.NOT_JSON as error:
-        raise StoreError(f"{where} ({event.kind}) cannot be written as JSON: {error}") from error
+        raise StoreError(
+            f"{where} ({event.kind}) cannot be written as JSON: {error}; resume the run from what is recorded"
+        ) from error
 
 
 def _is_due(question: Question, due: float | None) -> bool:
@@ -358,7 +413,7 @@ def _is_due(question: Question, due: float | None) -> bool:
 
 
 def _waits(seq: int, request: Request, derived: Derived) -> bool:
-    if derived.has_ended:
+    if derived.has_ended or seq < derived.ended_seq:
         return False
     if request.kind == "cancel":
         return derived.cancel_seq <= seq

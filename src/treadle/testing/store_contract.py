@@ -13,9 +13,6 @@ anyio's pytest plugin; give an ``anyio_backend`` fixture to run them on asyncio 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,7 +31,6 @@ from treadle.events import (
     Unknown,
 )
 from treadle.ids import NodeId, QuestionId, RunId
-from treadle.interfaces import RunLog, Store
 from treadle.testing.store_samples import (
     HEAD,
     NOBODY,
@@ -50,37 +46,12 @@ from treadle.testing.store_samples import (
     settled,
     started,
 )
+from treadle.testing.upkeep_contract import UpkeepContract
 from treadle.values import Payload
 
 
-class StoreContract(ABC):
+class StoreContract(UpkeepContract):
     """The contract of ``treadle.interfaces.Store`` and ``RunLog``."""
-
-    pytestmark = pytest.mark.anyio
-
-    @abstractmethod
-    def new_store(self, folder: Path) -> Store:
-        """Make a store that is not open yet; the same folder gives the same data where it is kept."""
-
-    @asynccontextmanager
-    async def opened(self, folder: Path) -> AsyncGenerator[Store]:
-        """An open store for the length of a test."""
-        store = self.new_store(folder)
-        await store.open()
-        try:
-            yield store
-        finally:
-            await store.aclose()
-
-    @asynccontextmanager
-    async def run(self, folder: Path, *events: Event) -> AsyncGenerator[tuple[Store, RunLog]]:
-        """An open store and a run in it, with some events appended and flushed."""
-        async with self.opened(folder) as store:
-            log = await store.create(started())
-            for event in events:
-                log.append(event)
-            await log.flush()
-            yield store, log
 
     # Histories
 
