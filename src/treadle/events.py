@@ -99,6 +99,11 @@ class AttemptFailed:
     Attributes:
         ended_by: The step whose failure ended the attempt, or ``None`` where the body itself raised.
         also_ended_by: Further steps that failed at the same time, in a task group of the body.
+        claimed: Where the failure was taken over from a record made under an earlier plan: the ``seq`` of
+            the event that recorded it; 0 where the attempt was made.
+        tries: Of a failure that was taken over, and after which the node is tried again: how many tries
+            have failed so far; 0 where it stands.
+        not_before: Of the same: when the next try begins.
     """
 
     kind: ClassVar[str] = "attempt_failed"
@@ -109,6 +114,9 @@ class AttemptFailed:
     failure: Failure
     ended_by: StepId | None = None
     also_ended_by: tuple[StepId, ...] = ()
+    claimed: int = 0
+    tries: int = 0
+    not_before: float = 0.0
 
 
 @fact
@@ -461,29 +469,11 @@ class Unknown:
 
 
 Event = (
-    RunStarted
-    | RunResumed
-    | NodeCompleted
-    | AttemptFailed
-    | AttemptParked
-    | AttemptCancelled
-    | Decided
-    | StepStarted
-    | StepCompleted
-    | StepTried
-    | StepFailed
-    | StepClaimed
-    | MoneyHeld
-    | MoneySettled
-    | CircuitActed
-    | QuestionAsked
-    | QuestionAnswered
-    | QuestionWithdrawn
-    | Progress
-    | CancelRequested
-    | RunEnded
-    | Unknown
-)
+    RunStarted | RunResumed | NodeCompleted | AttemptFailed | AttemptParked | AttemptCancelled
+    | Decided | StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed | MoneyHeld
+    | MoneySettled | CircuitActed | QuestionAsked | QuestionAnswered | QuestionWithdrawn | Progress
+    | CancelRequested | RunEnded | Unknown
+)  # fmt: skip
 
 
 @fact

@@ -195,7 +195,7 @@ class _Reader:
         if isinstance(event, StepStarted | MoneyHeld | MoneySettled):
             self._inside(event)
         elif isinstance(event, NodeCompleted | AttemptFailed | AttemptCancelled):
-            if not (isinstance(event, NodeCompleted) and event.claimed):
+            if not (isinstance(event, NodeCompleted | AttemptFailed) and event.claimed):
                 first = max(event.started_at, self._answered.pop(event.node, event.started_at))
                 self._close(event.node, (first, event.at))
         elif isinstance(event, AttemptParked):

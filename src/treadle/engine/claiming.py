@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Sequence
 from typing import Final
 
-from treadle.engine.claims import Claims
+from treadle.engine.claims import FRESH, Claims
 from treadle.engine.failures import failure_of
 from treadle.engine.places import Places
 from treadle.engine.records import NODE, Identity, Spot, StepRecord
@@ -93,7 +93,18 @@ class Claimer:
         node, number = command.node, command.attempt
         try:
             record = self.claim(node)
-            if record is None or record.result is None:
+            if record is None:
+                return self._tried(node, number, at)
+            if record.failure is not None:
+                return AttemptFailed(
+                    at=at,
+                    node=node,
+                    attempt=max(number, record.attempt),
+                    started_at=at,
+                    failure=record.failure,
+                    claimed=record.seq,
+                )
+            if record.result is None:
                 return None
             workspace.recall(command.index, record.result)
             self._check_type(command, workspace)
@@ -106,6 +117,24 @@ class Claimer:
         )
         self.see(completed)
         return completed
+
+    def _tried(self, node: NodeId, number: int, at: float) -> AttemptFailed | None:
+        """Go on with a node that was between two tries, and with its backoff."""
+        if self._claims.told.get(node) == FRESH:
+            return None
+        tried = self._claims.tries.take(self, node)
+        if tried is None:
+            return None
+        return AttemptFailed(
+            at=at,
+            node=node,
+            attempt=max(number, tried.attempt),
+            started_at=at,
+            failure=tried.failure,
+            claimed=tried.seq,
+            tries=tried.tries,
+            not_before=tried.not_before,
+        )
 
     def _check_type(self, command: StartAttempt, workspace: Workspace) -> None:
         try:
@@ -125,7 +154,8 @@ class Claimer:
         self._begun[node] = None
         if record is None:
             self._claims.check_replaced(node)
-        return None if record is None or record.result is None else self._claims.taken(record)
+        is_finished = record is not None and (record.result is not None or record.taken)
+        return self._claims.taken(record) if record is not None and is_finished else None
 
     def moment(self, node: NodeId) -> int:
         """When what a node may take was recorded: its place in the history; 0 where there is nothing."""

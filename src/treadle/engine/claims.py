@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from treadle.engine.records import NODE, AttemptRecords, Identity, Origin, Spot, StepRecord
+from treadle.engine.tries import Tries
 from treadle.errors import Ambiguity, AmbiguousHistory
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
@@ -97,6 +98,7 @@ class Claims:
     Attributes:
         site: The edited plan that claims; ``None`` where the plan was never edited.
         told: What a person said: for the path of a call that of the record it takes, or ``FRESH``.
+        tries: Nodes that were between two tries when a plan was left.
         report: Told of each call that cannot be told apart; by default it raises.
     """
 
@@ -113,6 +115,7 @@ class Claims:
         self._names: defaultdict[Identity, dict[NodeId, Spot]] = defaultdict(dict)
         self._origins: defaultdict[Identity, dict[Spot, Origin]] = defaultdict(dict)
         self._effects: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
+        self.tries = Tries()
 
     # -- what is on offer ------------------------------------------------------------------------------
 
@@ -126,7 +129,7 @@ class Claims:
         for record in records:
             self._pool.setdefault(record.identity, []).append(record)
             self._at[_place(record)].append(record)
-            if record.plan and record.once and not record.step:
+            if record.plan and record.once and not record.step and not record.taken:
                 self._effects[record.spot].append(record)
             plan, node, step = _place(record)
             while step:
@@ -223,6 +226,7 @@ class Claims:
 
     def forget_seq(self, seq: int) -> None:
         """Take a record out that a node has claimed, by the event that made it."""
+        self.tries.forget_seq(seq)
         if seq not in self._by_seq:
             self._by_seq = {record.seq: record for record in self.unclaimed()}
         found = self._by_seq.get(seq)
@@ -456,7 +460,7 @@ class Claims:
         """Take a record out, and all that was called inside of it; what a call that failed had done inside
         is left to whoever makes it again."""
         self._remove(record)
-        if record.result is None:
+        if record.result is None and not record.taken:
             return
         stack = [_place(record)]
         while stack:

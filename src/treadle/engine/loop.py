@@ -337,10 +337,10 @@ class RunLoop:
             due = Due(self.claimer)
         self._settle(commands, events, others, due)
         while due:
-            command = due.pop()
-            claimed = self._claim(command) if due.is_needed(command) else None
+            start = due.pop()
+            claimed = self._claim(start) if due.is_needed(start) else None
             if claimed is None:
-                self.workers.ready.append(command)
+                self.workers.ready.append(start)
             else:
                 events.append(claimed)
                 self._settle(self.scheduler.handle(claimed), events, others, due)

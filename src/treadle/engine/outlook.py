@@ -20,7 +20,7 @@ from treadle.engine.recollect import Left, last_piece
 from treadle.engine.records import StepRecord
 from treadle.engine.taking_up import NOTHING_TOLD, Past, is_another, past, rebuild
 from treadle.errors import Ambiguity, AmbiguousHistory, ConfigurationError, HistoryMismatch, nearest
-from treadle.events import Event, NodeCompleted
+from treadle.events import AttemptFailed, Event, NodeCompleted
 from treadle.ids import NodeId, RunId, StepId
 from treadle.interfaces import RunLog, Store
 from treadle.nodes.graph import Graph
@@ -249,7 +249,8 @@ class _Rehearsal:
             return Look(node=name, outcome="ambiguous", why=ambiguity.why)
         state = "done" if name in self._claimed else self._loop.scheduler.state_of(name)
         if state == "done":
-            return Look(node=name, outcome="kept", source=self._source(name))
+            why = "it failed, and that was taken" if name in self._failures else ""
+            return Look(node=name, outcome="kept", why=why, source=self._source(name))
         if state == "running":
             return Look(node=name, outcome="runs", why=self._why(name, node))
         if state == "parked":
@@ -261,7 +262,14 @@ class _Rehearsal:
     @functools.cached_property
     def _claimed(self) -> dict[NodeId, int]:
         """The records that nodes take: the places of their events in the history."""
-        return {e.node: e.claimed for e in self._log.events if isinstance(e, NodeCompleted) and e.claimed}
+        done = {e.node: e.claimed for e in self._log.events if isinstance(e, NodeCompleted) and e.claimed}
+        return {**done, **self._failures}
+
+    @functools.cached_property
+    def _failures(self) -> dict[NodeId, int]:
+        """The recorded failures that nodes take, so that they are not run."""
+        events = (e for e in self._log.events if isinstance(e, AttemptFailed))
+        return {e.node: e.claimed for e in events if e.claimed and not e.tries}
 
     def _source(self, node: NodeId) -> str:
         """The path a result was recorded under, where it is not the node's own."""
@@ -313,7 +321,7 @@ class _Rehearsal:
         if claimer is None:
             return
         for record in claims.unclaimed():
-            if record.step or not record.plan or self._may_be_taken(record):
+            if record.step or record.taken or not record.plan or self._may_be_taken(record):
                 continue
             yield Look(node=claims.label(record), outcome="dropped", why=self._why_dropped(record))
 

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from treadle.engine.claims import Claims
+from treadle.engine.failed import Failed
 from treadle.engine.places import Places
 from treadle.engine.records import NODE, AttemptKey, Histories, Identity, Origin, Spot, StepRecord
+from treadle.engine.tries import Tried
 from treadle.errors import InternalError
 from treadle.events import (
     AttemptCancelled,
@@ -35,8 +37,9 @@ from treadle.scheduler.replay import retrace
 from treadle.scheduler.scheduler import Scheduler
 from treadle.values import Payload
 
-_OF_NODES: Final = (NodeCompleted, StepStarted, StepCompleted, StepClaimed, QuestionAsked)
+_OF_NODES: Final = (NodeCompleted, AttemptFailed, StepStarted, StepCompleted, StepClaimed, QuestionAsked)
 """What tells that a node has what it is given."""
+
 
 def recollect(events: Sequence[Event], claims: Claims, *, is_edited: bool) -> Histories:
     """Give the calls made under the present plan, and offer what is over and nobody has claimed since.
@@ -80,7 +83,7 @@ def _live_through(piece: Sequence[Event], histories: Histories, claims: Claims) 
             claims.forget(event)
         elif isinstance(event, StepStarted) and event.once:
             claims.began_again(event)
-        elif isinstance(event, NodeCompleted) and event.claimed:
+        if isinstance(event, NodeCompleted | AttemptFailed) and event.claimed:
             claims.forget_seq(event.claimed)
     return over
 
@@ -114,24 +117,27 @@ class Left:
         program = compile_plan(self.plan)
         self._known: dict[NodeId, Identity | None] = {}
         self._spots: dict[NodeId, Spot] = {}
+        self._failed = Failed()
         lived = piece if first == 0 else (started, *piece)
         self.places = self._walk(retrace(lived, lambda _: program), started)
 
     def _walk(self, steps: Iterable[tuple[Scheduler, Event, list[Command]]], started: RunStarted) -> Places:
-        """Note what each node was known by while the part it stood in was open."""
+        """Note what each node was known by while the part it stood in was open, and how it failed."""
         of: Scheduler | None = None
         places: Places | None = None
-        for scheduler, event, commands in steps:
+        for seq, (scheduler, event, commands) in enumerate(steps, start=self._first or 1):
             if places is None or scheduler is not of:
                 of, places = scheduler, Places(self.plan, scheduler.root, started.inputs)
             places.see(event)
+            self._failed.see(scheduler, event, commands, seq)
             if isinstance(event, _OF_NODES) and event.node not in self._known:
                 self._known[event.node] = places.identity(event.node)
                 self._spots[event.node] = places.spot(event.node)
             for command in commands:
                 places.go(scheduler, command)
-        if places is None:
+        if places is None or of is None:
             raise InternalError("a plan was left before anything happened; please report this")
+        self._scheduler = of
         return places
 
     def offer(self, histories: Histories, over: set[AttemptKey], claims: Claims) -> None:
@@ -141,6 +147,7 @@ class Left:
             if isinstance(event, NodeCompleted) and (record := self._result(event, seq)) is not None:
                 done.add((event.node, event.attempt))
                 claims.add([record])
+        self._offer_failures(histories, claims)
         self._offer_names(claims)
         self._offer_origins(histories, claims)
         ends = self._ends()
@@ -154,6 +161,26 @@ class Left:
                 record.seq = record.since = ends.get((*key, record.step), 0)
             if key not in over:
                 claims.add_attempt(attempt)
+
+    def _offer_failures(self, histories: Histories, claims: Claims) -> None:
+        """Offer what failed and was taken, and say what is to be tried again."""
+        for failing in self._failed.taken(self._scheduler):
+            event = failing.event
+            itself = histories.of(event.node, event.attempt).steps.get(NODE)
+            record = None if itself is not None and itself.is_done else self._result(event, failing.seq)
+            if record is not None:
+                claims.add([record])
+        for failing in self._failed.between(self._scheduler):
+            event, identity = failing.event, self._known.get(failing.event.node)
+            if identity is not None:
+                tried = Tried(
+                    attempt=event.attempt,
+                    tries=failing.tries,
+                    not_before=failing.not_before,
+                    failure=event.failure,
+                    seq=failing.seq,
+                )
+                claims.tries.note(identity, self._spots[event.node], tried)
 
     def _offer_names(self, claims: Claims) -> None:
         for event in self.piece:
@@ -181,8 +208,8 @@ class Left:
             if isinstance(event, StepStarted | StepCompleted | StepFailed | StepClaimed | NodeCompleted)
         }
 
-    def _result(self, event: NodeCompleted, seq: int) -> StepRecord | None:
-        """The record of a node's result."""
+    def _result(self, event: NodeCompleted | AttemptFailed, seq: int) -> StepRecord | None:
+        """The record of a node's result, or of its failure where that was taken."""
         node = self.plan.find(event.node)
         if node is None or node.kind not in WORK or node.definition is None:
             return None
@@ -198,7 +225,9 @@ class Left:
             identity=identity,
             started_at=event.started_at,
             once=node.policies.effect == "once",
-            result=event.result,
+            result=event.result if isinstance(event, NodeCompleted) else None,
+            failure=event.failure if isinstance(event, AttemptFailed) else None,
+            taken=isinstance(event, AttemptFailed),
             plan=self._number,
             spot=self._spots[event.node],
             seq=seq,
@@ -207,7 +236,7 @@ class Left:
 
     def _first_recorded(self, event: Event, seq: int) -> int:
         """The place of the event that a result was taken over from in the end."""
-        while isinstance(event, NodeCompleted) and event.claimed:
+        while isinstance(event, NodeCompleted | AttemptFailed) and event.claimed:
             seq = event.claimed
             event = self._events[seq - 1]
         return seq

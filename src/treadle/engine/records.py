@@ -94,6 +94,7 @@ class StepRecord:
         spot: Under an earlier plan: where its node stood.
         seq: Under an earlier plan: the place in the history of the event that says how it ended.
         since: The same; of a result that was taken over from plan to plan, where it was recorded first.
+        taken: Of a node under an earlier plan: whether it failed, and that was taken: it is finished work.
     """
 
     node: NodeId
@@ -122,6 +123,7 @@ class StepRecord:
     spot: Spot = ()
     seq: int = 0
     since: int = 0
+    taken: bool = False
 
     @property
     def path(self) -> str:
@@ -146,7 +148,7 @@ class StepRecord:
     @property
     def is_dear(self) -> bool:
         """Whether it must never be taken for another call, nor be made again unasked."""
-        return self.once or self.kind == "human"
+        return (self.once or self.kind == "human") and not self.taken
 
     @property
     def has_ended(self) -> bool:

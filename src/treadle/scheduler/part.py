@@ -77,11 +77,11 @@ class Part:
             child.is_quiet for items in self.items.values() for child in items.open.values()
         )
 
-    def count_try(self, vertex: int) -> int:
-        """Note that an attempt has failed, and say how many have."""
+    def count_try(self, vertex: int, so_far: int = 0) -> int:
+        """Note that an attempt has failed, and say how many have; ``so_far`` where that is known."""
         if self.tries is _NONE:
             self.tries = {}
-        tries = self.tries[vertex] = self.tries.get(vertex, 0) + 1
+        tries = self.tries[vertex] = so_far or self.tries.get(vertex, 0) + 1
         return tries
 
     def back_off(self, vertex: int, until: float) -> None:

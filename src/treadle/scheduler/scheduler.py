@@ -55,6 +55,7 @@ from treadle.events import (
     RunStarted,
 )
 from treadle.ids import NodeId, PartId, split
+from treadle.scheduler.blame import blamed
 from treadle.scheduler.commands import Command
 from treadle.scheduler.course import Course
 from treadle.scheduler.demand import Demand
@@ -144,6 +145,20 @@ class Scheduler:
         part, vertex = self._find(node)
         return NAMES[part.states[vertex]]
 
+    def tries_of(self, node: NodeId) -> int:
+        """How many attempts at a node have failed since the run last got fresh ones."""
+        part, vertex = self._find(node)
+        return part.tries.get(vertex, 0)
+
+    def has(self, node: NodeId) -> bool:
+        """Whether there is a node of this name, in a part that was entered and is not forgotten yet."""
+        return self._find(node)[1] >= 0
+
+    @property
+    def blamed(self) -> set[NodeId]:
+        """The work whose failures the run has failed with; no failure that was taken is among them."""
+        return blamed(self._course.root)
+
     # -- events ------------------------------------------------------------------------------------
 
     def _on_started(self, event: RunStarted) -> None:
@@ -220,6 +235,8 @@ class Scheduler:
         course.settle(part)
 
     def _on_failed(self, event: AttemptFailed) -> None:
+        if event.claimed:
+            self._take_over(event)
         part, vertex = self._running(event)
         self._course.busy -= 1
         if part.states[vertex] == CANCELLING and not part.demand.needs[vertex]:
@@ -228,16 +245,27 @@ class Scheduler:
             part.demand.fail(vertex, event.failure)
         self._course.settle(part)
 
+    def _take_over(self, event: AttemptFailed) -> None:
+        """Go on counting attempts where an earlier plan has stopped."""
+        part, vertex = self._find(event.node)
+        if vertex >= 0 and part.attempts.get(vertex, 0) < event.attempt:
+            part.attempts[vertex] = event.attempt
+
     def _retry(self, part: Part, vertex: int, event: AttemptFailed) -> bool:
         """Ask for another attempt where the policy grants one."""
+        if event.claimed and not event.tries:
+            return False  # it was taken under an earlier plan
         retry = part.program.retry[vertex]
-        tries = part.count_try(vertex)
+        tries = part.count_try(vertex, event.tries)
         failure = event.failure
         is_ending = self._course.mode is not _ACTIVE
         if retry is None or is_ending or tries >= retry.attempts or not failure.takeable:
             return False
         if not retry.matches(failure.types, retryable=failure.retryable):
             return False
+        if event.claimed:
+            self._course.start(part, vertex, event.attempt + 1, event.not_before)
+            return True
         wait = retry.delay(tries, seed=f"{self._seed}:{event.node}", retry_after=failure.retry_after)
         self._course.start(part, vertex, event.attempt + 1, event.at + wait)
         return True

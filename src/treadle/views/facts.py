@@ -249,6 +249,8 @@ class _Reader:
 
     def _end(self, event: NodeCompleted | AttemptFailed | AttemptCancelled) -> None:
         attempt = self._attempt(event.node, event.attempt, event.started_at)
+        if isinstance(event, AttemptFailed) and event.claimed and attempt.ended is not None:
+            return  # it failed under an earlier plan, and is told already
         attempt.started_at = min(attempt.started_at, event.started_at)
         began = attempt.began_at if attempt.worked else attempt.started_at
         if attempt.parked_at is None:

@@ -1,0 +1,82 @@
+"""The failures under a plan that a run has left: what was taken, and what is tried again.
+
+A failure that a ``fallback``, a ``race`` or an ``each`` took is finished work, like a result.  One that the
+run has failed with is not: it runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from treadle.events import AttemptFailed, Event, NodeCompleted, RunResumed
+from treadle.ids import NodeId, split
+from treadle.scheduler.commands import Command, StartAttempt
+from treadle.scheduler.opening import Mode
+from treadle.scheduler.scheduler import Scheduler
+
+
+class Failing(NamedTuple):
+    """How the newest attempt at a node has failed.
+
+    Attributes:
+        seq: The place of the event in the history.
+        tries: How many have failed so far, where another one is due; else 0.
+        not_before: When it begins.
+    """
+
+    event: AttemptFailed
+    seq: int
+    tries: int
+    not_before: float
+
+
+class Failed:
+    """The failures under one plan, in the order of its history."""
+
+    def __init__(self) -> None:
+        self._newest: dict[NodeId, Failing] = {}
+
+    def see(self, scheduler: Scheduler, event: Event, commands: Iterable[Command], seq: int) -> None:
+        """Take in an event, and what the scheduler has made of it."""
+        if isinstance(event, NodeCompleted):
+            self._newest.pop(event.node, None)
+        elif isinstance(event, RunResumed):
+            self._newest = {n: f for n, f in self._newest.items() if _still(scheduler, n, f)}
+        elif isinstance(event, AttemptFailed):
+            self._newest.pop(event.node, None)
+            again = next(
+                (
+                    c
+                    for c in commands
+                    if isinstance(c, StartAttempt) and c.node == event.node and c.not_before
+                ),
+                None,
+            )
+            if again is not None:
+                tries = scheduler.tries_of(event.node)
+                self._newest[event.node] = Failing(event, seq, tries, again.not_before)
+            elif scheduler.state_of(event.node) == "failed" and event.failure.takeable:
+                self._newest[event.node] = Failing(event, seq, 0, 0.0)
+
+    def taken(self, scheduler: Scheduler) -> Iterator[Failing]:
+        """Give the failures that are finished work, as the plan is left."""
+        blamed = scheduler.blamed
+        for node, failing in self._newest.items():
+            if not failing.tries and node not in blamed and _still(scheduler, node, failing):
+                yield failing
+
+    def between(self, scheduler: Scheduler) -> Iterator[Failing]:
+        """Give those after which a node was to be tried again, as the plan is left."""
+        for node, failing in self._newest.items():
+            if failing.tries and scheduler.mode is Mode.ACTIVE and _still(scheduler, node, failing):
+                yield failing
+
+
+def _still(scheduler: Scheduler, node: NodeId, failing: Failing) -> bool:
+    """Whether a failure has not been forgotten since; what is left of an item that is over stays."""
+    inside, _ = split(node)
+    if not scheduler.has(node):
+        return bool(inside) and not failing.tries
+    state = scheduler.state_of(node)
+    return scheduler.tries_of(node) > 0 and state != "idle" if failing.tries else state == "failed"
