@@ -22,7 +22,7 @@ from treadle.engine.failures import failure_of, foreign_cancellation
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, timed
 from treadle.engine.requests import bind
-from treadle.engine.stopwatch import Limits
+from treadle.engine.stopwatch import CLOCKS_DIFFER, Limits
 from treadle.engine.workspace import Workspace
 from treadle.errors import NodeTimeout, RunError
 from treadle.events import AttemptCancelled, AttemptParked, NodeCompleted
@@ -31,9 +31,6 @@ from treadle.interfaces import Span
 from treadle.plan.parts import Callee, PlanNode
 from treadle.scheduler.commands import StartAttempt
 from treadle.values import Payload
-
-CLOCKS_DIFFER = 0.02
-"""Seconds by which an event loop may think that time is up before the engine's clock does."""
 
 _LATE: Final = frozenset({"timeout", "idle"})
 

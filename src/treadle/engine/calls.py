@@ -14,6 +14,7 @@ from treadle.engine import doubts, people
 from treadle.engine.activity import Activity
 from treadle.engine.asking import asked_of, call_model
 from treadle.engine.body import Because, Body, Call
+from treadle.engine.call_limits import CallLimits, limited
 from treadle.engine.desk import Desk, activity_of
 from treadle.engine.failures import error_of, failure_of, members
 from treadle.engine.live import Live
@@ -21,8 +22,7 @@ from treadle.engine.money import Account
 from treadle.engine.paid import Counted
 from treadle.engine.records import NODE, Identity, StepRecord, by_body, is_inside
 from treadle.engine.requests import Conversations, definition_digest, input_digest, pack_arguments
-from treadle.engine.stopwatch import Limits
-from treadle.errors import DidNotHappen, InDoubt, InternalError, NodeTimeout, ResultRefused, TreadleError
+from treadle.errors import DidNotHappen, InDoubt, InternalError, ResultRefused, TreadleError
 from treadle.events import Event, Failure, StepCompleted, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId
 from treadle.interfaces import Span
@@ -302,21 +302,15 @@ class Calls:
         callee, inner = call.callee, call.inner
         if inner is None:
             raise InternalError(f"call {call.step!r} was run before it had a body; please report this")
-        timeout, idle = callee.policies.timeout, callee.policies.idle
-        if timeout is None and idle is None:
+        if not limited(call, inner):
             value = await self._perform(callee, inner, call)
             inner.check_all_claimed()
             return value
-        value, limits = None, Limits(self.live.services.time, timeout=timeout, idle=idle)
-        with limits.running(), inner.activity.told(limits.pause, limits.stir):
+        value, limits = None, CallLimits(self.live, call, inner)
+        with limits.running():
             value = await self._perform(callee, inner, call)
-        if limits.caught or (limits.broken and callee.policies.effect != "once"):
-            raise NodeTimeout(
-                f"{callee.name!r}, called in node {self.node!r}, {limits.in_words()}",
-                run_id=self.live.run_id,
-                node=self.node,
-                attempt=self.number,
-            )
+        if (passed := limits.passed(self.node, self.number)) is not None:
+            raise passed
         inner.check_all_claimed()
         return value
 

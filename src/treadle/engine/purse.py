@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from treadle.budget import NOTHING, Amounts, Budget
 from treadle.engine.activity import busy, covered
 from treadle.engine.money import Account
+from treadle.engine.step_seconds import step_seconds
 from treadle.engine.tracked import FINAL
 from treadle.errors import InternalError
 from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunStarted, StepStarted
@@ -111,7 +112,7 @@ class RunAccounts:
         run: The run's own; ``run.spent`` is what the run cost so far.
     """
 
-    __slots__ = ("_above", "_by_id", "_inside", "_paths", "_plan", "_scopes", "run")
+    __slots__ = ("_above", "_by_id", "_inside", "_paths", "_plan", "_ran", "_scopes", "run")
 
     def __init__(self, plan: Planned, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
         self._plan = plan
@@ -121,6 +122,7 @@ class RunAccounts:
         self._scopes: dict[PartId, Mapping[str, tuple[Account, ...]]] = {}
         self._paths: dict[NodeId, tuple[Account, ...]] = {}
         self._inside: dict[PartId, list[NodeId]] = {}
+        self._ran: dict[str, float] = {}
 
     def path(self, node: NodeId) -> tuple[Account, ...]:
         """The accounts above a node's model calls, outermost first: tenant, run, subgraphs, node."""
@@ -179,7 +181,11 @@ class RunAccounts:
 
         All attempts at the node share the step's account, as they share the node's.
         """
-        return self._below(path, f"step {node}:{step}", budget)
+        name = f"step {node}:{step}"
+        found = self._below(path, name, budget)
+        if self._ran and found is not path:
+            found[-1].meter.add(self._ran.pop(name, 0.0))
+        return found
 
     def charge(self, events: Iterable[Event]) -> None:
         """Charge what a history says was settled, and count the seconds that it says ran."""
@@ -191,6 +197,7 @@ class RunAccounts:
             elif isinstance(event, MoneySettled):
                 self._charge(event, held.pop(_request(event), event.charged))
         self._count(busy(history))
+        self._ran = {f"step {node}:{step}": ran for (node, step), ran in step_seconds(history).items()}
 
     def _charge(self, event: MoneySettled, held: Amounts) -> None:
         path = self.path(event.node) if self._plan.find(event.node) is not None else (self.run,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -14,6 +14,9 @@ from treadle.interfaces import Clock, TimeoutClock
 
 Broken = Literal["", "timeout", "idle"]
 """Which limit was passed, if any."""
+
+CLOCKS_DIFFER: Final = 0.02
+"""Seconds by which an event loop may think that time is up before the engine's clock does."""
 
 
 class Time(Protocol):
