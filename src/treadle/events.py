@@ -32,7 +32,7 @@ class RunStarted:
     Attributes:
         plan: The plan document; its digest is the plan's.
         inputs: One payload for each input of the graph, by parameter name.
-        seed: From which jitter and ``ctx.random`` are drawn.
+        seed: Whence jitter and ``ctx.random``; ``budget`` what stands in place of the graph's own, if anything.
         traceparent: W3C trace context that all spans of the run belong to, or ``""``.
     """
 
@@ -169,7 +169,7 @@ class StepStarted:
         step: Its path within the attempt; ``""`` for a node whose body is itself the call.
         callee: Name of the tool, node, agent or model called.
         callee_kind: ``"node"``, ``"tool"``, ``"agent"``, ``"human"``, ``"retriever"``, ``"model"``,
-            ``"graph"``, or ``"finder"`` for a function that finds out whether the call around it, in doubt, happened.
+            ``"graph"``, or ``"finder"`` for a function that finds out whether the call around it happened.
         definition: Digest of the callee's definition; with ``input_digest`` its identity.
         arguments: What it was called with; for a model the request.
         once: Whether the call must never be silently repeated.

@@ -42,7 +42,7 @@ def started_event(
         plan=plan.payload,
         inputs=inputs,
         seed=run_id,
-        budget=options.get("budget") or plan.policies.budget,
+        budget=options.get("budget"),
         tenant=options.get("tenant") or tenant,
         labels=dict(options.get("labels") or {}),
         deadline=moment(options.get("deadline")),

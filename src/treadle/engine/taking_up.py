@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from treadle.budget import Budget
 from treadle.engine.claiming import Claimer
 from treadle.engine.claims import path_of
 from treadle.engine.compiled import Compiled
@@ -29,6 +30,7 @@ from treadle.events import (
     StepStarted,
 )
 from treadle.interfaces import RunLog, RunSpan
+from treadle.plan.plan import Plan
 from treadle.scheduler.replay import retrace
 from treadle.values import Payload
 
@@ -73,6 +75,17 @@ class Past:
             return NOTHING_TOLD
         made = {call for later in self.events[self.epoch :] for call in _made(later)}
         return {call: record for call, record in event.claims.items() if call not in made}
+
+    @property
+    def budget(self) -> Budget | None:
+        """What the run was started with in place of its graph's budget, which may be raised since.
+
+        Earlier releases recorded the graph's own where none was given.
+        """
+        budget = self.started.budget
+        if budget is None or budget == Plan.from_json(self.started.plan.data).policies.budget:
+            return None
+        return budget
 
     @property
     def ended(self) -> RunEnded | None:
@@ -146,7 +159,7 @@ def rebuild(
         purse.open(
             started.run_id,
             compiled.plan,
-            budget=started.budget,
+            budget=before.budget,
             tenant=started.tenant,
             events=[*before.events, *settled],
         ),

@@ -6,7 +6,9 @@ told with its seq, and checking goes on behind it, so that two changes are two f
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import apsw
@@ -161,7 +163,11 @@ def _compare(connection: apsw.Connection, run_id: RunId, number: int, checked: _
 
 
 def _numbers(amounts: Any) -> tuple[str, ...]:
+    """Amounts to compare: 0.00 dollars are as many as 0."""
     usd, tokens, calls = amounts
+    with contextlib.suppress(InvalidOperation):  # changed to what is no number: told as it stands
+        digits = f"{Decimal(usd):f}"
+        usd = digits.rstrip("0").rstrip(".") if "." in digits else digits
     return (f"{usd} USD", f"{tokens} tokens", f"{calls} calls")
 
 

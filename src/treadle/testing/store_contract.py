@@ -433,6 +433,10 @@ class StoreContract(UpkeepContract):
         async with self.run(tmp_path, *events) as (store, _log):
             assert await store.verify(RUN) == []
 
+    async def test_a_history_with_costs_of_nothing_in_cents_verifies(self, tmp_path: Path) -> None:
+        async with self.run(tmp_path, settled("0.00"), settled("0.10", request=2)) as (store, _log):
+            assert await store.verify(RUN) == []
+
     async def test_a_head_kept_elsewhere_is_found_or_missed(self, tmp_path: Path) -> None:
         async with self.run(tmp_path, completed(1)) as (store, log):
             head = (await store.run(RUN)).head
