@@ -50,7 +50,9 @@ async def live(
             outcome = error
         events = [one.event for one in await handle.history()]
     [ended] = [event for event in events if isinstance(event, RunEnded)]
-    settled = [event for event in events if isinstance(event, MoneySettled)]
+    settled = sorted(
+        (event for event in events if isinstance(event, MoneySettled)), key=lambda event: event.request
+    )
     assert ended.spent == sum((event.charged for event in settled), NOTHING)
     return outcome, [event for event in events if isinstance(event, MoneyHeld)], settled
 
@@ -89,8 +91,8 @@ async def test_a_first_that_answers_after_all_wins_and_the_second_is_charged() -
     model = Timed(clock, lambda number, _: 5.0 if number == 1 else 100.0)
     outcome, held, settled = await live(clock, asking(hedge(model, after="2s")))
     assert outcome == "done"
-    assert [(event.request, event.outcome) for event in settled] == [(2, "cancelled"), (1, "completed")]
-    assert settled[0].charged == held[1].held
+    assert [(event.request, event.outcome) for event in settled] == [(1, "completed"), (2, "cancelled")]
+    assert settled[1].charged == held[1].held
 
 
 async def test_the_second_is_not_sent_where_it_does_not_fit_the_budget_beside_the_first() -> None:
@@ -159,7 +161,7 @@ async def test_the_socket_of_the_loser_is_gone_when_the_answer_is_there() -> Non
         model = OpenAIModel("m", base_url=server.url, price=PRICE)
         outcome, held, settled = await live(JumpingClock(), asking(hedge(model, after="2s")))
         assert (outcome, server.count, server.still_there) == ("done", 2, 0)
-    lost, won = settled  # which of the two came first is up to the server's threads
+    lost, won = sorted(settled, key=lambda event: event.outcome)  # which came first is up to the server
     assert (lost.outcome, won.outcome) == ("cancelled", "completed")
     assert lost.charged == held[lost.request - 1].held
 
