@@ -31,8 +31,8 @@ class Wait:
 class Retry:
     """How often a node is attempted, after which errors, and with what waits between.
 
-    A node's count is in the history: a crash neither resets it nor starts a wait over.  So is a model
-    call's count of requests.  Any other call inside a body counts anew in a new process.
+    A node's count is in the history, and so is that of a call inside a body and a model call's count of
+    requests: a crash neither resets it nor starts a wait over.
 
     Attributes:
         attempts: How often at most, the first included.

@@ -38,8 +38,10 @@ from treadle import (
     when,
 )
 from treadle.errors import NodeTimeout, PlanError, ResultRefused
-from treadle.events import StepFailed
+from treadle.events import Event, RunStarted, StepFailed, StepStarted
 from treadle.ids import RunId
+from treadle.interfaces import RunLog
+from treadle.stores import MemoryStore
 from treadle.testing import JumpingClock, ScriptedModel, call
 from treadle.views.doubts import effects_in_doubt
 from treadle.views.timeline import timeline
@@ -310,6 +312,42 @@ async def test_a_node_cancelled_while_it_acted_and_needed_again_is_asked_about()
         await engine.answer(await the_question(engine), {"outcome": "run_again"}, by="ada")
         assert await handle.result() == "paid"
     assert (len(bank.keys), len(set(bank.keys))) == (2, 1)
+
+
+class SlowDisk(MemoryStore):
+    """A store in which the intent of an effect is never safe."""
+
+    async def create(self, started: RunStarted) -> Any:
+        return _SlowLog(await super().create(started))
+
+
+class _SlowLog:
+    def __init__(self, log: RunLog) -> None:
+        self._log = log
+        self._newest: Event | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, *events: Event) -> None:
+        self._log.append(*events)
+        self._newest = events[-1]
+
+    async def flush(self) -> None:
+        if isinstance(self._newest, StepStarted) and self._newest.once:
+            await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("way", [as_node, as_step])
+async def test_a_call_cut_off_before_its_body_began_is_not_in_doubt(way: Way) -> None:
+    bank = Bank()
+    shop = way(payment(bank))
+    limited = graph(budget=Budget(seconds=0.05))(shop.function)
+    async with Engine(SlowDisk(), graphs=[limited]) as engine:
+        handle = await engine.start(limited, 3)
+        assert await handle.settled() == "failed"
+        assert effects_in_doubt(await handle.history()) == ()
+    assert bank.keys == []
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -133,6 +133,11 @@ class Call:
         return self.asks or (self.inner is not None and self.inner.only_asks())
 
     @property
+    def may_have_acted(self) -> bool:
+        """Whether an earlier try at it is in doubt."""
+        return self.error is not None or (self.record is not None and self.record.is_open)
+
+    @property
     def key(self) -> str:
         """Its idempotency key."""
         if self.kept_key:

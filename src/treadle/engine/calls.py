@@ -180,9 +180,15 @@ class Calls:
         return self.returns(call, started_at, value, settled)
 
     async def _begin_safely(self, call: Call) -> None:
-        """Let nothing act whose intent is not safely recorded."""
-        if call.callee.policies.effect == "once":
+        """Let nothing act whose intent is not safely recorded; cut off meanwhile, it has done nothing."""
+        if call.callee.policies.effect != "once":
+            return
+        try:
             await self.live.log.flush()
+        except anyio.get_cancelled_exc_class():
+            if not call.may_have_acted:
+                self._record_try(call, doubts.not_made(call))
+            raise
 
     def _is_acting(self, call: Call) -> bool:
         record = self.records.steps.get(call.step)

@@ -258,7 +258,7 @@ async def _find_out(maker: Maker, call: Call, record: StepRecord, finder: Callee
     retry = call.callee.policies.retry or Retry(attempts=1)
     if not call.late and (error is None or await _wait_for_try(maker, call, record, retry)):
         return await _make_again(maker, call, "found")
-    raise maker.record_failure(call, record.started_at, call.error or error or _not_made(call))
+    raise maker.record_failure(call, record.started_at, call.error or error or not_made(call))
 
 
 async def _look(maker: Maker, call: Call, record: StepRecord, finder: Callee) -> None:
@@ -281,7 +281,8 @@ async def _look(maker: Maker, call: Call, record: StepRecord, finder: Callee) ->
             raise
 
 
-def _not_made(call: Call) -> DidNotHappen:
+def not_made(call: Call) -> DidNotHappen:
+    """The error of a call that was cut off and is known to have done nothing."""
     return DidNotHappen(f"{call.callee.name!r} was cut off, and did not happen")
 
 
