@@ -114,7 +114,7 @@ async def test_runs_and_names_of_one_file_share_one_process(tiny: str) -> None:
 
 
 async def test_other_settings_are_another_process(tiny: str, model: LocalModel) -> None:
-    wide = LocalModel(tiny, context=1024, at_once=2, threads=2)
+    wide = LocalModel(tiny, context=1024, at_once=2)
     async with anyio.create_task_group() as group:
         group.start_soon(model.complete, ask())
         group.start_soon(wide.complete, ask())
