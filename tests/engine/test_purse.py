@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -13,6 +14,7 @@ from treadle.engine.purse import Made, Purse, RunAccounts, lost, requests_made
 from treadle.events import (
     AttemptFailed,
     AttemptParked,
+    CircuitActed,
     Event,
     Failure,
     MoneyHeld,
@@ -261,3 +263,20 @@ def test_an_attempt_that_died_counts_up_to_its_last_event() -> None:
 
 def test_covered_counts_overlaps_once() -> None:
     assert covered([(0.0, 2.0), (1.0, 3.0), (5.0, 6.0), (5.2, 5.5)]) == 4
+
+
+def test_a_try_that_the_circuit_refused_is_counted_and_the_second_of_two_at_once_is_not() -> None:
+    refused = CircuitActed(
+        at=1.0,
+        node=NodeId("triage"),
+        attempt=1,
+        step=StepId("m:0"),
+        request=3,
+        did="refused",
+        model="m",
+        provider="p",
+    )
+    made = requests_made(
+        [held(), replace(held(request=2), hedge=True), refused, replace(refused, did="probed")]
+    )
+    assert made[NodeId("triage"), 1, StepId("m:0")][:2] == (3, 2)
