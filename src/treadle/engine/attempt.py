@@ -7,7 +7,6 @@ nowhere else in this room.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
 from treadle.engine.failures import failure_of, foreign_cancellation
 from treadle.engine.live import Live
-from treadle.engine.money import Account, out_of_time, timed
+from treadle.engine.money import Account, out_of_time, seconds_left, timed
 from treadle.engine.requests import bind
 from treadle.engine.stopwatch import CLOCKS_DIFFER, Limits
 from treadle.engine.workspace import Workspace
@@ -121,7 +120,6 @@ class Attempt:
         self.span: Span | None = None
         self.calls = Calls(live, self.node, task.node, self.number, self.started_at, park=self._park)
         self._limits: Limits | None = None
-        self._is_cut = False
 
     async def run(self) -> None:
         """Run to an outcome and feed it; never raises what the body raised."""
@@ -163,13 +161,15 @@ class Attempt:
         meters, policies = timed(path), self.task.callee.policies
         if not meters and policies.timeout is None and policies.idle is None:
             return await self._perform(Activity(_nobody), path)
-        limits = [left for account in meters if (left := account.seconds_left(self.started_at)) is not None]
         timeout, idle = policies.timeout, policies.idle
         if policies.effect == "once":  # they are the call's own
             timeout = idle = None
-        left = min([*limits, math.inf if timeout is None else timeout])
-        self._is_cut = bool(limits) and left == min(limits)
-        watch = self._limits = Limits(self.live.services.time, timeout=left, idle=idle)
+        watch = self._limits = Limits(
+            self.live.services.time,
+            timeout=timeout,
+            idle=idle,
+            left=lambda: seconds_left(meters, self.live.now()),
+        )
         result = None
         with watch.running(), running(meters, self.live.services.clock, watch.pause, watch.stir) as activity:
             result = await self._perform(activity, path)
@@ -230,7 +230,7 @@ class Attempt:
         )
 
     def _timed_out(self, error: Exception | None) -> Exception:
-        within = CLOCKS_DIFFER if self._is_cut else 0.0
+        within = CLOCKS_DIFFER if self._limits is not None and self._limits.is_cut else 0.0
         spent = out_of_time(self.live.accounts.path(self.node), self.live.now(), within=within)
         if spent is not None:
             return spent

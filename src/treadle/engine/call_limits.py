@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -44,11 +43,11 @@ class CallLimits:
         self._call = call
         self._inner = inner
         policies = call.callee.policies
-        left = seconds_left(self._accounts, live.now())
-        least = min(math.inf if seconds is None else seconds for seconds in (policies.timeout, left))
-        self._is_cut = left is not None and left == least
         self._limits = Limits(
-            live.services.time, timeout=None if least == math.inf else least, idle=policies.idle
+            live.services.time,
+            timeout=policies.timeout,
+            idle=policies.idle,
+            left=lambda: seconds_left(self._accounts, live.now()),
         )
 
     @contextmanager
@@ -84,7 +83,7 @@ class CallLimits:
         callee, limits = self._call.callee, self._limits
         if not limits.caught and (not limits.broken or callee.policies.effect == "once"):
             return None
-        if self._is_cut and limits.broken != "idle":
+        if limits.is_cut and limits.broken != "idle":
             spent = out_of_time(self._accounts, self._live.now(), within=CLOCKS_DIFFER)
             if spent is not None:
                 return spent

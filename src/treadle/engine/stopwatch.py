@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final, Literal, Protocol
 
@@ -133,7 +133,7 @@ class Stopwatch:
 
     def start(self) -> None:
         """Let the time go on."""
-        if self._full != math.inf and self._ends == math.inf:
+        if self._left != math.inf and self._ends == math.inf:
             self._set(self._time.now() + max(0.0, self._left))
 
     def stop(self) -> None:
@@ -141,6 +141,12 @@ class Stopwatch:
         if self._ends != math.inf:
             self._left = self._ends - self._time.now()
             self._set(math.inf)
+
+    def cut(self, seconds: float) -> bool:
+        """Leave no more than so many seconds; while it stands still.  Tells whether there were more."""
+        is_less = seconds < self._left
+        self._left = min(self._left, seconds)
+        return is_less
 
     def start_over(self) -> None:
         """Give all of the time again."""
@@ -153,19 +159,36 @@ class Stopwatch:
         self._time.set(self.scope, moment)
 
 
+def _no_end() -> float | None:
+    """No budget limits the time."""
+    return None
+
+
 class Limits:
     """The timeout of an attempt or a call, and the time in which it must give a sign of life.
 
     Args:
         time: What both go by.
         timeout, idle: Seconds, or ``None`` without such a limit.
+        left: Gives the seconds that budgets leave, or ``None``.  Asked whenever the time goes on: what ran
+            beside it, while it only waited, has used some of them.
 
     Attributes:
+        is_cut: Whether budgets leave less than the timeout.
         broken: Once it has run: which of them was passed, also where the body returned all the same.
         caught: Whether the body was cut off by that.
     """
 
-    def __init__(self, time: Time, *, timeout: float | None, idle: float | None) -> None:
+    def __init__(
+        self,
+        time: Time,
+        *,
+        timeout: float | None,
+        idle: float | None,
+        left: Callable[[], float | None] = _no_end,
+    ) -> None:
+        self._budgets_left = left
+        self.is_cut = False
         self._timeout = Stopwatch(math.inf if timeout is None else timeout, time)
         self._idle = Stopwatch(math.inf if idle is None else idle, time)
         self.broken: Broken = ""
@@ -185,6 +208,9 @@ class Limits:
 
     def pause(self, waits: bool) -> None:
         """Stop the time while there is only waiting, and let it go on after."""
+        left = None if waits else self._budgets_left()
+        if left is not None:
+            self.is_cut = self._timeout.cut(left) or self.is_cut
         for watch in (self._timeout, self._idle):
             if waits:
                 watch.stop()
