@@ -307,6 +307,35 @@ async def test_who_lost_a_race_is_not_begun_again_after_a_crash() -> None:
     assert begun.count("loser") == begun.count("winner") == 1
 
 
+async def test_a_new_attempt_claims_what_had_succeeded_in_it_before_anything_new_begins(calls: Calls) -> None:
+    tries: list[str] = []
+
+    @node
+    async def loser(text: str) -> str:
+        tries.append("loser")
+        await anyio.sleep_forever()
+        return text
+
+    @node
+    async def flaky(text: str) -> str:
+        tries.append(text)
+        if tries.count(text) < 2:
+            raise ConnectionError("not yet")
+        return text
+
+    @graph
+    def inner(text: str) -> list[str]:
+        return [flaky(calls.work(race(loser(text), calls.work("b")))), calls.work("c")]
+
+    async def body(ctx: Context, text: str) -> list[str]:
+        return await ctx.step(inner, text)
+
+    assert await run(around(body, retry=Retry(attempts=2, wait="1ms")), "a") == ["B", "C"]
+    assert sorted(calls.made) == ["B", "b", "c"]
+    assert tries.count("B") == 2
+    assert tries.count("loser") <= 1
+
+
 async def test_a_loser_that_ended_all_the_same_comes_to_that_again_after_a_crash() -> None:
     lost, ended = anyio.Event(), anyio.Event()
 
