@@ -88,7 +88,7 @@ LOADED_ON_FIRST_USE = [name for name in PACKAGES if name != "asyncio"]
 
 CALLS_USER_CODE = {
     "engine/attempt.py", "engine/calls.py", "engine/failures.py", "engine/inner.py", "engine/sessions.py",
-    "cli/load.py", "values.py",
+    "cli/load.py", "tracing/spans.py", "values.py",
 }  # fmt: skip
 """Where ``except Exception`` may stand."""
 

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.context import Context as Context_
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from tests.tracing.conftest import Spans
 
 from treadle import Ask, Context, Engine, Prompt, agent, compose, each, graph, human, node, run, tool
 from treadle.testing import ScriptedModel, call
+from treadle.tracing.spans import OpenTelemetryTracer
 
 pytestmark = pytest.mark.anyio
 
@@ -37,6 +40,49 @@ async def desk(question: str) -> Ask[str]:
 @node
 async def shout(ctx: Context, text: str) -> str:
     return text.upper()
+
+
+class Broken(SpanProcessor, Sampler):
+    """A part of a user's tracer that raises where a test says so."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def _reach(self, where: str) -> None:
+        if where == self.where:
+            raise KeyError(where)
+
+    def on_start(self, span: Span, parent_context: Context_ | None = None) -> None:
+        self._reach("start")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._reach("end")
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        self._reach("sample")
+        return SamplingResult(Decision.RECORD_AND_SAMPLE)
+
+    def get_description(self) -> str:
+        return "broken"
+
+
+@pytest.mark.parametrize("where", ["sample", "start", "end"])
+async def test_a_tracer_that_raises_costs_spans_and_no_run(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Broken(where)
+    provider = TracerProvider(sampler=broken)
+    provider.add_span_processor(broken)
+    tracer = OpenTelemetryTracer(provider, content=True)
+    monkeypatch.setattr(compose, "open_tracer", lambda: tracer)
+    async with Engine() as engine:
+        handle = await engine.start(pipeline(), "Where is A-1?")
+        assert await handle.settled() == "waiting"
+        await engine.answer(handle.questions[0], "on its way", by="maria")
+        assert await handle.result() == "ON ITS WAY"
+        assert await engine.store.verify(handle.id) == []
+    [warning] = [record for record in caplog.records if record.name == "treadle.tracing"]
+    assert "the tracer raised KeyError" in warning.message
 
 
 def pipeline() -> Any:

@@ -4,13 +4,17 @@ Parents are passed explicitly, because nodes of one run overlap; ``current`` als
 current one around a body, so that the user's own spans nest.  One trace holds a run across pause,
 exit and resume: the first span's trace context is recorded with the run, and the span of each later
 part is a child of it.
+
+Samplers and processors are a user's code: what they raise costs spans, and never a record or a run.  It is
+logged once as a warning (``treadle.tracing``), and after that for debugging only.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
@@ -24,6 +28,11 @@ from treadle.interfaces import Model
 from treadle.messages import ModelRequest, ModelResponse
 from treadle.tracing import content, names
 from treadle.tracing.names import V1_41, Vintage
+
+_log: Final = logging.getLogger("treadle.tracing")
+
+P = ParamSpec("P")
+S = TypeVar("S", bound="Traced")
 
 Attributes = dict[str, str | bool | int | float]
 
@@ -42,6 +51,19 @@ _FORMS: Final[Mapping[str, _Form]] = {
 _OWN: Final = {"human": names.ASK_PERSON}
 
 
+def _quietly(note: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    """Make of a method that hands something to the user's tracer one that does not raise."""
+
+    def noted(traced: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            note(traced, *args, **kwargs)
+        except Exception as error:
+            traced.tracer.failed(error)
+
+    noted.__doc__ = note.__doc__
+    return noted
+
+
 class OpenTelemetryTracer:
     """Makes the spans of runs.
 
@@ -57,6 +79,13 @@ class OpenTelemetryTracer:
         self.otel = provider.get_tracer("treadle", schema_url=vintage.schema_url)
         self.content = content
         self.vintage = vintage
+        self._has_failed = False
+
+    def failed(self, error: Exception) -> None:
+        """Say that something in the user's tracer raised; the first time so that it is seen."""
+        level, self._has_failed = logging.DEBUG if self._has_failed else logging.WARNING, True
+        why = type(error).__name__
+        _log.log(level, "the tracer raised %s: spans are missing, and runs go on", why, exc_info=error)
 
     def run(
         self,
@@ -87,14 +116,21 @@ class OpenTelemetryTracer:
     def start(
         self, name: str, above: Context, kind: SpanKind, attributes: Attributes, at: float
     ) -> trace.Span:
-        """Start a span at a given time, with attributes that samplers can see."""
-        return self.otel.start_span(name, above, kind, attributes, start_time=_nanoseconds(at))
+        """Start a span at a given time, with attributes that samplers can see.
+
+        Where that fails, the span above stands in for it.
+        """
+        try:
+            return self.otel.start_span(name, above, kind, attributes, start_time=_nanoseconds(at))
+        except Exception as error:
+            self.failed(error)
+            return trace.NonRecordingSpan(trace.get_current_span(above).get_span_context())
 
 
 class Traced:
     """One span; see ``treadle.interfaces.Span``."""
 
-    __slots__ = ("_above", "_below", "_ended", "_span", "_tracer")
+    __slots__ = ("_above", "_below", "_ended", "_span", "tracer")
 
     def __init__(
         self,
@@ -103,7 +139,7 @@ class Traced:
         above: Context,
         ended: Callable[[float], None] | None = None,
     ) -> None:
-        self._tracer = tracer
+        self.tracer = tracer
         self._span = span
         self._above = above
         self._below: Context | None = None
@@ -119,7 +155,11 @@ class Traced:
     @property
     def traceparent(self) -> str:
         """The span as a W3C ``traceparent`` header (https://www.w3.org/TR/trace-context/, 3.2)."""
-        span = self._span.get_span_context()
+        try:
+            span = self._span.get_span_context()
+        except Exception as error:
+            self.tracer.failed(error)
+            return ""
         return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags & 1:02x}"
 
     def current(self) -> Current:
@@ -142,22 +182,30 @@ class Traced:
         }
         if request.temperature is not None:
             attributes[names.REQUEST_TEMPERATURE] = request.temperature
-        if self._tracer.content:
-            attributes.update(content.of_request(request))
+        if self.tracer.content:
+            self._add_content(attributes, request)
         name = f"{names.CHAT} {model.name}"
-        span = self._tracer.start(name, self.below, SpanKind.CLIENT, attributes, at)
-        return TracedModel(self._tracer, span, self.below)
+        span = self.tracer.start(name, self.below, SpanKind.CLIENT, attributes, at)
+        return TracedModel(self.tracer, span, self.below)
 
     def end(self, *, at: float, error: str = "", status: str = "") -> None:
         """Close it."""
+        self._close(at, error, status)
+        if self._ended is not None:
+            self._ended(at)
+
+    @_quietly
+    def _close(self, at: float, error: str, status: str) -> None:
         if status:
             self._span.set_attribute(names.STATUS, status)
         if error:
             self._span.set_attribute(names.ERROR, error.removeprefix("builtins."))
             self._span.set_status(Status(StatusCode.ERROR))
         self._span.end(_nanoseconds(at))
-        if self._ended is not None:
-            self._ended(at)
+
+    @_quietly
+    def _add_content(self, attributes: Attributes, request: ModelRequest) -> None:
+        attributes.update(content.of_request(request))
 
     def child(
         self,
@@ -176,8 +224,8 @@ class Traced:
             operation, span_kind, more = form
             attributes[names.OPERATION] = operation
             attributes.update(more(name))
-        span = self._tracer.start(f"{operation} {name}", self.below, span_kind, attributes, at)
-        return Traced(self._tracer, span, self.below, ended)
+        span = self.tracer.start(f"{operation} {name}", self.below, span_kind, attributes, at)
+        return Traced(self.tracer, span, self.below, ended)
 
 
 class Current:
@@ -205,6 +253,7 @@ class TracedModel(Traced):
 
     __slots__ = ()
 
+    @_quietly
     def settled(
         self, *, charged: Amounts, price: Price | None, response: ModelResponse | None = None
     ) -> None:
@@ -227,7 +276,7 @@ class TracedModel(Traced):
             names.INPUT_TOKENS: usage.input_tokens,
             names.OUTPUT_TOKENS: usage.output_tokens,
             names.CACHE_READ_TOKENS: usage.cache_read_tokens,
-            self._tracer.vintage.cache_write_tokens: usage.cache_write_tokens,
+            self.tracer.vintage.cache_write_tokens: usage.cache_write_tokens,
             names.REASONING_TOKENS: usage.reasoning_tokens,
         }
         known = {name: count for name, count in attributes.items() if count}
@@ -235,7 +284,7 @@ class TracedModel(Traced):
             known[names.RESPONSE_MODEL] = response.model
         if response.response_id:
             known[names.RESPONSE_ID] = response.response_id
-        if self._tracer.content:
+        if self.tracer.content:
             known.update(content.of_response(response))
         self._span.set_attributes(known)
         self._span.set_attribute(names.FINISH_REASONS, [names.FINISH[response.stop]])
@@ -310,8 +359,8 @@ class TracedRun(Traced):
             names.SCOPE: scope,
         }
         name = f"{names.INVOKE_WORKFLOW} {graph}"
-        span = self._tracer.start(name, above, SpanKind.INTERNAL, attributes, at)
-        made = _Scope(Traced(self._tracer, span, above), outer, at)
+        span = self.tracer.start(name, above, SpanKind.INTERNAL, attributes, at)
+        made = _Scope(Traced(self.tracer, span, above), outer, at)
         self._scopes[scope] = made
         return made
 
