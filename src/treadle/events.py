@@ -121,13 +121,19 @@ class AttemptFailed:
 
 @fact
 class AttemptParked:
-    """Every pending call of an attempt waits for people: it is unwound until an answer comes."""
+    """Every pending call of an attempt waits for people: it is unwound until an answer comes.
+
+    Attributes:
+        in_doubt: Whether an effect in it is in doubt: then the run waits for the answer though nobody needs
+            the attempt any more.
+    """
 
     kind: ClassVar[str] = "attempt_parked"
     at: float
     node: NodeId
     attempt: int
     questions: tuple[QuestionId, ...]
+    in_doubt: bool = False
 
 
 @fact

@@ -283,9 +283,9 @@ async def test_a_call_cut_off_by_a_sibling_that_failed_is_asked_about_before_the
     assert (len(bank.keys), failed) == (1, [1])
 
 
-async def test_a_node_cancelled_while_it_acted_and_needed_again_is_asked_about() -> None:
+async def test_a_node_not_needed_while_it_acted_and_needed_again_is_asked_about() -> None:
     bank = Bank("hang")
-    pay = payment(bank)
+    pay = payment(bank, timeout=0.1)
 
     @node
     async def fail() -> str:

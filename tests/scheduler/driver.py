@@ -208,7 +208,10 @@ class Driver:
         if not owed.is_answered:
             self.open.add(node)
         question = QuestionId(f"q-{node}")
-        return AttemptParked(at=self.at, node=node, attempt=command.attempt, questions=(question,))
+        in_doubt = next(self.luck) % 2 == 0
+        return AttemptParked(
+            at=self.at, node=node, attempt=command.attempt, questions=(question,), in_doubt=in_doubt
+        )
 
     def _outcome(self, command: StartAttempt) -> Outcome:
         tries = self.scripted.script(command.node).tries
@@ -296,6 +299,7 @@ class Driver:
             for vertex, state in enumerate(part.states):
                 is_needed = (part.id, vertex) in needed
                 if state in (states.WAITING, states.RUNNING, states.PARKED, states.OPEN):
+                    is_needed = is_needed or (state == states.PARKED and vertex in part.doubted)
                     assert is_needed, f"nobody needs {part.node(vertex)}"
                 assert state != states.IDLE or not is_needed, f"{part.node(vertex)} was forgotten"
 

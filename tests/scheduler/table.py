@@ -148,10 +148,16 @@ class Table:
             AttemptCancelled(at=self.at, node=NodeId(name), attempt=self.attempt(name), started_at=self.at)
         )
 
-    def parks(self, name: str, questions: Sequence[str] = ("q",)) -> list[str]:
+    def parks(self, name: str, questions: Sequence[str] = ("q",), *, in_doubt: bool = False) -> list[str]:
         asked = tuple(map(QuestionId, questions))
         return self.feed(
-            AttemptParked(at=self.at, node=NodeId(name), attempt=self.attempt(name), questions=asked)
+            AttemptParked(
+                at=self.at,
+                node=NodeId(name),
+                attempt=self.attempt(name),
+                questions=asked,
+                in_doubt=in_doubt,
+            )
         )
 
     def answered(self, name: str, question: str = "q") -> list[str]:
@@ -177,7 +183,8 @@ class Table:
 def _words(command: Command) -> str:
     if isinstance(command, StartAttempt):
         attempt = f" ({command.attempt})" if command.attempt > 1 else ""
-        return f"start {command.node}{attempt}" + (
+        verb = "settle" if command.only_settles else "start"
+        return f"{verb} {command.node}{attempt}" + (
             f" at {command.not_before:g}" if command.not_before else ""
         )
     if isinstance(command, EndRun):

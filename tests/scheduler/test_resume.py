@@ -70,7 +70,8 @@ def test_an_attempt_that_was_being_cancelled_is_over_and_starts_again_where_it_i
     t = Table(g)
     t.start()
     t.fails("bad")
-    assert t.resume() == ["start slow"]
+    assert t.resume() == ["settle a", "start slow"]
+    assert t.gone("a") == []
     t.done("slow")
     t.done("check")
     assert t.decided("when", 0) == ["start a (2)"]
@@ -92,7 +93,8 @@ def test_a_run_whose_last_attempt_was_being_cancelled_completes() -> None:
     t = Table(g)
     t.start()
     t.fails("bad")
-    assert t.resume() == ["end completed"]
+    assert t.resume() == ["settle a"]
+    assert t.gone("a") == ["end completed"]
 
 
 def test_a_waiting_run_waits_on() -> None:

@@ -230,3 +230,61 @@ def test_an_attempt_that_parks_while_the_run_drains_is_withdrawn() -> None:
     t.start()
     t.fails("a")
     assert t.parks("person") == ["withdraw person", "end failed"]
+
+
+# -- effects in doubt ------------------------------------------------------------------------------
+
+
+def paying() -> Table:
+    """A run in which ``pay`` runs beside what fails."""
+
+    @graph
+    def g() -> int:
+        pay, bad = sources("pay bad")
+        return fallback(both(pay, bad), 0)
+
+    t = Table(g)
+    t.start()
+    return t
+
+
+def test_a_doubt_is_waited_for_though_nobody_needs_its_attempt_any_more() -> None:
+    t = paying()
+    assert t.fails("bad") == ["cancel pay"]
+    assert t.parks("pay", in_doubt=True) == ["park"]
+    assert t.answered("pay") == ["settle pay"]
+    assert t.gone("pay") == ["end completed"]
+
+
+def test_a_doubt_that_is_waited_for_already_stays_when_nobody_needs_its_attempt_any_more() -> None:
+    t = paying()
+    assert t.parks("pay", in_doubt=True) == []
+    assert t.fails("bad") == ["park"]
+    assert t.resume() == ["park"]
+    assert t.answered("pay") == ["settle pay"]
+    assert t.done("pay") == ["end completed"]
+
+
+def test_an_answer_about_a_doubt_that_comes_while_the_attempt_is_unwound_is_not_lost() -> None:
+    t = paying()
+    t.fails("bad")
+    assert t.answered("pay") == []
+    assert t.parks("pay", in_doubt=True) == ["settle pay"]
+
+
+def test_a_doubt_that_nobody_settles_and_nobody_needs_fails_the_run_until_it_is_settled() -> None:
+    t = paying()
+    t.fails("bad")
+    doubt = Failure(types=("treadle.errors.InDoubt",), message="?", takeable=False)
+    assert t.fails("pay", doubt) == ["end failed"]
+    assert t.scheduler._course.end is not None
+    assert t.scheduler._course.end.failure == doubt
+    t.ended("failed")
+    assert t.resume(retry_failed=True) == ["settle pay (2)"]
+    assert t.gone("pay") == ["end completed"]
+
+
+def test_a_cancelled_run_cuts_off_what_was_left_to_end() -> None:
+    t = paying()
+    t.fails("bad")
+    assert t.cancel() == ["drop unstarted", "cancel pay"]

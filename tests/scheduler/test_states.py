@@ -63,6 +63,7 @@ def test_vertices_move_as_the_table_says_and_in_all_its_ways(
     wander()
     questions.test_an_attempt_that_parks_while_the_run_drains_is_withdrawn()  # chance seldom meets these
     questions.test_questions_are_withdrawn_when_the_run_fails_or_is_cancelled()
+    questions.test_a_doubt_is_waited_for_though_nobody_needs_its_attempt_any_more()
     wanted_again.fails("a")
     known = {(before, after) for before, after, _ in MOVES if before != after}
     assert {(NAMES[a], NAMES[b]) for a, b in seen - known} == set()

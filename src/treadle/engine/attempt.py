@@ -14,9 +14,9 @@ from typing import Any, Final, Literal
 
 import anyio
 
-from treadle.engine import doubts
+from treadle.engine import doubts, unneeded
 from treadle.engine.activity import Activity, running
-from treadle.engine.calls import Calls
+from treadle.engine.calls import NODE, Calls
 from treadle.engine.failures import failure_of, foreign_cancellation
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, seconds_left, timed
@@ -92,6 +92,8 @@ async def run_attempt(live: Live, task: Task, workspace: Workspace, command: Sta
     """Run a node's body with all that its declaration asks for, and feed how it ended."""
     attempt = Attempt(live, task, workspace, command)
     live.running[attempt.node] = attempt
+    if command.only_settles:
+        attempt.let_go()
     try:
         await attempt.run()
     finally:
@@ -150,6 +152,14 @@ class Attempt:
         if not self.reason:
             self.reason = reason
             self.scope.cancel()
+
+    def let_go(self) -> None:
+        """Stop it, because nobody needs it any more, once nothing acts in it that must not be cut off."""
+        unneeded.let_go(self.calls, NODE, self._stop)
+
+    def _stop(self) -> None:
+        if self.calls.result is None:  # else its completion follows at once
+            self.cancel()
 
     def _counts_late(self) -> bool:
         """Whether a body that returned counts: a timed-out one does not, unless it acted for good."""
@@ -226,6 +236,7 @@ class Attempt:
                 node=self.node,
                 attempt=self.number,
                 questions=tuple(sorted(self.calls.questions)),
+                in_doubt=unneeded.is_acting(self.calls.records.steps),
             )
         )
 

@@ -64,6 +64,7 @@ class Maker(Protocol):
     records: AttemptRecords
     past: Mapping[str, list[StepRecord]]
     made: int
+    unneeded: dict[StepId, Callable[[], None]] | None
 
     @property
     def conversations(self) -> Conversations: ...

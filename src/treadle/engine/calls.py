@@ -10,7 +10,7 @@ from typing import Any, Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from treadle.engine import doubts, people
+from treadle.engine import doubts, people, unneeded
 from treadle.engine.activity import Activity
 from treadle.engine.asking import asked_of, call_model
 from treadle.engine.body import Because, Body, Call
@@ -44,6 +44,7 @@ class Calls:
     Attributes:
         records: All calls of the attempt; ``past`` those that had ended when it began here, by body.
         questions: What its calls wait for.
+        unneeded: As in ``unneeded.py``.
         is_unwound: Whether it was unwound, to run again on an answer.
         made: How many calls it has made or claimed so far.
     """
@@ -73,6 +74,7 @@ class Calls:
         self._raised: list[tuple[BaseException, tuple[StepId, ...]]] = []
         self._root: Body | None = None
         self._begun: dict[StepId, Call] = {}
+        self.unneeded: dict[StepId, Callable[[], None]] | None = None
         self._conversations: Conversations | None = None
 
     @property
@@ -140,6 +142,8 @@ class Calls:
         finally:
             body.calls.discard(call)
             self.wake()
+            if self.unneeded:
+                unneeded.stop_all(self)
 
     def _inner(self, call: Call, activity: Activity) -> Body:
         body, policies = call.body, call.callee.policies
@@ -205,7 +209,7 @@ class Calls:
         try:
             result = call.callee.result.pack(value)
         except Exception as error:  # a user's validator may raise anything
-            raise self.record_failure(call, started_at, _refused(call, error), settled) from error
+            raise self.record_failure(call, started_at, doubts.refused(call, error), settled) from error
         _end(call, self.live)
         if not settled and self._is_told_by_node(call):
             self.records.steps[NODE].result = result
@@ -476,15 +480,6 @@ def _nobody(waits: bool) -> None:
 
 def _nothing() -> None:
     """Nothing is left to be unwound."""
-
-
-def _refused(call: Call, error: Exception) -> ResultRefused:
-    name, why = call.callee.name, f"{type(error).__name__}: {error}"
-    if call.callee.policies.effect == "once":
-        return ResultRefused(
-            f"{name!r} has acted, so do not call it again; what it returned is refused: {why}"
-        )
-    return error if isinstance(error, ResultRefused) else ResultRefused(f"{name!r} cannot be checked: {why}")
 
 
 def _end(call: Call, live: Live, *, error: BaseException | None = None, status: str = "") -> None:

@@ -116,6 +116,7 @@ class Claims:
         self._origins: defaultdict[Identity, dict[Spot, Origin]] = defaultdict(dict)
         self._effects: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
         self.tries = Tries()
+        self._doubts: defaultdict[NodeId, list[StepRecord]] = defaultdict(list)
 
     # -- what is on offer ------------------------------------------------------------------------------
 
@@ -129,6 +130,8 @@ class Claims:
         for record in records:
             self._pool.setdefault(record.identity, []).append(record)
             self._at[_place(record)].append(record)
+            if record.is_open:
+                self._doubts[record.node].append(record)
             if record.plan and record.once and not record.step and not record.taken:
                 self._effects[record.spot].append(record)
             plan, node, step = _place(record)
@@ -209,6 +212,10 @@ class Claims:
         """All that is on offer."""
         for equal in self._pool.values():
             yield from equal
+
+    def has_doubt(self, node: NodeId) -> bool:
+        """Whether an earlier attempt at a node made a call that never learned how it ended."""
+        return any(record.is_open and self._is_offered(record) for record in self._doubts.get(node, ()))
 
     def began_again(self, event: StepStarted) -> None:
         """Take out the doubt that a call recorded later took over: it acts under the same key."""

@@ -21,6 +21,7 @@ from treadle.errors import (
     InternalError,
     NodeTimeout,
     ProviderError,
+    ResultRefused,
     RunError,
     TreadleError,
 )
@@ -170,6 +171,16 @@ def doubt(maker: Maker, call: Call) -> InDoubt:
         run_id=maker.live.run_id,
         node=maker.node,
     )
+
+
+def refused(call: Call, error: Exception) -> ResultRefused:
+    """The error of a call that returned, and is done, but with what cannot be taken."""
+    name, why = call.callee.name, f"{type(error).__name__}: {error}"
+    if call.callee.policies.effect == "once":
+        return ResultRefused(
+            f"{name!r} has acted, so do not call it again; what it returned is refused: {why}"
+        )
+    return error if isinstance(error, ResultRefused) else ResultRefused(f"{name!r} cannot be checked: {why}")
 
 
 def cut_off(node: NodeId, number: int) -> Failure:

@@ -20,6 +20,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from treadle.engine import unneeded
 from treadle.engine.failures import error_of, failure_of, foreign_cancellation, leading
 from treadle.engine.money import Account
 from treadle.engine.records import is_inside
@@ -270,7 +271,7 @@ class _Walk:
 
     def _obey(self, command: Command) -> None:
         if isinstance(command, CancelAttempt):
-            self._cancel([command.node])
+            self._let_go(command.node)
         elif isinstance(command, CancelUnstarted):
             waiting = [node for node, place in self._places.items() if self._only_waits(place)]
             self._cancel([*(start.node for start in self._new), *waiting])
@@ -355,6 +356,14 @@ class _Walk:
             return True
         record = self._body.maker.records.steps.get(call.step)
         return call.only_asks or (record is not None and record.not_before is not None)
+
+    def _let_go(self, node: NodeId) -> None:
+        """Stop a call that nobody needs any more; what acts in it, and must not be cut off, ends first."""
+        place = self._places.get(node)
+        if place is None or place.call is None:
+            self._cancel([node])
+        else:
+            unneeded.let_go(self._body.maker, place.call.step, place.scope.cancel)
 
     def _cancel(self, nodes: Iterable[NodeId]) -> None:
         for node in nodes:

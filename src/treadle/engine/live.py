@@ -82,6 +82,10 @@ class Cancellable(Protocol):
 
     def cancel(self) -> None: ...
 
+    def let_go(self) -> None:
+        """Stop it, because nobody needs it any more, once nothing acts in it that must not be cut off."""
+        ...
+
 
 class Live(Protocol):
     """A run under way.

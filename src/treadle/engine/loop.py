@@ -319,7 +319,7 @@ class RunLoop:
                 self._take_slowly(event, commands, is_recorded=is_recorded)
                 return
             for command in commands:
-                if type(command) is not StartAttempt or command.not_before:
+                if type(command) is not StartAttempt or command.not_before or command.only_settles:
                     self._take_slowly(event, commands, is_recorded=is_recorded)
                     return
             self.workers.ready.extend(commands)  # type: ignore[arg-type]  # just checked one by one
@@ -372,8 +372,16 @@ class RunLoop:
                 if due is not None and type(command) is CancelAttempt:
                     due.cancel(command)
 
-    def _claim(self, command: StartAttempt) -> NodeCompleted | AttemptFailed | None:
-        """Answer an attempt from a record made under another plan, where there is one."""
+    def _is_in_doubt(self, command: StartAttempt) -> bool:
+        """Whether an effect is in doubt in this attempt at a node, or in one before it."""
+        steps = self.histories.of(command.node, command.attempt).steps.values()
+        return any(record.is_open for record in steps) or self.claims.has_doubt(command.node)
+
+    def _claim(self, command: StartAttempt) -> _End | None:
+        """Answer an attempt from a record made under another plan, or where it has nothing to settle."""
+        if command.only_settles and not self._is_in_doubt(command):
+            at = self.now()
+            return AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at)
         if self.claimer is None:
             return None
         workspace = self.sites.by_part[command.part].workspace
@@ -438,7 +446,7 @@ class RunLoop:
         if isinstance(command, StartAttempt):
             self.workers.later(command)
         elif isinstance(command, CancelAttempt):
-            self.workers.cancel(command.node)
+            self.workers.cancel(command.node, at_once=command.at_once)
         elif isinstance(command, CancelUnstarted):
             self.workers.cancel_unstarted()
         elif isinstance(command, Withdraw):

@@ -52,6 +52,10 @@ class Slot:
         self.is_cancelled = True
         self.scope.cancel()
 
+    def let_go(self) -> None:
+        """Stop it: nothing in it must not be cut off."""
+        self.cancel()
+
 
 class _Backoff(Slot):
     """An attempt that waits for its time."""
@@ -129,11 +133,11 @@ class Workers:
 
     # -- stopping --------------------------------------------------------------------------------------
 
-    def cancel(self, node: NodeId) -> None:
-        """Cancel an attempt, begun or not."""
+    def cancel(self, node: NodeId, *, at_once: bool) -> None:
+        """Cancel an attempt, begun or not; ``at_once``: even where a call acts that must not be cut off."""
         under_way = self.running.get(node)
         if under_way is not None:
-            under_way.cancel()
+            under_way.cancel() if at_once else under_way.let_go()
             return
         for line in (self._next, self.ready):
             for waiting in line:

@@ -17,6 +17,8 @@ class StartAttempt:
         node, index: What it is called in the run, and its number in the program of its part.
         not_before: When a backoff ends, in seconds since 1970; 0 for at once.
         part: The item or round that it stands in.
+        only_settles: Whether nobody needs it any more: it runs only where an effect in it is in doubt, until
+            that is settled; else answer with ``AttemptCancelled`` at once.
     """
 
     node: NodeId
@@ -24,15 +26,22 @@ class StartAttempt:
     attempt: int
     not_before: float = 0.0
     part: PartId = PartId("")
+    only_settles: bool = False
 
 
 @fact
 class CancelAttempt:
-    """Cancel a running attempt nobody needs any more; it still answers with how it ended."""
+    """Cancel a running attempt; it still answers with how it ended.
+
+    Attributes:
+        at_once: Whether the run is ending: else nobody needs it any more, and a call in it that must not be
+            cut off ends first.
+    """
 
     node: NodeId
     index: int
     part: PartId = PartId("")
+    at_once: bool = False
 
 
 @fact

@@ -138,9 +138,23 @@ class Course:
             part.due.pop(vertex, None)
         if part.answered:
             part.answered.pop(vertex, None)
+        if part.doubted:
+            part.doubted.pop(vertex, None)
         node = part.program.ids[vertex] if part.owner is None else part.node(vertex)
         self.commands.append(
             StartAttempt(node=node, index=vertex, attempt=attempt, not_before=not_before, part=part.id)
+        )
+
+    def settle_doubt(self, part: Part, vertex: int, attempt: int) -> None:
+        """Ask for an attempt that nobody needs, as far as an effect in it is in doubt."""
+        part.states[vertex] = CANCELLING
+        part.attempts[vertex] = attempt
+        part.forget_waits(vertex)
+        self.busy += 1
+        self.commands.append(
+            StartAttempt(
+                node=part.node(vertex), index=vertex, attempt=attempt, part=part.id, only_settles=True
+            )
         )
 
     def decide(self, part: Part, vertex: int) -> None:
@@ -296,20 +310,23 @@ class Course:
                 demand.let_drift(vertex)
             elif state == RUNNING:
                 self._cancel(part, vertex)
-            elif state == PARKED:
+            elif state == PARKED and vertex not in part.doubted:
                 self.withdraw(part, vertex)
             elif state == OPEN:
                 states[vertex] = IDLE
                 self._release(part.items[vertex])
 
-    def _cancel(self, part: Part, vertex: int) -> None:
+    def _cancel(self, part: Part, vertex: int, *, at_once: bool = False) -> None:
         part.states[vertex] = CANCELLING
-        self.commands.append(CancelAttempt(node=part.node(vertex), index=vertex, part=part.id))
+        self.commands.append(
+            CancelAttempt(node=part.node(vertex), index=vertex, part=part.id, at_once=at_once)
+        )
 
     def withdraw(self, part: Part, vertex: int) -> None:
         """Close the questions of a vertex that waits for people."""
         node = part.node(vertex)
         part.states[vertex] = IDLE
+        part.forget_waits(vertex)
         self.parked.pop(node, None)
         self.commands.append(Withdraw(node=node, index=vertex))
 
@@ -323,8 +340,8 @@ class Course:
             self.commands.append(CancelUnstarted())
         for part in self.parts.values() if cancel else ():
             for vertex, state in enumerate(part.states):
-                if state == RUNNING:
-                    self._cancel(part, vertex)
+                if state in (RUNNING, CANCELLING):
+                    self._cancel(part, vertex, at_once=True)
 
     def _conclude(self) -> None:
         """End or park a run in which nothing is under way any more."""
@@ -333,12 +350,18 @@ class Course:
             self.end_run(EndRun(status="failed", failure=failure))
         elif self.mode is Mode.CANCELLING:
             self.end_run(EndRun(status="cancelled"))
-        elif self.mode is _ACTIVE and self.root.outcome == DONE:
-            self.end_run(EndRun(status="completed"))
         elif self.mode is _ACTIVE and self.parked:
             self.commands.append(Park())
+        elif self.mode is _ACTIVE and self.root.outcome == DONE:
+            self._complete()
         elif self.mode is _ACTIVE:
             raise InternalError(f"the run can neither go on nor end; please report this: {self.story()}")
+
+    def _complete(self) -> None:
+        """End a run that has its result; an effect in doubt that nobody settled is taken by nobody."""
+        doubts = (doubt for part in self.parts.values() for doubt in part.doubted.values() if doubt)
+        doubt = next(doubts, None)
+        self.end_run(EndRun(status="completed" if doubt is None else "failed", failure=doubt))
 
     def end_run(self, end: EndRun) -> None:
         """Ask for the run to be ended."""
@@ -361,10 +384,10 @@ class Course:
             self.start(part, vertex, part.attempts[vertex], part.due.get(vertex, 0.0))
         elif state == DECIDING:
             self.decide(part, vertex)
+        elif part.demand.needs[vertex]:
+            self.start(part, vertex, part.attempts[vertex] + 1)
         else:
-            part.states[vertex] = IDLE
-            if part.demand.needs[vertex]:
-                self.start(part, vertex, part.attempts[vertex] + 1)
+            self.settle_doubt(part, vertex, part.attempts[vertex])
 
     def forget_running(self) -> None:
         """What was under way when the owner of an ending run went owes nothing any more."""
@@ -378,9 +401,13 @@ class Course:
         self.forget_left()
         self.mode = Mode.ACTIVE
         self.end = None
+        doubted = [(part, vertex) for part in self.parts.values() for vertex in part.doubted]
         for part in self.parts.values():
             part.begin_again()
         self.root.demand.begin()
+        for part, vertex in doubted:
+            if part.states[vertex] == IDLE:
+                self.settle_doubt(part, vertex, part.attempts[vertex] + 1)
 
     # -- looking inside ----------------------------------------------------------------------------
 

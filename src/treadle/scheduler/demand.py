@@ -17,7 +17,7 @@ from treadle.events import Failure
 from treadle.ids import PartId, within
 from treadle.retry import qualified_name
 from treadle.scheduler.program import Indices, Kind, Program
-from treadle.scheduler.states import CANCELLING, DECIDING, DONE, FAILED, IDLE, NAMES, WAITING
+from treadle.scheduler.states import CANCELLING, DECIDING, DONE, FAILED, IDLE, NAMES, PARKED, WAITING
 
 _ALL_FAILED: Final = tuple(qualified_name(c) for c in AllFailed.__mro__ if c not in (object, BaseException))
 """What a race fails with, as a failure names it."""
@@ -399,7 +399,7 @@ class Demand:
         for vertex, state in enumerate(states):
             if state < DONE:
                 assert self.needs[vertex] == held[vertex], f"{ids[vertex]} miscounts its holders"
-                assert bool(held[vertex]) == (state != IDLE) or state in (CANCELLING, DECIDING), (
+                assert bool(held[vertex]) == (state != IDLE) or state in (CANCELLING, DECIDING, PARKED), (
                     f"{ids[vertex]} is {NAMES[state]} with {held[vertex]} holders"
                 )
 

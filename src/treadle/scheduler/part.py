@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import MappingProxyType
 from typing import Any, Final, cast
 
+from treadle.events import Failure
 from treadle.ids import NodeId, PartId, QuestionId, part_id, within
 from treadle.scheduler.demand import Demand
 from treadle.scheduler.program import Program, Repeat
@@ -28,13 +29,14 @@ class Part:
         tries: How many attempts have failed since the run last got fresh ones, by vertex.
         due: When a backoff ends, by vertex.
         answered: Questions of running attempts that were answered meanwhile, by vertex.
+        doubted: Attempts over an effect in doubt that wait for people or have failed with it, by vertex.
         items: Of each ``each`` and ``loop`` that has begun: its items or rounds.
         is_over: Whether its outcome has been handed to its owner.
     """
 
     __slots__ = (
-        "answered", "attempts", "chosen", "demand", "due", "id", "is_over", "items", "number", "owner",
-        "program", "states", "tries", "vertex",
+        "answered", "attempts", "chosen", "demand", "doubted", "due", "id", "is_over", "items", "number",
+        "owner", "program", "states", "tries", "vertex",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +51,7 @@ class Part:
         self.tries: dict[int, int] = _NONE
         self.due: dict[int, float] = _NONE
         self.answered: dict[int, set[QuestionId]] = _NONE
+        self.doubted: dict[int, Failure | None] = _NONE
         self.items: dict[int, Items] = {}
         self.is_over = False
         self.take(demand)
@@ -72,9 +75,11 @@ class Part:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing in it, or in what it holds, owes an event."""
-        return not any(state in (DECIDING, RUNNING, CANCELLING) for state in self.states) and all(
-            child.is_quiet for items in self.items.values() for child in items.open.values()
+        """Whether nothing in it, or in what it holds, owes an event or is in doubt."""
+        return (
+            not self.doubted
+            and not any(state in (DECIDING, RUNNING, CANCELLING) for state in self.states)
+            and all(child.is_quiet for items in self.items.values() for child in items.open.values())
         )
 
     def count_try(self, vertex: int, so_far: int = 0) -> int:
@@ -96,6 +101,18 @@ class Part:
             self.answered = {}
         self.answered.setdefault(vertex, set()).add(question)
 
+    def note_doubt(self, vertex: int, failure: Failure | None = None) -> None:
+        """Note that an effect is in doubt: a person is asked about it, or its attempt has failed with it."""
+        if self.doubted is _NONE:
+            self.doubted = {}
+        self.doubted[vertex] = failure
+
+    def forget_waits(self, vertex: int) -> None:
+        """A vertex waits for nothing any more: no backoff, no answer, nobody who settles a doubt."""
+        for waits in (self.due, self.answered, self.doubted):
+            if waits:
+                waits.pop(vertex, None)
+
     def forget_running(self) -> None:
         """What was under way when the owner of an ending run went owes nothing any more."""
         for vertex, state in enumerate(self.states):
@@ -104,7 +121,7 @@ class Part:
 
     def begin_again(self) -> None:
         """Forget every failure, and what was under way: what is done stays done."""
-        self.tries = self.due = self.answered = _NONE
+        self.tries = self.due = self.answered = self.doubted = _NONE
         self.demand.forget()
 
     def walk(self) -> Iterator[Part]:

@@ -36,9 +36,9 @@ ended, or waits for people.
 from __future__ import annotations
 
 from collections.abc import Callable, KeysView
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from treadle.errors import InternalError
+from treadle.errors import InDoubt, InternalError
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
@@ -55,6 +55,7 @@ from treadle.events import (
     RunStarted,
 )
 from treadle.ids import NodeId, PartId, split
+from treadle.retry import qualified_name
 from treadle.scheduler.blame import blamed
 from treadle.scheduler.commands import Command
 from treadle.scheduler.course import Course
@@ -66,6 +67,8 @@ from treadle.scheduler.states import CANCELLING, DECIDING, DONE, IDLE, NAMES, PA
 
 _WORK, _EXPRESSION, _CHOICE = Kind.WORK, Kind.EXPRESSION, Kind.CHOICE
 _ACTIVE = Mode.ACTIVE
+IN_DOUBT: Final = qualified_name(InDoubt)
+"""What a failure names that only the policy of the effect in doubt, or a person, settles."""
 
 
 class Scheduler:
@@ -241,6 +244,8 @@ class Scheduler:
         self._course.busy -= 1
         if part.states[vertex] == CANCELLING and not part.demand.needs[vertex]:
             part.states[vertex] = IDLE
+            if IN_DOUBT in event.failure.types and self._course.mode is _ACTIVE:
+                part.note_doubt(vertex, event.failure)
         elif not self._retry(part, vertex, event):
             part.demand.fail(vertex, event.failure)
         self._course.settle(part)
@@ -275,13 +280,15 @@ class Scheduler:
         course = self._course
         course.busy -= 1
         answered = part.answered.get(vertex)
-        if course.mode is not _ACTIVE or not part.demand.needs[vertex]:
+        if course.mode is not _ACTIVE or not (part.demand.needs[vertex] or event.in_doubt):
             course.withdraw(part, vertex)
         elif answered is not None and not answered.isdisjoint(event.questions):
-            course.start(part, vertex, event.attempt)  # an answer came while the attempt was being unwound
+            self._wake(part, vertex)  # an answer came while the attempt was being unwound
         else:
             part.states[vertex] = PARKED
             course.parked[event.node] = None
+            if event.in_doubt:
+                part.note_doubt(vertex)
         course.settle(part)
 
     def _on_cancelled(self, event: AttemptCancelled) -> None:
@@ -302,10 +309,17 @@ class Scheduler:
         state = part.states[vertex] if vertex >= 0 else IDLE
         if state == PARKED:
             self._course.parked.pop(event.node, None)
-            self._course.start(part, vertex, part.attempts[vertex])
+            self._wake(part, vertex)
             self._course.settle(part)
         elif state in (RUNNING, CANCELLING):
             part.note_answer(vertex, event.question)
+
+    def _wake(self, part: Part, vertex: int) -> None:
+        """Go on with an attempt that waited for people; one that nobody needs settles its doubt."""
+        if part.demand.needs[vertex]:
+            self._course.start(part, vertex, part.attempts[vertex])
+        else:
+            self._course.settle_doubt(part, vertex, part.attempts[vertex])
 
     def _on_resumed(self, event: RunResumed) -> None:
         """Ask again for what was under way when the last owner went, and what failed where told to."""

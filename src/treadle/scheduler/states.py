@@ -17,7 +17,7 @@ MEANINGS: Final = {
     DECIDING: "a choice, a read, the length of a list or the end of a loop is being computed on values",
     RUNNING: "an attempt has been asked for; it may be running, or waiting for the end of a backoff",
     PARKED: "its attempt waits for people, and has left memory",
-    CANCELLING: "its attempt is being cancelled",
+    CANCELLING: "its attempt is being cancelled, or settles an effect in doubt before it is",
     OPEN: "items of its `each`, or a round of its `loop`, are under way",
     DONE: "its result is recorded",
     FAILED: "it failed, or what it counts on did",
@@ -49,9 +49,11 @@ MOVES: Final = (
     (RUNNING, IDLE, "AttemptCancelled, or parked in a run that ends"),
     (PARKED, RUNNING, "QuestionAnswered"),
     (PARKED, IDLE, "not needed any more"),
+    (PARKED, CANCELLING, "an answer about an effect in doubt; not needed any more"),
     (CANCELLING, IDLE, "AttemptCancelled"),
     (CANCELLING, DONE, "NodeCompleted all the same"),
     (CANCELLING, FAILED, "AttemptFailed, and needed again"),
+    (CANCELLING, PARKED, "AttemptParked, over an effect in doubt"),
     (FAILED, IDLE, "the run is resumed after its failure"),
 )
 """From one state to another, and why; the order of the states."""
