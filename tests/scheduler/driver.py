@@ -314,6 +314,22 @@ class Driver:
         loose = () if vertex in part.demand._adrift else program.common[vertex]
         return [(part, one) for one in (*program.inputs[vertex], *loose)]
 
+    def begun_rungs(self) -> dict[tuple[PartId, int], int]:
+        """The rungs that fallbacks have come to, where something ran for one of them alone."""
+        found: dict[tuple[PartId, int], int] = {}
+        for part in self.scheduler._course.parts.values():
+            for vertex, rung in part.chosen.items():
+                if rung and part.program.kinds[vertex] is Kind.FALLBACK:
+                    begun = [need for need in part.program.cases[vertex][rung] if part.attempts.get(need)]
+                    if begun and all(_holders(part, need) == [vertex] for need in begun):
+                        found[part.id, vertex] = rung
+        return found
+
+    def rung(self, part: PartId, vertex: int) -> int | None:
+        """The rung that a fallback is at, unless it, or all that it stands in, is not there any more."""
+        there = self.scheduler._course.parts.get(part)
+        return None if there is None else there.chosen.get(vertex)
+
     def check_forgotten(self) -> None:
         """Of what has ended nothing is kept, once nothing in it is under way."""
         course = self.scheduler._course
@@ -321,6 +337,13 @@ class Driver:
         kept = {one for one in course.parts if one}
         under_way = {part.id for left in course.left for part in left.walk()}
         assert kept - under_way <= self.inside, "the scheduler keeps what was left"
+
+
+def _holders(part: Part, need: int) -> list[int]:
+    """The vertices that may come to count on one."""
+    program = part.program
+    wires = [(one, set(program.inputs[one]).union(*program.cases[one])) for one in range(len(program.ids))]
+    return [one for one, needs in wires if need in needs]
 
 
 def _is_inside(part: PartId, outer: PartId) -> bool:

@@ -91,10 +91,12 @@ def test_a_failed_run_goes_on_where_it_failed_once_nothing_fails_any_more(
     if driver.end is None or driver.end.status != "failed":
         return
     driver.scripted, driver.end = driver.scripted.mended, None
+    taken = driver.begun_rungs()
     driver.feed(RunResumed(at=driver.at, owner="other", fence=2, retry_failed=True))
     while driver.end is None:
         driver.feed(driver.next_event())
     assert driver.end.status == "completed"
+    assert all(driver.rung(*fallback) in (None, rung) for fallback, rung in taken.items())
     driver.feed(RunEnded(at=driver.at, status="completed"))
     assert driver.scheduler.mode is Mode.ENDED
     driver.check_replay()

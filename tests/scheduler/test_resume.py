@@ -6,7 +6,7 @@ import pytest
 from driver import SEED, started
 from table import Table, both, check, plus, source, sources
 
-from treadle import Retry, fallback, graph, when
+from treadle import Retry, each, fallback, graph, when
 from treadle.errors import InternalError
 from treadle.events import RunResumed
 from treadle.nodes.graph import Graph
@@ -325,3 +325,55 @@ def test_the_same_seed_is_the_same_run() -> None:
     program = compile_plan(pair().plan)
     one, two = Scheduler(program, seed=SEED), Scheduler(program, seed=SEED)
     assert one.handle(started()) == two.handle(started())
+
+
+def test_a_failed_run_goes_on_with_the_rung_that_its_fallback_had_reached() -> None:
+    @graph
+    def g() -> int:
+        a, b = sources("a b")
+        return fallback(a, plus(b))
+
+    t = Table(g)
+    t.start()
+    assert t.fails("a") == ["start b"]
+    t.done("b")
+    assert t.fails("plus") == ["end failed"]
+    t.ended("failed")
+    assert t.resume(retry_failed=True) == ["start plus (2)"]
+    assert t.fails("plus") == ["end failed"]
+    t.ended("failed")
+    assert t.resume(retry_failed=True) == ["start plus (3)"]
+
+
+def test_a_rung_that_runs_again_for_somebody_else_is_not_gone_back_to() -> None:
+    @graph
+    def g() -> int:
+        a, b, slow = sources("a b slow")
+        return both(fallback(a, plus(b)), both.named("late")(slow, a))
+
+    t = Table(g)
+    t.start()
+    assert t.done("slow") == []
+    assert t.fails("a") == ["end failed"]  # it ends the run at once, and nothing of the next rung has begun
+    t.ended("failed")
+    assert t.resume(retry_failed=True) == ["start a (2)"]
+    assert t.done("a") == ["start late"]
+
+
+def test_a_round_goes_on_with_the_rung_that_its_fallback_had_reached() -> None:
+    @graph
+    def one(x: int) -> int:
+        return fallback(plus.named("a")(x), plus.named("use")(plus.named("b")(x)))
+
+    @graph
+    def g() -> list[int]:
+        return each(one, [1])
+
+    t = Table(g)
+    t.start()
+    t.decided("each", 1)
+    assert t.fails("each(0)/a") == ["start each(0)/b"]
+    t.done("each(0)/b")
+    assert t.fails("each(0)/use") == ["end failed"]
+    t.ended("failed")
+    assert t.resume(retry_failed=True) == ["start each(0)/use (2)"]

@@ -98,7 +98,9 @@ class Course:
             if demand.ready:
                 self._advance(part)
             elif not demand.finished:
-                return
+                break
+        if demand.hops and self.mode is _ACTIVE:
+            demand.hops.clear()
 
     def _advance(self, part: Part) -> None:
         """Let vertices whose inputs are there go on: in the order of the plan."""

@@ -41,12 +41,15 @@ class Demand:
             began alike may share it.
         chosen: The case of a choice, the present rung of a fallback, or the winner of a race.
         failures: Why a vertex failed.
+        reached: The rung that each fallback has come to: failures of those before it were taken for good.
+        hops: The fallbacks that have just gone on, with the rung before: taken back where the run ended
+            before anything of the next rung could begin.
         inside: The item or round whose demand it is.
     """
 
     __slots__ = (
-        "_adrift", "_gone", "_program", "chosen", "failures", "finished", "holders", "inside", "missing",
-        "needs", "orphans", "ready", "states",
+        "_adrift", "_gone", "_program", "chosen", "failures", "finished", "holders", "hops", "inside",
+        "missing", "needs", "orphans", "reached", "ready", "states",
     )  # fmt: skip
 
     def __init__(self, program: Program) -> None:
@@ -59,6 +62,8 @@ class Demand:
         self.holders: list[list[int] | tuple[int, ...]] = [_NOBODY] * size
         self.chosen: dict[int, int] = {}
         self.failures: dict[int, Failure] = {}
+        self.reached: dict[int, int] = {}
+        self.hops: list[tuple[int, int]] = []
         self.ready: list[int] = []
         self.finished: list[int] = []
         self.orphans: list[int] = []
@@ -81,6 +86,7 @@ class Demand:
         made.holders = [*map(tuple, self.holders)]  # of a tuple this is the tuple itself
         made.chosen = self.chosen.copy()
         made.failures = self.failures.copy()
+        made.reached, made.hops = self.reached.copy(), self.hops[:]
         made.ready, made.finished, made.orphans = self.ready[:], self.finished[:], self.orphans[:]
         made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001
         made._adrift = self._adrift  # noqa: SLF001
@@ -91,7 +97,10 @@ class Demand:
         self._let_go(self._program.result)
 
     def forget(self) -> None:
-        """Forget every failure and every hold: what is done stays done."""
+        """Forget every failure and every hold: what is done stays done, and what was taken stays taken."""
+        while self.hops:
+            vertex, before = self.hops.pop()
+            self.reached[vertex] = before
         for vertex, state in enumerate(self.states):
             if state != DONE:
                 self.states[vertex] = IDLE
@@ -116,7 +125,7 @@ class Demand:
             states[vertex] = WAITING
             kind = program.kinds[vertex]
             if kind is _FALLBACK:
-                self._hold_rung(vertex, 0, stack)
+                self._hold_rung(vertex, self.reached.get(vertex, 0), stack)
                 continue
             if kind is _RACE:
                 self._hold_runners(vertex, stack)
@@ -185,7 +194,7 @@ class Demand:
             if rung + 1 == len(cases) or not self._takes(vertex, failed):
                 self._mark_failed(vertex, failed)
                 return
-            rung += 1
+            rung = self._hop(vertex, rung)
         if not self.missing[vertex]:
             self.ready.append(vertex)
 
@@ -371,8 +380,14 @@ class Demand:
             return
         self._let_go_of_all(vertex, again=True)
         stack: list[int] = []
-        self._hold_rung(vertex, rung + 1, stack)
+        self._hold_rung(vertex, self._hop(vertex, rung), stack)
         self.demand(stack)
+
+    def _hop(self, vertex: int, rung: int) -> int:
+        """Take the failure of a rung, and give the next."""
+        self.hops.append((vertex, rung))
+        self.reached[vertex] = rung + 1
+        return rung + 1
 
     # -- looking inside ------------------------------------------------------------------------------
 
