@@ -342,10 +342,10 @@ class _Walk:
             return
 
         def is_unneeded(asked: QuestionAsked) -> bool:
-            is_here = asked.node == self._body.maker.node and is_inside(asked.step, call.step)
-            return is_here and asked.about == "answer"
+            return is_inside(asked.step, call.step) and asked.about == "answer"
 
-        withdrawn = self._live.questions.withdrawals(self._live.now(), is_unneeded)
+        here = self._body.maker.node
+        withdrawn = self._live.questions.withdrawals(self._live.now(), is_unneeded, node=here)
         if withdrawn:
             self._live.record(*withdrawn)
 

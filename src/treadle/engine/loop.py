@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
+from treadle.engine import unneeded
 from treadle.engine.attempt import Attempt, choose
 from treadle.engine.claiming import Claimer, Due
 from treadle.engine.claims import Claims
@@ -372,14 +373,9 @@ class RunLoop:
                 if due is not None and type(command) is CancelAttempt:
                     due.cancel(command)
 
-    def _is_in_doubt(self, command: StartAttempt) -> bool:
-        """Whether an effect is in doubt in this attempt at a node, or in one before it."""
-        steps = self.histories.of(command.node, command.attempt).steps.values()
-        return any(record.is_open for record in steps) or self.claims.has_doubt(command.node)
-
     def _claim(self, command: StartAttempt) -> _End | None:
         """Answer an attempt from a record made under another plan, or where it has nothing to settle."""
-        if command.only_settles and not self._is_in_doubt(command):
+        if command.only_settles and not unneeded.is_in_doubt(self, command):
             at = self.now()
             return AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at)
         if self.claimer is None:
@@ -450,26 +446,21 @@ class RunLoop:
         elif isinstance(command, CancelUnstarted):
             self.workers.cancel_unstarted()
         elif isinstance(command, Withdraw):
-            self._withdraw(lambda asked: asked.node == command.node)
+            self._withdraw(lambda _asked: True, command.node)
         elif isinstance(command, Park):
-            self._withdraw_strays()
+            parked = self.scheduler.parked  # no node waits for the questions of a plan that was edited since
+            self._withdraw(lambda asked: asked.node not in parked)
         elif isinstance(command, EndRun):
             self._end(command)
 
     def _withdraw_unneeded(self, event: _End) -> None:
         """Close the questions of a node that its attempt, over or unwound, no longer needs."""
         needed = event.questions if isinstance(event, AttemptParked) else ()
-        self._withdraw(lambda asked: asked.node == event.node and asked.question not in needed)
+        self._withdraw(lambda asked: asked.question not in needed, event.node)
 
-    def _withdraw_strays(self) -> None:
-        """Close questions that no node waits for: those of a plan that was edited since."""
-        parked = self.scheduler.parked
-        self._withdraw(lambda asked: asked.node not in parked)
-
-    def _withdraw(self, is_unneeded: Callable[[QuestionAsked], bool]) -> None:
-        withdrawals = [] if self._questions is None else self._questions.withdrawals(self.now(), is_unneeded)
-        if withdrawals:
-            self.record(*withdrawals)
+    def _withdraw(self, is_unneeded: Callable[[QuestionAsked], bool], node: NodeId | None = None) -> None:
+        if self._questions is not None and self._questions.has_open:
+            self.record(*self._questions.withdrawals(self.now(), is_unneeded, node=node))
 
     def _end(self, command: EndRun) -> None:
         failure, status, result = command.failure, command.status, None

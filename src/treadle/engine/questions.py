@@ -98,25 +98,29 @@ def in_order(answers: Iterable[Outer], late: Iterable[Outer]) -> list[Outer]:
 class Questions:
     """What was asked, answered and withdrawn so far."""
 
-    __slots__ = ("_answers", "_asked", "_late", "_open")
+    __slots__ = ("_answers", "_asked", "_doubts", "_late", "_open")
 
     def __init__(self) -> None:
         self._asked: dict[QuestionId, QuestionAsked] = {}
         self._answers: dict[QuestionId, QuestionAnswered] = {}
-        self._open: set[QuestionId] = set()
+        self._open: dict[NodeId, set[QuestionId]] = {}
+        self._doubts: dict[tuple[NodeId, StepId], QuestionId] = {}
         self._late: set[QuestionId] = set()
 
     def see(self, event: Event) -> None:
         """Take in an event that was appended."""
         if isinstance(event, QuestionAsked):
+            self._close(event.question)
             self._asked[event.question] = event
-            self._open.add(event.question)
+            self._open.setdefault(event.node, set()).add(event.question)
             self._late.discard(event.question)
+            if event.about == "doubt":
+                self._doubts[event.node, event.step] = event.question
         elif isinstance(event, QuestionAnswered):
             self._answers[event.question] = event
-            self._open.discard(event.question)
+            self._close(event.question)
         elif isinstance(event, QuestionWithdrawn):
-            self._open.discard(event.question)
+            self._close(event.question)
             if event.why == "late":
                 self._late.add(event.question)
         elif isinstance(event, RunEnded):
@@ -125,21 +129,33 @@ class Questions:
     @property
     def open(self) -> list[QuestionId]:
         """Ids of the questions that wait for an answer, sorted."""
-        return sorted(self._open)
+        return sorted(question for at_node in self._open.values() for question in at_node)
+
+    def _close(self, question: QuestionId) -> None:
+        asked = self._asked.get(question)
+        at_node = self._open.get(asked.node) if asked is not None else None
+        if asked is not None and at_node is not None:
+            at_node.discard(question)
+            if not at_node:
+                del self._open[asked.node]
 
     @property
     def has_open(self) -> bool:
         """Whether anybody is asked."""
         return bool(self._open)
 
-    def withdrawals(self, at: float, is_unneeded: Callable[[QuestionAsked], bool]) -> list[QuestionWithdrawn]:
-        """The closing of each open question that nobody needs."""
-        unneeded = [asked for question in self.open if is_unneeded(asked := self._asked[question])]
+    def withdrawals(
+        self, at: float, is_unneeded: Callable[[QuestionAsked], bool], *, node: NodeId | None = None
+    ) -> list[QuestionWithdrawn]:
+        """The closing of each open question that nobody needs; of those of one node, where it is given."""
+        found = self.open if node is None else sorted(self._open.get(node, ()))
+        unneeded = [asked for question in found if is_unneeded(asked := self._asked[question])]
         return [QuestionWithdrawn(at=at, node=asked.node, question=asked.question) for asked in unneeded]
 
     def is_open(self, question: QuestionId) -> bool:
         """Whether it waits for an answer."""
-        return question in self._open
+        asked = self._asked.get(question)
+        return asked is not None and question in self._open.get(asked.node, ())
 
     def is_late(self, question: QuestionId, attempt: int) -> bool:
         """Whether its deadline passed without an answer; a later attempt may ask again."""
@@ -148,7 +164,7 @@ class Questions:
     def admits(self, event: QuestionAnswered | QuestionWithdrawn) -> QuestionAsked | None:
         """Give the opening that an answer or a passed deadline concerns; ``None`` where it came too late."""
         asked = self._asked.get(event.question)
-        if asked is None or event.question not in self._open:
+        if asked is None or not self.is_open(event.question):
             return None
         if isinstance(event, QuestionAnswered):
             return asked if event.opening == asked.opening else None
@@ -161,8 +177,8 @@ class Questions:
     def said_of(self, node: NodeId, step: StepId) -> QuestionAnswered | None:
         """What was answered last when it was asked whether a call had happened."""
         about = StepId(f"{step}/doubt" if step else "doubt")
-        asked = [one for one in self._asked.values() if one.about == "doubt" and one.step == about]
-        return next((self.answer(one.question) for one in reversed(asked) if one.node == node), None)
+        question = self._doubts.get((node, about))
+        return None if question is None else self.answer(question)
 
     def answer(self, question: QuestionId) -> QuestionAnswered | None:
         """The answer to the newest opening, where there is one."""

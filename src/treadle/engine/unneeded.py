@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords, StepRecord, is_inside
 from treadle.ids import NodeId, StepId
+from treadle.scheduler.commands import StartAttempt
 
 Stops = dict[StepId, Callable[[], None]]
 
@@ -47,6 +48,12 @@ def stop_all(maker: Maker) -> None:
         if not is_left and not is_acting(maker.records.steps, step):
             del stops[step]
             stop()
+
+
+def is_in_doubt(live: Live, command: StartAttempt) -> bool:
+    """Whether an effect is in doubt in this attempt at a node, or in one before it."""
+    steps = live.histories.of(command.node, command.attempt).steps
+    return is_acting(steps) or live.claims.has_doubt(command.node)
 
 
 def is_acting(steps: Mapping[StepId, StepRecord], step: StepId = _ALL) -> bool:
