@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "root": EVERYTHING,
     "models": EVERYTHING,
     "tools": EVERYTHING,
+    "editing": EVERYTHING,
     "testing": EVERYTHING,
     "cli": EVERYTHING,
     "web": EVERYTHING,

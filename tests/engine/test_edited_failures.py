@@ -22,7 +22,7 @@ from treadle import (
     race,
     tool,
 )
-from treadle.engine.outlook import check_against
+from treadle.editing import check_against
 from treadle.events import AttemptFailed
 from treadle.nodes.graph import Graph
 from treadle.testing import JumpingClock

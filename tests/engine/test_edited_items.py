@@ -10,7 +10,7 @@ import pytest
 from tests.engine.conftest import Place
 
 from treadle import Context, each, graph, loop, node, tool
-from treadle.engine.outlook import check_against
+from treadle.editing import check_against
 from treadle.errors import AmbiguousHistory
 from treadle.nodes.graph import Graph
 

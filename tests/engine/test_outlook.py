@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle import Ask, Context, Engine, each, graph, human, node, tool, when
-from treadle.engine.outlook import Outlook, check_against
+from treadle.editing import Outlook, check_against
 from treadle.errors import AmbiguousHistory
 from treadle.events import Event, NodeCompleted
 from treadle.ids import RunId
