@@ -1,4 +1,4 @@
-"""Under an edited graph things are taken over in the order in which they happened: a race keeps its winner."""
+"""Under an edited graph things are taken over in the order in which they happened: races keep winners."""
 
 from __future__ import annotations
 

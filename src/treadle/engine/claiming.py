@@ -49,9 +49,9 @@ class Due:
         """Note that nobody needs an attempt any more, before it has begun."""
         self._cancelled.add(command.node)
 
-    def is_needed(self, command: StartAttempt) -> bool:
-        """Whether an attempt has not been cancelled since it was asked for."""
-        return command.node not in self._cancelled
+    def may_answer(self, command: StartAttempt) -> bool:
+        """Whether a record may answer an attempt; of a cancelled one only where it is known what it is."""
+        return command.node not in self._cancelled or self._claimer.identity(command.node) is not None
 
 
 class Claimer:

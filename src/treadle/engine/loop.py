@@ -339,7 +339,7 @@ class RunLoop:
         self._settle(commands, events, others, due)
         while due:
             start = due.pop()
-            claimed = self._claim(start) if due.is_needed(start) else None
+            claimed = self._claim(start) if due.may_answer(start) else None
             if claimed is None:
                 self.workers.ready.append(start)
             else:

@@ -242,11 +242,12 @@ class Scheduler:
             self._take_over(event)
         part, vertex = self._running(event)
         self._course.busy -= 1
-        if part.states[vertex] == CANCELLING and not part.demand.needs[vertex]:
+        stands = event.claimed and not event.tries  # it was taken under an earlier plan
+        if part.states[vertex] == CANCELLING and not part.demand.needs[vertex] and not stands:
             part.states[vertex] = IDLE
             if IN_DOUBT in event.failure.types and self._course.mode is _ACTIVE:
                 part.note_doubt(vertex, event.failure)
-        elif not self._retry(part, vertex, event):
+        elif stands or not self._retry(part, vertex, event):
             part.demand.fail(vertex, event.failure)
         self._course.settle(part)
 
@@ -258,8 +259,6 @@ class Scheduler:
 
     def _retry(self, part: Part, vertex: int, event: AttemptFailed) -> bool:
         """Ask for another attempt where the policy grants one."""
-        if event.claimed and not event.tries:
-            return False  # it was taken under an earlier plan
         retry = part.program.retry[vertex]
         tries = part.count_try(vertex, event.tries)
         failure = event.failure
