@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -233,7 +234,7 @@ def test_waiting_for_money_and_between_requests_is_not_counted() -> None:
     events: list[Event] = [
         model_step(12.0),
         first,
-        settled(first, at=15.0),
+        replace(settled(first, at=15.0), outcome="failed"),
         second,
         settled(second, at=22.0),
         completed(23.0, 10.0),
@@ -245,7 +246,8 @@ def test_waiting_for_a_person_is_not_counted() -> None:
     question = QuestionId("q-1")
     parked = AttemptParked(at=13.0, node=NodeId("triage"), attempt=1, questions=(question,))
     answered = QuestionAnswered(at=900.0, node=NodeId("triage"), question=question, value=payload(), by="m")
-    events: list[Event] = [model_step(12.0), parked, answered, completed(903.0, 10.0)]
+    looked_up = replace(model_step(12.0), callee_kind="tool")
+    events: list[Event] = [looked_up, parked, answered, completed(903.0, 10.0)]
     assert sum(end - start for start, end in busy(events)[NodeId("triage")]) == 4
 
 
