@@ -10,6 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
+    """Which release this is."""
+
     from treadle.budget import Budget
     from treadle.engine.engine import Engine
     from treadle.engine.handle import RunHandle
@@ -82,6 +85,8 @@ _HOMES = {name: f"treadle.{room}" for room, names in _ROOMS.items() for name in 
 
 def __getattr__(name: str) -> Any:
     """Load a name's room when it is first asked for, so that importing the package costs next to nothing."""
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("treadle")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'treadle' has no attribute {name!r}")

@@ -75,7 +75,8 @@ def parse(value: str, *, option: str = "--value") -> Any:
     except ValueError as error:
         quoted = json.dumps(value, ensure_ascii=False)
         raise QuestionError(
-            f"{option} is not JSON ({error}); write text in quotes of its own, as in {option} '{quoted}'"
+            f"{option} is not JSON ({error}); text stands in quotes of its own, as in {option} '{quoted}', "
+            "and true, false and numbers without"
         ) from error
 
 
@@ -132,5 +133,5 @@ def _check(question: Question, value: Any) -> None:
         example = json.dumps(skeleton(question.schema), ensure_ascii=False)
         raise QuestionError(
             f"the answer to {question.id} has another form than was asked for, and was not recorded: "
-            f"{complaint}; write for example --value '{example}'"
+            f"{complaint}; fill in --value '{example}'"
         )

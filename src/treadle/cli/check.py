@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from treadle.cli.load import load_file, project_files
+from treadle.cli.load import load_file, named_graphs, project_files, split_reference, wire
 from treadle.cli.options import (
     DEFAULT_STORE,
     ClaimOption,
@@ -37,7 +37,10 @@ def register(app: typer.Typer) -> None:
 
 def check(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="The file; else those of [tool.treadle] graphs.")
+        str | None,
+        typer.Argument(
+            metavar="FILE[:GRAPH]", help="The file, or one graph of it; else those of [tool.treadle] graphs."
+        ),
     ] = None,
     *,
     against: Annotated[
@@ -57,7 +60,9 @@ def check(
     """
     if against is None and (claim or fresh or as_json):
         raise ConfigurationError("--claim, --fresh and --json tell of a run; name it with --against RUN")
-    found = [(path, load_file(path).graphs) for path in project_files(file)]
+    named, name = (None, "") if file is None else split_reference(file)
+    files = project_files(None if named is None else Path(named))
+    found = [(path, named_graphs(load_file(path), name)) for path in files]
     if against is not None:
         graphs = {name: graph for _, in_file in found for name, graph in in_file.items()}
         _compare(graphs, against, store, claims_in(claim, fresh), as_json=as_json)
@@ -68,7 +73,7 @@ def check(
 def _check(path: Path, name: str, graph: Graph[..., Any]) -> int:
     """Report on one graph; gives the number of its faults."""
     try:
-        plan = graph.plan
+        plan = wire(graph)
     except (PlanError, WiringError) as error:
         faults = getattr(error, "faults", ()) or (str(error),)
         err = console(err=True)

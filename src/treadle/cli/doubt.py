@@ -117,7 +117,7 @@ async def _check(url: str, question_id: str, said: dict[str, Any]) -> None:
     complaint = forms.complaint(question.schema, said)
     if complaint:
         raise QuestionError(
-            f"{question.id} was not settled: {complaint}; write for example --happened '{_example(question)}'"
+            f"{question.id} was not settled: {complaint}; fill in --happened '{_example(question)}'"
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from treadle.cli.load import load_graph
+from treadle.cli.load import load_graph, split_reference
 from treadle.errors import ConfigurationError
 from treadle.plan.draw import draw
 
@@ -36,6 +36,8 @@ def graph(
     if output is None:
         typer.echo(picture, nl=False)
         return
+    if output.exists() and output.samefile(split_reference(file)[0]):
+        raise ConfigurationError(f"{output} is the file of the graph itself; write the picture elsewhere")
     try:
         output.write_text(picture, encoding="utf-8")
     except OSError as error:

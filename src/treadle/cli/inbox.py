@@ -111,15 +111,21 @@ def _plain(value: Any) -> str:
 
 
 def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
-    """An answer of the right form to be filled in, from the JSON Schema of a question."""
+    """An answer of the right form to be filled in, from the JSON Schema of a question.
+
+    It decides nothing: what it has in place of a yes, a number or a choice is refused as an answer.
+    """
     root = root or schema
     found = _resolved(schema, root)
     if "default" in found:
         return found["default"]
-    for word in ("const", "enum", "anyOf", "oneOf"):
+    if "const" in found:
+        return found["const"]
+    if "enum" in found:
+        return " or ".join(map(str, found["enum"]))
+    for word in ("anyOf", "oneOf"):
         if word in found:
-            choice: Any = found[word]
-            return choice if word == "const" else choice[0] if word == "enum" else skeleton(choice[0], root)
+            return skeleton(found[word][0], root)
     if found.get("type") == "object":
         properties = cast("dict[str, dict[str, Any]]", found.get("properties", {}))
         wanted = cast("list[str]", found.get("required") or list(properties))
@@ -129,9 +135,9 @@ def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
 
 _BLANK: dict[str, Any] = {
     "string": "...",
-    "integer": 0,
-    "number": 0,
-    "boolean": True,
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
     "array": [],
     "null": None,
 }

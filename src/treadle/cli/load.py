@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
-from treadle.errors import ConfigurationError, TreadleError, nearest
+from treadle.errors import ConfigurationError, TreadleError, WiringError, nearest
 from treadle.nodes.graph import Graph
+from treadle.plan.plan import Plan
 
 AnyGraph = Graph[..., Any]
 
@@ -58,21 +59,59 @@ def load_graph(reference: str) -> tuple[Loaded, AnyGraph]:
         ConfigurationError: It is not found, or there are several to choose from.
         WiringError, PlanError: It cannot be wired.
     """
-    file, _, name = reference.partition(":") if not Path(reference).exists() else (reference, "", "")
+    file, name = split_reference(reference)
     loaded = load_file(Path(file))
-    known = ", ".join(loaded.graphs)
     if name:
-        if name not in loaded.graphs:
-            hint = nearest(name, loaded.graphs)
-            raise ConfigurationError(f"there is no graph {name!r} in {file}{hint}; it has {known}")
-        return loaded, loaded.graphs[name]
+        return loaded, _wired(named_graphs(loaded, name)[name])
     outermost = _outermost(loaded.graphs)
     if len(outermost) != 1:
-        first = next(iter(outermost or loaded.graphs))
+        first, known = next(iter(outermost or loaded.graphs)), ", ".join(loaded.graphs)
         raise ConfigurationError(
             f"{file} has several graphs; name one, as in {file}:{first} (it has {known})"
         )
-    return loaded, loaded.graphs[outermost[0]]
+    return loaded, _wired(loaded.graphs[outermost[0]])
+
+
+def _wired(graph: AnyGraph) -> AnyGraph:
+    wire(graph)
+    return graph
+
+
+def wire(graph: AnyGraph) -> Plan:
+    """Give the plan of a graph.
+
+    Raises:
+        PlanError, WiringError: It is wrong.
+        WiringError: Its function raised something else; the text says at which line.
+    """
+    try:
+        return graph.plan
+    except TreadleError:
+        raise
+    except Exception as error:
+        file = sys.modules[graph.__module__].__file__ or ""
+        line = _line(error, Path(file))
+        raise WiringError(f"{line}: wiring {graph.name!r} raised {type(error).__name__}: {error}") from error
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Take ``FILE`` or ``FILE:GRAPH`` apart; the graph is ``""`` where none is named."""
+    if Path(reference).exists():
+        return reference, ""
+    file, _, name = reference.partition(":")
+    return file, name
+
+
+def named_graphs(loaded: Loaded, name: str) -> dict[str, AnyGraph]:
+    """Give the graph of a file that was named; all of them where none was.
+
+    Raises:
+        ConfigurationError: There is no such graph in it.
+    """
+    if name and name not in loaded.graphs:
+        hint, known = nearest(name, loaded.graphs), ", ".join(loaded.graphs)
+        raise ConfigurationError(f"there is no graph {name!r} in {loaded.path.name}{hint}; it has {known}")
+    return {name: loaded.graphs[name]} if name else loaded.graphs
 
 
 def project_files(file: Path | None) -> list[Path]:
@@ -102,7 +141,7 @@ def project_files(file: Path | None) -> list[Path]:
 def _outermost(graphs: dict[str, AnyGraph]) -> list[str]:
     if len(graphs) == 1:
         return list(graphs)
-    plans = [graph.plan for graph in graphs.values()]
+    plans = [wire(graph) for graph in graphs.values()]
     used = {scope.graph for plan in plans for scope in plan.scopes}
     used |= {node.body.name for plan in plans for node in plan.all_nodes() if node.body is not None}
     return [name for name in graphs if name not in used]

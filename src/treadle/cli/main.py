@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+import treadle
 from treadle.errors import (
     ConfigurationError,
     InternalError,
@@ -100,8 +101,20 @@ app: Final = typer.Typer(
 )
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"treadle {treadle.__version__}")
+        raise typer.Exit(0)
+
+
 @app.callback()
-def _treadle() -> None:
+def _treadle(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which release this is."),
+    ] = False,
+) -> None:
     pass
 
 

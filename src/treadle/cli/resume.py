@@ -12,7 +12,7 @@ import typer
 
 from treadle.cli import offer
 from treadle.cli.board import Board
-from treadle.cli.load import Loaded, load_file, project_files
+from treadle.cli.load import Loaded, load_file, project_files, split_reference
 from treadle.cli.options import (
     DEFAULT_STORE,
     ClaimOption,
@@ -42,7 +42,7 @@ def register(app: typer.Typer) -> None:
 def resume(
     run: Annotated[str | None, typer.Argument(metavar="RUN", help="Id of the run; else give --all.")] = None,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Argument(metavar="FILE", help="The file with its graph; else those of [tool.treadle] graphs."),
     ] = None,
     *,
@@ -64,18 +64,22 @@ def resume(
     Example: treadle resume --all examples/support.py
     """
     if everything and file is None and run is not None:
-        file, run = Path(run), None  # `resume --all FILE`
-    if everything == (run is not None):
-        raise ConfigurationError("name the run to resume, or give --all: treadle resume RUN FILE")
+        file, run = run, None  # `resume --all FILE`
+    _require_one(run, everything=everything)
     claims = claims_in(claim, fresh)
     if everything and claims:
         raise ConfigurationError("--claim and --fresh are for a single run: treadle resume RUN FILE")
     within = read_grace(grace)
-    found = run_async(lambda: _find(store, run))
+    found, failed = run_async(lambda: _find(store, run))
     if not found:
-        typer.echo("nothing to resume: no run waits or was interrupted", err=as_json)
+        typer.echo(f"nothing to resume: no run waits or was interrupted{_failed(failed)}", err=as_json)
         raise typer.Exit(0)
-    files = [load_file(path) for path in project_files(file)]
+    if not everything and found[0].status in _OVER:
+        if claims:
+            raise ConfigurationError(f"{found[0].id} is {found[0].status}: nothing of it is to be claimed")
+        typer.echo(f"{found[0].id} is {found[0].status} already: nothing runs", err=True)
+    named = None if file is None else Path(split_reference(file)[0])
+    files = [load_file(path) for path in project_files(named)]
     is_single = not everything
     rows, seconds = run_async(
         lambda: _resume(
@@ -89,22 +93,41 @@ def resume(
             claims=claims,
         )
     )
-    report(rows, seconds, file=str(file or ""), store=store, as_json=as_json)
+    report(rows, seconds, file=file or "", store=store, as_json=as_json)
     raise typer.Exit(exit_code(rows, is_single=is_single))
 
 
 _UNFINISHED: Final = ("waiting", "running", "pending")
+_OVER: Final = ("completed", "cancelled")
 
 
-async def _find(url: str, run_id: str | None) -> list[RunSummary]:
-    """The runs to resume, the oldest first."""
+def _require_one(run: str | None, *, everything: bool) -> None:
+    if everything and run is not None:
+        raise ConfigurationError("name the run to resume or give --all, not both: treadle resume --all FILE")
+    if not everything and run is None:
+        raise ConfigurationError("name the run to resume, or give --all: treadle resume RUN FILE")
+    if run is not None and run.endswith(".py"):
+        raise ConfigurationError(f"{run!r} is a file; name a run too, or all: treadle resume --all {run}")
+
+
+def _failed(failed: Sequence[RunSummary]) -> str:
+    """What to say of runs that failed, which are resumed one by one."""
+    if not failed:
+        return ""
+    words = f"{len(failed)} run{'s' * (len(failed) != 1)} failed"
+    return f" ({words}; what failed runs again with: treadle resume {failed[0].id} FILE)"
+
+
+async def _find(url: str, run_id: str | None) -> tuple[list[RunSummary], list[RunSummary]]:
+    """The runs to resume, the oldest first; and those that failed, the newest first."""
     async with existing_store(url) as store:
         if run_id is not None:
-            return [await find_run(store, run_id)]
+            return [await find_run(store, run_id)], []
         found: list[RunSummary] = []
         for status in _UNFINISHED:
             found += [run for run in await store.runs(status=status, limit=100_000) if not run.owner]
-    return sorted(found, key=lambda run: run.started_at)
+        failed = await store.runs(status="failed", limit=100_000)
+    return sorted(found, key=lambda run: run.started_at), failed
 
 
 async def _resume(

@@ -94,7 +94,7 @@ async def _run(
     as_json: bool,
 ) -> tuple[list[Row], float]:
     out = console(err=as_json)
-    tenant = "" if total is None else f"treadle run {new_run_id()}"  # an account that these runs share
+    tenant = "" if total is None else f"treadle run --budget-usd {new_run_id()}"  # they share it
     budgets = {} if total is None else {tenant: Budget(usd=total)}
     unopened = Engine(store, graphs=[graph], tenant=tenant, budgets=budgets)
     choices = await offer.choose(graph.plan, loaded.rehearsal)

@@ -94,8 +94,9 @@ def _print_json(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
 
 def _print_table(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
     rows = table(
-        "run", "graph", "status", "started", "took", "tokens", "cost", "waits", right=("tokens", "cost")
-    )
+        "run", "graph", "status", "started", "took", "tokens", "cost", "waits",
+        right=("tokens", "cost"), whole=("run",),
+    )  # fmt: skip
     for run in found:
         rows.add_row(
             run.id,

@@ -180,7 +180,7 @@ def _print_next(out: Console, summary: RunSummary, waits: Any) -> None:
     """Say what would make the run go on."""
     for question, to in waits.items():
         out.print(f"\nwaits for {to}: treadle answer {question} --value JSON --as NAME", style="yellow")
-    if summary.status == "running" and not summary.owner:
+    if summary.status in ("running", "pending") and not summary.owner:
         out.print(
             f"\nno process runs it: treadle resume {summary.id} FILE goes on where it stands", style="yellow"
         )

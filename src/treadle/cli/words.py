@@ -35,6 +35,10 @@ _CONTROLS = {code: "\N{REPLACEMENT CHARACTER}" for code in (*range(32), *range(1
 """Control characters but the end of a line: the escape character would let a text move the cursor."""
 
 
+WHOLE = 19
+"""Columns that the id of a run takes."""
+
+
 def console(*, err: bool = False) -> Console:
     """A console that is plain where nobody looks; the width of a pipe is 120 columns unless COLUMNS says."""
 
@@ -50,8 +54,13 @@ def console(*, err: bool = False) -> Console:
     return Harmless(stderr=err, width=width, highlight=False, emoji=False, markup=False)
 
 
-def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
-    """An unboxed table; columns in ``wrap`` may be folded, the others keep to one line."""
+def table(
+    *columns: str, right: Sequence[str] = (), wrap: Sequence[str] = (), whole: Sequence[str] = ()
+) -> Table:
+    """An unboxed table; columns in ``wrap`` may be folded, the others keep to one line.
+
+    Those in ``whole`` are never cut, as what is to be copied must not be.
+    """
     made = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", show_edge=False
     )
@@ -61,6 +70,7 @@ def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) ->
             justify="right" if name in right else "left",
             no_wrap=name not in wrap,
             overflow="fold" if name in wrap else "ellipsis",
+            min_width=WHOLE if name in whole else None,
         )
     return made
 
@@ -92,8 +102,8 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(at: float) -> str:
-    """A moment in local time."""
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A moment in local time, with its zone."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def ago(at: float, *, now: float) -> str:

@@ -376,8 +376,9 @@ def _too_much(request: _Request, account: Account, measure: Measure) -> BudgetEx
     spent, held = account.spent.of(measure), account.held.of(measure)
     unit = "US dollars" if measure == "usd" else measure
     text = (
-        f"a request to {request.bound.model!r} may take {needed} {unit}, but {_of(account)} has "
-        f"{max(limit - spent - held, Decimal(0))} left of {limit} ({spent} spent, {held} held); "
+        f"a request to {request.bound.model!r} may take {_plain(needed)} {unit}, but {_of(account)} has "
+        f"{_plain(max(limit - spent - held, Decimal(0)))} left of {_plain(limit)} ({_plain(spent)} spent, "
+        f"{_plain(held)} held); "
         f"raise Budget({measure}=...) there, or send less: a shorter conversation, a smaller max_output"
     )
     return _exceeded(account, measure, limit, needed, text)
@@ -395,6 +396,11 @@ def _exceeded(
         spent=account.spent.of(measure),
         needed=needed,
     )
+
+
+def _plain(amount: Decimal | None) -> str:
+    """An amount without zeros at its end and without an exponent."""
+    return "no bound" if amount is None else f"{amount.normalize():f}"
 
 
 def _of(account: Account) -> str:

@@ -14,6 +14,7 @@ from treadle.engine.claims import FRESH, refuse
 from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords
+from treadle.engine.requests import pack_arguments
 from treadle.errors import Ambiguity, NodeTimeout, PlanError
 from treadle.events import QuestionAsked, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId, question_id
@@ -213,7 +214,8 @@ def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
         about="doubt",
         complaint=_cause(calls, call),
     )
-    return replace(asked, question=_identify(calls.live.run_id, asked))
+    shown = pack_arguments(call.callee, call.arguments)  # what it is known by: its place, not its arguments
+    return replace(asked, question=_identify(calls.live.run_id, asked), shown=shown)
 
 
 @functools.lru_cache(maxsize=1024)

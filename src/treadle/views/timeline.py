@@ -139,8 +139,10 @@ def _run_note(facts: RunFacts) -> str:
 
 
 def failure_note(failure: Failure) -> str:
-    """A failure on one line: its class and the first line of its message."""
-    return f"{failure.type}: {failure.message.partition(chr(10))[0]}"
+    """A failure on one line: its class, the first line of its message, and the line of code it came from."""
+    file, _, line = failure.where.rpartition(":")
+    where = f" (at {file.replace(chr(92), '/').rpartition('/')[2]}:{line})" if file else ""
+    return f"{failure.type}: {failure.message.partition(chr(10))[0]}{where}"
 
 
 SHOWN_ITEMS: Final = 50

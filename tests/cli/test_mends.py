@@ -1,0 +1,80 @@
+"""What people do by mistake, and what they are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import Treadle
+
+WRONG = """
+from treadle import graph, node
+
+@node
+async def shout(text: str) -> str:
+    return text.upper()
+
+@graph
+def misspelt(text: str) -> str:
+    return shout(txt)
+
+@graph
+def right(text: str) -> str:
+    return shout(text)
+"""
+
+
+@pytest.fixture
+def wrong(folder: Path) -> str:
+    (folder / "wrong.py").write_text(WRONG)
+    return "wrong.py"
+
+
+def test_an_error_of_a_graphs_own_code_is_a_fault_at_its_line_and_the_other_graphs_are_checked(
+    treadle: Treadle, wrong: str
+) -> None:
+    outcome = treadle("check", wrong)
+    assert outcome.code == 1
+    assert "wrong.py:10: wiring 'misspelt' raised NameError: name 'txt' is not defined" in outcome.err
+    assert "wrong.py:right: no faults" in outcome.out
+
+
+@pytest.mark.parametrize("verb", ["check", "graph", "run"])
+def test_one_graph_of_a_file_is_named_behind_it(treadle: Treadle, wrong: str, verb: str) -> None:
+    value = ("--value", '"x"') if verb == "run" else ()
+    assert treadle(verb, f"{wrong}:right", *value).code == 0
+
+
+def test_a_graph_that_a_file_does_not_have_is_refused_with_the_nearest(treadle: Treadle, wrong: str) -> None:
+    outcome = treadle("check", f"{wrong}:rigth")
+    assert outcome.code == 2
+    assert "did you mean 'right'" in outcome.err
+
+
+def test_resuming_takes_what_run_printed(treadle: Treadle, waiting_run: tuple[str, str]) -> None:
+    treadle("answer", waiting_run[1], "--value", '"yes"', "--as", "maria")
+    assert treadle("resume", "--all", "orders.py:orders").code == 0
+
+
+def test_resuming_a_run_that_is_over_says_that_nothing_runs(
+    treadle: Treadle, waiting_run: tuple[str, str]
+) -> None:
+    run, question = waiting_run
+    treadle("answer", question, "--value", '"yes"', "--as", "maria")
+    treadle("resume", run, "orders.py")
+    assert f"{run} is completed already: nothing runs" in treadle("resume", run, "orders.py").err
+    assert treadle("resume", run, "orders.py", "--claim", "a=b").code == 2
+
+
+def test_a_file_in_place_of_a_run_is_told_apart(treadle: Treadle, wrong: str) -> None:
+    assert "treadle resume --all wrong.py" in treadle("resume", wrong).err
+
+
+def test_a_picture_does_not_replace_the_file_it_is_of(treadle: Treadle, wrong: str) -> None:
+    outcome = treadle("graph", f"{wrong}:right", "-o", wrong)
+    assert outcome.code == 2
+    assert Path(wrong).read_text() == WRONG
+
+
+def test_the_command_says_which_release_it_is(treadle: Treadle) -> None:
+    assert treadle("--version").out.startswith("treadle 0.")
