@@ -127,6 +127,18 @@ async def test_a_storm_of_429_is_ridden_out_together() -> None:
     assert len(refusals) <= 36 + 16 + 6 + 6  # 40 at once, then halves of it, then a little more than four
 
 
+async def test_a_server_that_bears_four_at_once_is_asked_so_after_a_few_refusals() -> None:
+    with WatchingServer(takes=0.01, at_most=4) as server:
+        model = OpenAIModel("m", base_url=server.url)
+        desk = asking(model, retry=Retry(attempts=8, wait=0.01))
+        async with Engine("memory:") as engine:
+            assert await outcomes(engine, desk, 60) == ["done"] * 60
+            gate = engine.services.gates.of(model)
+            assert gate.congestion.limit < 30
+            assert (gate.under_way, gate.waiting) == (0, 0)
+        assert server.count == 60 + server.refused
+
+
 async def test_a_breaker_keeps_requests_from_a_server_that_is_down_until_one_finds_it_well() -> None:
     clock, is_down = JumpingClock(), [True]
     broken = Reply(status=500, body={"error": {"message": "no"}})
@@ -163,6 +175,18 @@ async def test_a_call_that_is_refused_waits_for_the_circuit_and_is_made_then() -
         start = clock.now()
         assert await outcomes(engine, asking(model, retry=Retry(attempts=2), name="patient"), 1) == ["done"]
         assert 39 <= clock.now() - start <= 42
+
+
+async def test_who_was_refused_goes_as_soon_as_one_has_found_the_model_well() -> None:
+    clock = JumpingClock()
+    model = Timed(clock, lambda number, _: DOWN if number <= 2 else 3.0)
+    limits = {"*": Limit(breaker=Breaker(failures=2, pause=40))}
+    async with Engine("memory:", clock=clock, limits=limits) as engine:
+        await outcomes(engine, asking(model, retry=Retry(attempts=1)), 2)
+        start = clock.now()
+        patient = asking(model, retry=Retry(attempts=3), name="patient")
+        assert await outcomes(engine, patient, 5) == ["done"] * 5
+        assert clock.now() - start <= 40 + 3 + 3 + 1
 
 
 async def test_fallback_takes_a_refusal_by_the_circuit() -> None:

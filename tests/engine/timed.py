@@ -98,11 +98,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
-        number = self.server.arrive(self.connection)
-        self.server.wait(number)
+        number, is_too_much = self.server.arrive(self.connection)
+        if not is_too_much:
+            self.server.wait(number)
         self.server.leave(self.connection)
-        text = json.dumps(ANSWER).encode()
-        self.send_response(200)
+        text = json.dumps({"error": {"message": "busy"}} if is_too_much else ANSWER).encode()
+        self.send_response(429 if is_too_much else 200)
+        if is_too_much:
+            self.send_header("retry-after-ms", "20")
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(text)))
         self.end_headers()
@@ -117,29 +120,36 @@ class WatchingServer(ThreadingHTTPServer):
 
     Args:
         hold: Numbers of requests that are answered only when the server stops.
+        at_most: With more under way at once the last is answered with 429.
 
     Attributes:
+        refused: How many were.
         most: The most requests that were under way at once, those of clients that had gone left out.
     """
 
     daemon_threads = True
+    request_queue_size = 128  # who comes while all are busy is not turned away
 
-    def __init__(self, *, takes: float = 0.004, hold: Sequence[int] = ()) -> None:
+    def __init__(self, *, takes: float = 0.004, hold: Sequence[int] = (), at_most: int = 1000) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        self.most = self.count = 0
+        self.most = self.count = self.refused = 0
+        self._at_most = at_most
         self._takes = takes
         self._hold = hold
         self._stop = threading.Event()
         self._open: list[socket.socket] = []
         self._watch = threading.Lock()
 
-    def arrive(self, connection: socket.socket) -> int:
+    def arrive(self, connection: socket.socket) -> tuple[int, bool]:
+        """Count a request, and tell its number and whether it is one too many."""
         with self._watch:
             self._open = [one for one in self._open if not _is_gone(one)] + [connection]
             self.most = max(self.most, len(self._open))
             self.count += 1
-            return self.count
+            is_too_much = len(self._open) > self._at_most
+            self.refused += is_too_much
+            return self.count, is_too_much
 
     def wait(self, number: int) -> None:
         self._stop.wait(None if number in self._hold else self._takes)

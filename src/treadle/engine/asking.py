@@ -11,6 +11,7 @@ from functools import partial
 import anyio
 
 from treadle.engine.body import Call as Step
+from treadle.engine.gate import Gate
 from treadle.engine.hedging import first_answer, unhedged
 from treadle.engine.live import Live
 from treadle.engine.money import soft_model
@@ -56,7 +57,8 @@ async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResp
                 raise
             is_counted = not isinstance(error, CircuitOpen)
         number = (first if hedge is None else hedge.last).number + 1
-        attempt = _Try(desk, call, attempt.number + 1, not_before=not_before)
+        gate = None if is_counted else call.gate
+        attempt = _Try(desk, call, attempt.number + 1, not_before=not_before, gate=gate)
 
 
 class _Try:
@@ -65,27 +67,35 @@ class _Try:
     Args:
         number: Which one it is, from 1.
         not_before: When it begins, or ``None`` for now.
+        gate: Where the try before was refused, because its circuit was open: it begins when that closes.
 
     Attributes:
         is_refused: Whether another one would follow, and the run may send no more again.
     """
 
-    __slots__ = ("_again_at", "_call", "_desk", "_error", "_not_before", "is_refused", "number")
+    __slots__ = ("_again_at", "_call", "_desk", "_error", "_gate", "_not_before", "is_refused", "number")
 
-    def __init__(self, desk: Desk, call: Call, number: int, *, not_before: float | None) -> None:
+    def __init__(
+        self, desk: Desk, call: Call, number: int, *, not_before: float | None, gate: Gate | None = None
+    ) -> None:
         self.number = number
         self._desk = desk
         self._call = call
         self._not_before = not_before
+        self._gate = gate
         self._error: ProviderError | None = None
         self._again_at: float | None = None
         self.is_refused = False
 
     async def wait(self) -> None:
         """Return when it may begin."""
-        if self._not_before is not None:
-            with self._desk.waiting():
+        if self._not_before is None:
+            return
+        with self._desk.waiting():
+            if self._gate is None:
                 await self._desk.clock.sleep_until(self._not_before)
+            else:
+                await self._gate.wait_for_closing(self._not_before)
 
     def again_at(self, error: ProviderError) -> float | None:
         """When another try follows, or ``None`` for never; decided once for each error."""

@@ -102,9 +102,11 @@ class Permit:
         self._end()
 
     def _end(self) -> None:
-        self._has_ended = True
-        self._gate.under_way -= 1
-        self._gate.wake()
+        gate, self._has_ended = self._gate, True
+        gate.under_way -= 1
+        gate.wake()
+        if self.is_probe:
+            gate.tell_hopeful()
 
 
 class Gate:
@@ -120,8 +122,8 @@ class Gate:
     """
 
     __slots__ = (
-        "_line", "_paused_until", "_requests", "_tokens", "circuit", "clock", "congestion", "name",
-        "under_way",
+        "_hopeful", "_line", "_paused_until", "_requests", "_tokens", "circuit", "clock", "congestion",
+        "name", "under_way",
     )  # fmt: skip
 
     def __init__(self, name: str, limit: Limit, clock: Clock) -> None:
@@ -133,6 +135,7 @@ class Gate:
         self._tokens = _window(limit.tokens_per_minute)
         self._paused_until = 0.0
         self._line: OrderedDict[_Place, None] = OrderedDict()
+        self._hopeful: set[_Place] = set()
         self.under_way = 0
 
     @property
@@ -163,6 +166,16 @@ class Gate:
         if self._line or self.circuit.refuses(at) or not self._has_room(tokens, at):
             return None
         return self._let_in(tokens, at)
+
+    async def wait_for_closing(self, moment: float) -> None:
+        """Return at a moment, or as soon as the circuit closes; at once where it is closed."""
+        place = _Place()
+        self._hopeful.add(place)
+        try:
+            if self.circuit.state != "closed":
+                await place.wait(self.clock, moment)
+        finally:
+            self._hopeful.discard(place)
 
     async def _in_line(self, tokens: int) -> Permit:
         place = _Place()
@@ -255,6 +268,12 @@ class Gate:
     def pause(self, at: float, seconds: float) -> None:
         """Send nothing for so long, as the provider asks."""
         self._paused_until = max(self._paused_until, at + min(seconds, LONGEST_PAUSE))
+
+    def tell_hopeful(self) -> None:
+        """Let those who were refused go, where the circuit has closed."""
+        if self.circuit.state == "closed":
+            for place in self._hopeful:
+                place.look()
 
     def wake(self) -> None:
         """Let the first in line look again."""
