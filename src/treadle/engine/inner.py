@@ -363,7 +363,7 @@ class _Walk:
         if place is None or place.call is None:
             self._cancel([node])
         else:
-            unneeded.let_go(self._body.maker, place.call.step, place.scope.cancel)
+            unneeded.let_go(self._body.maker, place.call.step, place.stop)
 
     def _cancel(self, nodes: Iterable[NodeId]) -> None:
         for node in nodes:
