@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from treadle import Budget, BudgetExceeded, Engine, Prompt, agent, graph
+from treadle import Budget, BudgetExceeded, Engine, Prompt, agent, graph, node
 from treadle.events import MoneySettled
 from treadle.stores import MemoryStore
-from treadle.testing import ScriptedModel
+from treadle.testing import JumpingClock, ScriptedModel
 from treadle.testing.crashing import Crashed, CrashingLog, CrashingStore, When
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +34,31 @@ async def test_what_a_tenant_spent_is_known_to_the_next_engine(tmp_path: Path) -
         with pytest.raises(BudgetExceeded, match="tenant acme"):
             await (await engine.start(only, "c", tenant="acme")).result()
         assert await (await engine.start(only, "d", tenant="other")).result() == "yes"
+
+
+async def test_the_seconds_a_tenant_used_are_known_to_the_next_engine(tmp_path: Path) -> None:
+    url, clock = f"sqlite:///{tmp_path / 'runs.db'}", JumpingClock()
+
+    @node
+    async def work(text: str) -> str:
+        await clock.sleep_until(clock.now() + 40)
+        return text
+
+    @graph
+    def forty(text: str) -> str:
+        return work(text)
+
+    limits, used = {"acme": Budget(seconds=100)}, 0.0
+    for text in ("a", "b", "c"):
+        async with Engine(url, budgets=limits, clock=clock, tenant="acme") as engine:
+            began, handle = clock.now(), await engine.start(forty, text)
+            if text == "c":
+                with pytest.raises(BudgetExceeded, match="100.* of its 100 seconds"):
+                    await handle.result()
+            else:
+                assert await handle.result() == text
+            used += clock.now() - began
+    assert used == pytest.approx(100, abs=0.1)
 
 
 async def test_what_a_dead_process_held_counts_before_its_run_is_taken_up() -> None:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from treadle.budget import NOTHING, Amounts, Budget
-from treadle.engine.activity import busy, covered
+from treadle.engine.activity import Span, busy, covered
 from treadle.engine.money import Account
 from treadle.engine.step_seconds import step_seconds
 from treadle.engine.tracked import FINAL
-from treadle.errors import InternalError
+from treadle.errors import FormatMismatch, InternalError, UnknownRun
 from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunStarted, StepStarted
 from treadle.ids import NodeId, PartId, RunId, StepId, owner_of, split
 from treadle.interfaces import Store
@@ -85,14 +85,23 @@ class Purse:
         """Count what the stored runs of limited tenants have spent, so that a budget outlives the process.
 
         What an unfinished run holds counts as spent: its process died, or may die, before it tells what the
-        request took.  What other processes spend from now on is not seen.
+        request took.  Seconds are read off all histories of a tenant, where they are limited.  What other
+        processes spend from now on is not seen.
         """
+        ran: dict[str, list[Span]] = {}
         for summary in await store.runs(limit=_ALL) if self._budgets else ():
-            if summary.tenant in self._budgets:
-                spent = summary.spent
-                if summary.status not in FINAL:
-                    spent = _taken([recorded.event for recorded in await store.read(summary.id)])
-                self.remember(summary.tenant, summary.id, spent)
+            budget = self._budgets.get(summary.tenant)
+            if budget is None:
+                continue
+            self.remember(summary.tenant, summary.id, summary.spent)
+            if summary.status not in FINAL or budget.seconds is not None:
+                events = await _readable(store, summary.id)
+                if events:
+                    self.remember(summary.tenant, summary.id, _taken(events))
+                for spans in busy(events).values() if budget.seconds is not None else ():
+                    ran.setdefault(summary.tenant, []).extend(spans)
+        for tenant, spans in ran.items():
+            self._tenant(tenant).meter.add(covered(spans))
 
     def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "") -> None:
         """Note a run's share of its tenant's account, as this process stops working on it."""
@@ -304,6 +313,14 @@ def note(made: AllMade, event: Event) -> None:
     elif isinstance(event, MoneyHeld) or event.did == "refused":
         is_try = not (isinstance(event, MoneyHeld) and event.hedge)
         made[key] = Made(max(event.request, before.requests), before.tries + is_try)
+
+
+async def _readable(store: Store, run_id: RunId) -> list[Event]:
+    """The history of a run; none where it is damaged or gone: that costs the run, and not the engine."""
+    try:
+        return [recorded.event for recorded in await store.read(run_id)]
+    except (FormatMismatch, UnknownRun):
+        return []
 
 
 def _taken(events: Sequence[Event]) -> Amounts:
