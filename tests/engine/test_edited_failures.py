@@ -259,6 +259,24 @@ async def test_of_a_fallback_that_failed_the_last_rung_alone_runs_again(works: W
     assert await fail_and_edit(works, memory, wire) == ["b b"]
 
 
+async def test_what_was_taken_before_the_run_failed_and_was_resumed_stays_taken(
+    works: Works, memory: Place
+) -> None:
+    works.broken = {"declined", "b b"}
+
+    def wire() -> Any:
+        return fallback(works.pay("declined"), works.join([works.pay("b"), "b"]))
+
+    wired = works.graph(wire)
+    async with memory.engine(wired) as engine:
+        assert await (await engine.start(wired, run_id="r")).settled() == "failed"
+        works.broken.clear()
+        assert await (await engine.resume("r")).settled() == "waiting"
+    async with memory.engine(works.graph(wire, edited=True)) as engine:
+        assert await (await engine.resume("r")).settled() == "waiting"
+    assert works.ran == ["declined", "b", "b b", "b b"]
+
+
 @pytest.mark.parametrize("claims", [None, {"work": None}])
 async def test_a_backoff_and_the_count_of_tries_hold(
     claims: dict[str, str | None] | None, works: Works, memory: Place

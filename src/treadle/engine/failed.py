@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from treadle.events import AttemptFailed, Event, NodeCompleted, RunResumed
+from treadle.events import AttemptFailed, Event, NodeCompleted, RunEnded
 from treadle.ids import NodeId, split
 from treadle.scheduler.commands import Command, StartAttempt
 from treadle.scheduler.opening import Mode
@@ -41,18 +41,11 @@ class Failed:
         """Take in an event, and what the scheduler has made of it."""
         if isinstance(event, NodeCompleted):
             self._newest.pop(event.node, None)
-        elif isinstance(event, RunResumed):
-            self._newest = {n: f for n, f in self._newest.items() if _still(scheduler, n, f)}
+        elif isinstance(event, RunEnded):
+            self._newest = {failing.event.node: failing for failing in self.taken(scheduler)}
         elif isinstance(event, AttemptFailed):
             self._newest.pop(event.node, None)
-            again = next(
-                (
-                    c
-                    for c in commands
-                    if isinstance(c, StartAttempt) and c.node == event.node and c.not_before
-                ),
-                None,
-            )
+            again = _again(commands, event.node)
             if again is not None:
                 tries = scheduler.tries_of(event.node)
                 self._newest[event.node] = Failing(event, seq, tries, again.not_before)
@@ -73,10 +66,17 @@ class Failed:
                 yield failing
 
 
+def _again(commands: Iterable[Command], node: NodeId) -> StartAttempt | None:
+    """The next try that a failure has led to."""
+    starts = (command for command in commands if isinstance(command, StartAttempt))
+    return next((start for start in starts if start.node == node and start.not_before), None)
+
+
 def _still(scheduler: Scheduler, node: NodeId, failing: Failing) -> bool:
-    """Whether a failure has not been forgotten since; what is left of an item that is over stays."""
+    """Whether it is as it was then.  What was taken stays so where its item is over, and where the run was
+    resumed after it had failed with something else."""
     inside, _ = split(node)
     if not scheduler.has(node):
         return bool(inside) and not failing.tries
     state = scheduler.state_of(node)
-    return scheduler.tries_of(node) > 0 and state != "idle" if failing.tries else state == "failed"
+    return state in ("running", "parked") if failing.tries else state in ("failed", "idle")

@@ -14,10 +14,13 @@ _Vertex = tuple[Part, int]
 
 
 def blamed(root: Part) -> set[NodeId]:
-    """The work whose failures have reached the result of a run; none where the result has not failed."""
+    """The work whose failures have reached the result of a run; none where the result has not failed.
+
+    With them go those after which a fallback could not begin with its next rung, as the run was ending.
+    """
     found: set[NodeId] = set()
     seen: set[tuple[str, int]] = set()
-    stack: list[_Vertex] = [(root, root.program.result)]
+    stack: list[_Vertex] = [(root, root.program.result), *_hopped(root)]
     while stack:
         part, vertex = stack.pop()
         if part.states[vertex] != FAILED or (part.id, vertex) in seen:
@@ -28,6 +31,13 @@ def blamed(root: Part) -> set[NodeId]:
         if not below and part.program.kinds[vertex] is Kind.WORK:
             found.add(part.node(vertex))
     return found
+
+
+def _hopped(root: Part) -> Iterator[_Vertex]:
+    """What the rungs needed that fallbacks went on from when nothing could start any more."""
+    for part in root.walk():
+        for vertex, rung in part.demand.hops:
+            yield from ((part, need) for need in part.program.cases[vertex][rung])
 
 
 def _behind(part: Part, vertex: int) -> Iterator[_Vertex]:
