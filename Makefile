@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: lint types test docs bench bench-peers attack
+.PHONY: lint types test docs bench bench-peers attack attack-crash attack-rest
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -31,5 +31,14 @@ bench: .venv/installed
 bench-peers: .venv/installed
 	$(BIN)/python benchmarks/peers.py
 
+# Two halves side by side: what kills processes and disks, and what attacks in this process.
 attack: .venv/installed
-	TREADLE_ATTACK=1 HYPOTHESIS_PROFILE=attack $(BIN)/pytest -q -m "attack or hypothesis" --timeout=3600
+	$(MAKE) -j2 --output-sync=target attack-crash attack-rest
+
+ATTACK := TREADLE_ATTACK=1 HYPOTHESIS_PROFILE=attack $(BIN)/pytest -q -m "attack or hypothesis" --timeout=3600
+
+attack-crash: .venv/installed
+	$(ATTACK) tests/crash
+
+attack-rest: .venv/installed
+	$(ATTACK) --ignore=tests/crash
