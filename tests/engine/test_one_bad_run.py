@@ -56,6 +56,18 @@ async def misnamed(text: str) -> str:
     raise FileNotFoundError("no file \udcff.txt")
 
 
+@node
+async def elsewhere(text: str) -> str:
+    async with Engine("memory:", graphs=[echoed]) as other:
+        await other.resume("r-not-there")
+    return text
+
+
+@graph
+def echoed(text: str) -> str:
+    return echo(text)
+
+
 @human(to="maria")
 async def desk(text: str) -> Ask[str]:
     return Ask("What now?")
@@ -275,3 +287,17 @@ def test_a_graph_that_is_wired_wrongly_is_refused_when_the_engine_is_made() -> N
 
     with pytest.raises(PlanError, match="nobody needs its result"):
         Engine(graphs=[nothing])
+
+
+async def test_what_another_store_refuses_in_a_body_is_a_failure_like_any_other() -> None:
+    @graph
+    def taken(text: str) -> str:
+        return fallback(elsewhere(text), echo(text))
+
+    @graph
+    def untaken(text: str) -> str:
+        return elsewhere(text)
+
+    assert await run(taken, "a") == "a"
+    with pytest.raises(StoreError, match="r-not-there"):
+        await run(untaken, "a")

@@ -25,11 +25,11 @@ _NEVER_TAKEN: Final = (
     errors.HistoryMismatch,
     errors.InternalError,
     errors.RunCancelled,
-    errors.StoreError,
     errors.PlanError,
 )
 _NEVER_RETRIED: Final = (
     *_NEVER_TAKEN,
+    errors.StoreError,
     errors.BudgetExceeded,
     errors.ResultRefused,
     errors.ReadFailed,

@@ -320,9 +320,11 @@ class _Walk:
                 value = await self._body.call(callee, arguments, place=place)
                 room.workspace.values[command.index] = value
                 event = NodeCompleted(at=at, node=node, attempt=attempt, started_at=at, result=_NOTHING)
-        except (InternalError, StoreError):
+        except InternalError:
             raise
         except TreadleError as error:
+            if isinstance(error, StoreError):
+                self._live.log.append()  # raises where it is the run's own log that fails
             failed = error
         except BaseException as error:
             failed = foreign_cancellation(error)

@@ -282,8 +282,10 @@ class RunLoop:
         ended_by: tuple[StepId, ...] = (),
     ) -> None:
         """Feed the failure of an attempt, and keep its error for who waits for the run."""
-        if isinstance(error, InternalError | StoreError):
+        if isinstance(error, InternalError):
             raise error
+        if isinstance(error, StoreError):
+            self.log.append()  # raises where it is this run's own log that fails, and not another store
         self.errors[node] = error
         failed = AttemptFailed(
             at=self.now(),
