@@ -301,3 +301,32 @@ async def test_what_another_store_refuses_in_a_body_is_a_failure_like_any_other(
     assert await run(taken, "a") == "a"
     with pytest.raises(StoreError, match="r-not-there"):
         await run(untaken, "a")
+
+
+class Panic(BaseException):
+    """What an extension written in another language raises."""
+
+
+async def test_a_body_that_raises_no_exception_fails_alone() -> None:
+    @node
+    async def panics(text: str) -> str:
+        raise Panic("overflow")
+
+    @graph
+    def taken(text: str) -> str:
+        return fallback(panics(text), echo(text))
+
+    @graph
+    def untaken(text: str) -> str:
+        return panics(text)
+
+    @graph
+    def beside(text: str) -> str:
+        return later(text)
+
+    async with Engine() as engine:
+        other = await engine.start(beside, "b")
+        with pytest.raises(NodeFailed, match="Panic, which is no Exception: overflow"):
+            await (await engine.start(untaken, "a")).result()
+        assert await (await engine.start(taken, "a")).result() == "a"
+        assert await other.result() == "b"

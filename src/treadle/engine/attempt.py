@@ -17,7 +17,7 @@ import anyio
 from treadle.engine import doubts, unneeded
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import NODE, Calls
-from treadle.engine.failures import failure_of, foreign_cancellation
+from treadle.engine.failures import failure_of, foreign
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, seconds_left, timed
 from treadle.engine.requests import bind
@@ -54,7 +54,7 @@ def plain_runner(
             live.attempt_failed(node, command.attempt, started_at, error)
             return
         except BaseException as error:
-            failed = foreign_cancellation(error)
+            failed = foreign(error)
             if failed is None:
                 raise
             live.attempt_failed(node, command.attempt, started_at, failed)
@@ -133,7 +133,7 @@ class Attempt:
         except Exception as raised:
             error = raised
         except BaseException as raised:
-            error = foreign_cancellation(raised)
+            error = foreign(raised)
             if error is None:
                 raise
         if not self.reason and self._limits is not None:

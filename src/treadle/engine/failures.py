@@ -89,12 +89,20 @@ def faults_told(run_id: str) -> Generator[None]:
         raise stopped_by(error, run_id) from error
 
 
-def foreign_cancellation(error: BaseException) -> Exception | None:
-    """The failure of a body that awaited what others cancelled; ``None`` where it is cancelled itself."""
-    is_ours = anyio.current_effective_deadline() == -math.inf
-    if is_ours or not isinstance(error, anyio.get_cancelled_exc_class()):
+def foreign(error: BaseException) -> Exception | None:
+    """The failure of a body that raised what is no ``Exception``, or awaited what others cancelled.
+
+    ``None`` where the error goes on its way: the body is cancelled itself, or the process is told to stop.
+    """
+    inside, cancelled = tuple(_leaves(error)), anyio.get_cancelled_exc_class()
+    if any(isinstance(one, KeyboardInterrupt | SystemExit | GeneratorExit) for one in inside):
         return None
-    failed = RuntimeError("what the body awaited was cancelled by others; catch that where it may happen")
+    if not any(isinstance(one, cancelled) for one in inside):
+        failed = RuntimeError(f"the body raised {type(error).__name__}, which is no Exception: {said(error)}")
+    elif inside == (error,) and anyio.current_effective_deadline() != -math.inf:
+        failed = RuntimeError("what the body awaited was cancelled by others; catch that where it may happen")
+    else:
+        return None
     failed.__cause__ = error
     return failed
 

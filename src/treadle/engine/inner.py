@@ -21,7 +21,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from treadle.engine import unneeded
-from treadle.engine.failures import error_of, failure_of, foreign_cancellation, leading
+from treadle.engine.failures import error_of, failure_of, foreign, leading
 from treadle.engine.money import Account
 from treadle.engine.records import is_inside
 from treadle.engine.workspace import Workspace
@@ -327,7 +327,7 @@ class _Walk:
                 self._live.log.append()  # raises where it is the run's own log that fails
             failed = error
         except BaseException as error:
-            failed = foreign_cancellation(error)
+            failed = foreign(error)
             if failed is None:
                 raise
         if failed is not None:
