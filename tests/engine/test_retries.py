@@ -319,3 +319,26 @@ async def test_a_tool_with_a_timeout_is_stopped_inside_a_body() -> None:
         return outer(text)
 
     assert await run(only, "a") == "outer: NodeTimeout"
+
+
+async def test_a_drain_does_not_wait_for_a_backoff_that_begins_during_it() -> None:
+    begun, fails = anyio.Event(), anyio.Event()
+
+    @node(retry=Retry(attempts=5, wait="1h"))
+    async def flaky() -> str:
+        begun.set()
+        await fails.wait()
+        raise ValueError("no")
+
+    @graph
+    def only() -> str:
+        return flaky()
+
+    async with Engine() as engine, anyio.create_task_group() as group:
+        handle = await engine.start(only)
+        await begun.wait()
+        with anyio.fail_after(30):
+            group.start_soon(engine.drain, 3600)
+            await anyio.wait_all_tasks_blocked()
+            fails.set()
+            assert await handle.settled() == "running"

@@ -435,3 +435,20 @@ async def test_a_thousand_nodes_that_never_wait_leave_the_loop_usable() -> None:
         assert await run(chain, 0) == 1000
         done.set()
     assert turns >= 10
+
+
+@pytest.mark.parametrize(("given", "taken"), [(True, "true"), (1, "one"), (False, "other"), (0, "other")])
+async def test_a_boolean_is_no_number_among_cases(given: bool | int, taken: str) -> None:
+    @node
+    async def same() -> int | bool:
+        return given
+
+    @node
+    async def say(word: str) -> str:
+        return word
+
+    @graph
+    def only() -> str:
+        return match(same(), {1: say("one")} if given is not True else {True: say("true")}, otherwise="other")
+
+    assert await run(only) == taken

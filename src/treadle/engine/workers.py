@@ -224,8 +224,8 @@ class Workers:
         return True
 
     def later(self, command: StartAttempt) -> None:
-        """Begin an attempt when its backoff ends."""
-        if self._group is not None:
+        """Begin an attempt when its backoff ends; a run that drains does not wait for that."""
+        if self._group is not None and not isinstance(self.ready, deque):
             self._count += 1
             backoff = self.running[command.node] = _Backoff(anyio.CancelScope())
             self._clean.run(self._group.start_soon, self._back_off, command, backoff)

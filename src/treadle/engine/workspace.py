@@ -270,8 +270,8 @@ def group(binding: Group, items: list[Any]) -> Any:
 
 
 def _fits(case: Case, subject: Any) -> bool:
-    if case.test == "equal":
-        return bool(subject == case.live)
+    if case.test == "equal":  # to Python ``True`` equals 1
+        return isinstance(subject, bool) == isinstance(case.live, bool) and bool(subject == case.live)
     return case.test == "otherwise" or (isinstance(case.live, type) and isinstance(subject, case.live))
 
 
