@@ -25,7 +25,7 @@ recorded call: a ``once`` tool, or a person.
 """
 
 QuestionId = NewType("QuestionId", str)
-"""One question to people, short enough to be read out: ``q-4k7d2m9c``."""
+"""One question to people: ``q-4k7d2m9c6yha3v0e``, of which the command line takes a beginning."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
 
@@ -67,5 +67,10 @@ def new_run_id() -> RunId:
 
 
 def question_id(digest: str) -> QuestionId:
-    """Make a question id from the digest of what identifies it, so that resuming finds it again."""
-    return QuestionId(f"q-{_base32(int(digest[:16], 16) >> 24, 8)}")
+    """Make a question id from the digest of what identifies it (80 bits), so that resuming finds it again."""
+    return QuestionId(f"q-{_base32(int(digest[:20], 16), 16)}")
+
+
+def named_before(question: QuestionId) -> QuestionId:
+    """The id that a question had while ids were of 40 bits, which histories still hold."""
+    return QuestionId(question[:10])

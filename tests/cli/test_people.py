@@ -30,6 +30,13 @@ def test_an_answer_completes_the_run_when_it_is_resumed(treadle, waiting_run) ->
     assert "answered by maria" in treadle("show", run).out
 
 
+def test_a_beginning_of_the_id_will_do_where_one_open_question_has_it(treadle, waiting_run) -> None:
+    _, question = waiting_run
+    assert "there is no question" in treadle("answer", question[:5], "--value", '"yes"', "--as", "joe").err
+    outcome = treadle("answer", question[:8], "--value", '"yes"', "--as", "maria")
+    assert f"{question} answered by maria" in outcome.out
+
+
 def test_resume_all_takes_up_every_run_that_waits(treadle, waiting_run) -> None:
     _, question = waiting_run
     treadle("run", "orders.py", "--value", '{"number": 60}')

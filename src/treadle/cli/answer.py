@@ -19,6 +19,9 @@ from treadle.ids import QuestionId
 from treadle.interfaces import Question, Request, RunSummary, Store
 from treadle.values import Payload, canonical
 
+SHORTEST = 6
+"""Characters that are typed of an id, at least, where not all of it is: ``q-4k7d``."""
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -27,7 +30,10 @@ def register(app: typer.Typer) -> None:
 
 def answer(
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="Id of the question, as in `treadle inbox`.")
+        str,
+        typer.Argument(
+            metavar="QUESTION", help="Id of the question, as in `treadle inbox`, or its beginning."
+        ),
     ],
     *,
     value: Annotated[
@@ -84,7 +90,7 @@ async def _submit(
     url: str, question_id: str, value: Any, by: str, reason: str
 ) -> tuple[Question, RunSummary]:
     async with existing_store(url) as store:
-        question = await store.question(QuestionId(question_id))
+        question = await find_question(store, question_id)
         _check(question, value)
         request = Request(
             run_id=question.run_id,
@@ -100,6 +106,26 @@ async def _submit(
             await _refuse_another(store, request)
         await store.submit(request)
         return question, await store.run(question.run_id)
+
+
+async def find_question(store: Store, typed: str) -> Question:
+    """Give the question of an id, or the only open one whose id begins like that.
+
+    Raises:
+        QuestionError: There is none, or several begin so.
+    """
+    try:
+        return await store.question(QuestionId(typed))
+    except QuestionError:
+        found = [one for one in await store.questions() if one.id.startswith(typed)]
+        if not found or len(typed) < SHORTEST:
+            raise
+    if len(found) > 1:
+        names = ", ".join(one.id for one in found[:5])
+        raise QuestionError(
+            f"{typed!r} is the beginning of {len(found)} questions, {names}; write more of it"
+        )
+    return found[0]
 
 
 async def _refuse_another(store: Store, request: Request) -> None:

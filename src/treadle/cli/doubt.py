@@ -17,7 +17,6 @@ from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing
 from treadle.cli.summary import store_option
 from treadle.cli.words import ago, console, print_json_lines
 from treadle.errors import ConfigurationError, QuestionError
-from treadle.ids import QuestionId
 from treadle.interfaces import Question, RunSummary
 from treadle.views.doubts import Doubt, effects_in_doubt
 
@@ -109,7 +108,7 @@ async def _check(url: str, question_id: str, said: dict[str, Any]) -> None:
         QuestionError: As said above.
     """
     async with existing_store(url) as store:
-        question = await store.question(QuestionId(question_id))
+        question = await answer.find_question(store, question_id)
     if question.about != "doubt":
         raise QuestionError(
             f"{question.id} is not about an effect in doubt; answer it with `treadle answer {question.id}`"

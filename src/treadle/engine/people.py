@@ -17,7 +17,7 @@ from treadle.engine.records import AttemptRecords
 from treadle.engine.requests import pack_arguments
 from treadle.errors import Ambiguity, NodeTimeout, PlanError
 from treadle.events import QuestionAsked, StepFailed
-from treadle.ids import NodeId, QuestionId, StepId, question_id
+from treadle.ids import NodeId, QuestionId, StepId, named_before, question_id
 from treadle.values import JSON, Codec, Payload, canonical, codec, digest
 
 
@@ -111,7 +111,7 @@ async def ask(calls: Asker, body: Body, question: Question) -> Any:
         shown=shown,
         deadline=None if question.within is None else now + question.within,
     )
-    asked = replace(asked, question=_identify(calls.live.run_id, asked))
+    asked = replace(asked, question=_identify(calls.live, asked))
     return await _answer(calls, body, _as_before(calls, asked), reader.unpack)
 
 
@@ -127,7 +127,7 @@ def _as_before(calls: Asker, asked: QuestionAsked) -> QuestionAsked:
         return asked
     found: dict[str, QuestionId] = {}
     for name in live.claims.former_names(asked.node):
-        question = _identify(live.run_id, replace(asked, node=name))
+        question = _identify(live, replace(asked, node=name))
         if live.questions.answer(question) is not None:
             found[f"{name}/{asked.step}"] = question
     if told is not None and told in found:
@@ -215,7 +215,7 @@ def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
         complaint=_cause(calls, call),
     )
     shown = pack_arguments(call.callee, call.arguments)  # what it is known by: its place, not its arguments
-    return replace(asked, question=_identify(calls.live.run_id, asked), shown=shown)
+    return replace(asked, question=_identify(calls.live, asked), shown=shown)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -247,11 +247,13 @@ def _outcome(outcome: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _identify(run_id: str, asked: QuestionAsked) -> QuestionId:
+def _identify(live: Live, asked: QuestionAsked) -> QuestionId:
     """A question is known by where it is asked and by what is shown: other content is another one."""
     shown = "" if asked.shown is None else asked.shown.digest
-    known_by = [run_id, asked.node, asked.step, asked.prompt, shown, asked.schema.digest]
-    return question_id(digest(canonical(known_by)))
+    known_by = [live.run_id, asked.node, asked.step, asked.prompt, shown, asked.schema.digest]
+    question = question_id(digest(canonical(known_by)))
+    before = named_before(question)
+    return question if live.questions.asked(before) is None else before
 
 
 async def _answer(
