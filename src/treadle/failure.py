@@ -22,6 +22,7 @@ class Failure:
         takeable: Whether ``fallback``, ``race`` and ``each`` may take it (never for an effect in
             doubt, a history mismatch, a cancellation or an internal error).
         retry_after: Seconds the other side asked to wait.
+        is_final: Whether no other attempt may follow: what failed had been tried as often as it may.
         details: The error's own attributes that are plain data, such as ``status``.
 
     Example::
@@ -39,6 +40,7 @@ class Failure:
     retryable: bool = True
     takeable: bool = True
     retry_after: float | None = None
+    is_final: bool = False
     details: Mapping[str, str | int | float | bool | None] = field(default_factory=dict[str, Any])
 
     @property

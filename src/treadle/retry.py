@@ -34,6 +34,9 @@ class Retry:
     A node's count is in the history, and so is that of a call inside a body and a model call's count of
     requests: a crash neither resets it nor starts a wait over.
 
+    Of an agent it is that of its requests: how often each is sent where the provider fails.  The agent itself
+    is tried again after other failures alone, so that no failure is tried again by two layers.
+
     Attributes:
         attempts: How often at most, the first included.
         on: Error classes (by qualified name) that are tried again; empty: every error that says it

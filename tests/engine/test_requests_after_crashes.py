@@ -8,7 +8,7 @@ import anyio
 import pytest
 from tests.engine.conftest import Place, around
 
-from treadle import Context, NodeFailed, Prompt, Retry, agent
+from treadle import Context, Engine, NodeFailed, Prompt, Retry, agent, graph, node
 from treadle.errors import ProviderError, RateLimited
 from treadle.events import Event, MoneyHeld, MoneySettled, StepTried
 from treadle.nodes.graph import Graph
@@ -29,13 +29,19 @@ class Busy:
         self.asked.append(self.clock.now())
         raise RateLimited("busy", provider="p", status=429, retryable=True, retry_after=self.retry_after)
 
-    def graph(self, **policies: Any) -> Graph[[str], Any]:
-        @agent(model=ScriptedModel(self.refuse), **policies)
+    def graph(self, *, retry: Retry | None = None, around_it: Retry | None = None) -> Graph[[str], Any]:
+        """Ask in a step of a step; with a retry of the agent, and one of the step around."""
+
+        @agent(model=ScriptedModel(self.refuse), retry=retry)
         async def ask(text: str) -> Prompt[str]:
             return Prompt(text)
 
-        async def body(ctx: Context, text: str) -> str:
+        @node(retry=around_it)
+        async def middle(ctx: Context, text: str) -> str:
             return await ctx.step(ask, text)
+
+        async def body(ctx: Context, text: str) -> str:
+            return await ctx.step(middle, text)
 
         return around(body)
 
@@ -84,7 +90,8 @@ async def test_tries_at_a_step_send_as_many_requests_after_a_crash_each_with_a_n
     numbers: list[list[int]] = []
     for kept, dies in ((memory, False), (place, True)):
         busy = Busy(clock)
-        only = busy.graph(retry=Retry(attempts=2, wait=0.01))
+        twice = Retry(attempts=2, wait=0.01)
+        only = busy.graph(retry=twice, around_it=twice)
         if dies:
             await kept.crash(only, "a", after=lambda event: isinstance(event, StepTried), clock=clock)
         else:
@@ -101,3 +108,42 @@ async def test_a_crash_anywhere_changes_nothing_about_how_a_call_fails(clock: Ju
     with anyio.fail_after(60):
         report = await crash_everywhere(Busy(clock).graph(), "a", clock=clock, fails=True)
     assert report.crashes
+
+
+@pytest.mark.parametrize("on", [(), ProviderError])
+@pytest.mark.parametrize("as_step", [False, True])
+async def test_the_retry_of_an_agent_is_that_of_its_requests_and_not_of_itself_too(
+    clock: JumpingClock, on: Any, as_step: bool
+) -> None:
+    busy, retry = Busy(clock), Retry(attempts=3, on=on)
+
+    @agent(model=ScriptedModel(busy.refuse), retry=retry)
+    async def ask(text: str) -> Prompt[str]:
+        return Prompt(text)
+
+    @graph
+    def direct(text: str) -> str:
+        return ask(text)
+
+    async with Engine("memory:", clock=clock) as engine:
+        await (await engine.start(busy.graph(retry=retry) if as_step else direct, "a")).settled()
+    assert len(busy.asked) == 3
+
+
+async def test_an_agent_that_fails_otherwise_is_tried_again_as_its_retry_says(clock: JumpingClock) -> None:
+    prompts: list[str] = []
+
+    @agent(model=ScriptedModel(lambda _: "yes"), retry=Retry(attempts=2))
+    async def ask(text: str) -> Prompt[str]:
+        prompts.append(text)
+        if len(prompts) == 1:
+            raise ConnectionError("the database is away")
+        return Prompt(text)
+
+    @graph
+    def direct(text: str) -> str:
+        return ask(text)
+
+    async with Engine("memory:", clock=clock) as engine:
+        assert await (await engine.start(direct, "a")).result() == "yes"
+    assert len(prompts) == 2

@@ -16,7 +16,7 @@ from treadle.engine.asking import asked_of, call_model
 from treadle.engine.body import Because, Body, Call
 from treadle.engine.call_limits import CallLimits, limited
 from treadle.engine.desk import Desk, activity_of
-from treadle.engine.failures import error_of, failure_of, members
+from treadle.engine.failures import error_of, failure_of, is_tried_below, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.paid import Counted
@@ -303,6 +303,8 @@ class Calls:
             return None
         failure = failure_of(error, node=self.node, attempt=self.number)
         if not failure.takeable or not retry.matches(failure.types, retryable=failure.retryable):
+            return None
+        if is_tried_below(call.callee.definition.kind, failure, self.ended_by(error)):
             return None
         if call.callee.policies.effect == "once" and not doubts.did_nothing(self, call, error):
             return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from types import TracebackType
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from treadle import errors
 from treadle.events import Failure, RunEnded
-from treadle.ids import NodeId
+from treadle.ids import NodeId, StepId
 from treadle.nodes.tool_schema import complaints
 from treadle.retry import qualified_name
 from treadle.values import Codec
@@ -42,6 +42,7 @@ _KEPT: Final = (
     "provider", "status", "retryable", "account", "measure", "limit", "held", "spent", "needed", "step",
     "idempotency_key", "server", "tool", "rounds", "last",
 )  # fmt: skip
+_PROVIDER: Final = qualified_name(errors.ProviderError)
 _OURS: Final = __name__.partition(".")[0]
 
 
@@ -66,6 +67,14 @@ def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
         retry_after=retry_after if isinstance(retry_after, int | float) else None,
         details=dict(_details(error)) if isinstance(error, errors.TreadleError) else {},
     )
+
+
+def is_tried_below(kind: str, failure: Failure, ended_by: Sequence[StepId]) -> bool:
+    """Whether what failed are requests that a node's own ``Retry`` has tried again already.
+
+    An agent's retry is that of its requests, so that there is one retry layer.
+    """
+    return kind == "agent" and bool(ended_by) and _PROVIDER in failure.types
 
 
 def stopped_by(error: BaseException, run_id: str) -> BaseException:

@@ -263,7 +263,7 @@ class Scheduler:
         tries = part.count_try(vertex, event.tries)
         failure = event.failure
         is_ending = self._course.mode is not _ACTIVE
-        if retry is None or is_ending or tries >= retry.attempts or not failure.takeable:
+        if retry is None or is_ending or tries >= retry.attempts or not failure.takeable or failure.is_final:
             return False
         if not retry.matches(failure.types, retryable=failure.retryable):
             return False
