@@ -1,4 +1,4 @@
-"""Random graphs of every control word that wait or fail at their end are edited there: nothing is done again."""
+"""Random graphs of every control word that wait or fail at their end are edited there: nothing runs again."""
 
 from __future__ import annotations
 
