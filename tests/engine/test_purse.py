@@ -140,6 +140,19 @@ def test_a_recorded_surprise_keeps_the_account_closed() -> None:
     assert [account.closed for account in accounts.path(NodeId("inner/expert"))] == [True, False, True]
 
 
+def test_a_recorded_surprise_keeps_the_account_of_a_step_closed_and_that_of_the_tenant() -> None:
+    first = replace(held(), accounts=("tenant acme", "run", "step triage:expert#1:0"))
+    surprise = replace(settled(first), charged=Amounts(usd=Decimal("0.02"), tokens=5000, calls=1))
+    purse = Purse({"acme": Budget(tokens=10**6)})
+    accounts = purse.open(RUN, PLAN, tenant="acme", events=[first, surprise])
+    path = accounts.path(NodeId("triage"))
+    for limit, is_closed in ((Budget(tokens=9000), True), (Budget(calls=9), False)):
+        accounts = purse.open(RUN, PLAN, tenant="acme", events=[first, surprise])
+        path = accounts.path(NodeId("triage"))
+        nested = accounts.nested(path, NodeId("triage"), StepId("expert#1:0"), limit)
+        assert (nested[0].closed, nested[-1].closed) == (True, is_closed)
+
+
 def test_the_hold_of_a_process_that_died_is_charged_in_full_and_marked() -> None:
     done, open_one = held(), held(request=2)
     events: list[Event] = [done, settled(done), open_one]

@@ -26,7 +26,7 @@ from typing import Final
 
 import anyio
 
-from treadle.budget import NOTHING, Amounts, Bound, Budget, Measure, Meter
+from treadle.budget import MEASURES, NOTHING, Amounts, Bound, Budget, Measure, Meter
 from treadle.errors import BudgetExceeded, InternalError
 
 _tickets: Final = itertools.count()
@@ -41,17 +41,17 @@ class Account:
         budget: ``None`` only counts.
         spent: What was settled.
         held: What is set aside for requests that are under way.
-        closed: A provider used more than the worst case it was held at, so no bound can be trusted.
+        surprises: The measures in which a provider used more than the worst case it was held at.
     """
 
-    __slots__ = ("budget", "closed", "held", "holds", "id", "line", "meter", "spent")
+    __slots__ = ("budget", "held", "holds", "id", "line", "meter", "spent", "surprises")
 
     def __init__(self, name: str, budget: Budget | None = None, *, spent: Amounts = NOTHING) -> None:
         self.id = name
         self.budget = budget
         self.spent = spent
         self.held = NOTHING
-        self.closed = False
+        self.surprises: frozenset[Measure] = frozenset()
         self.meter = Meter()
         self.holds: dict[Hold, None] = {}
         self.line: list[_Request] = []
@@ -90,11 +90,22 @@ class Account:
         taken = self.spent + held + needed
         return next((m for m, limit in self.limits if taken.of(m) > limit), None)
 
+    @property
+    def closed(self) -> bool:
+        """Whether a provider has used more of something limited than was held, so no bound can be trusted."""
+        return bool(self.surprises) and any(measure in self.surprises for measure, _ in self.limits)
+
     def charge(self, charged: Amounts, *, held: Amounts) -> bool:
         """Settle an amount; closes the account where a limited measure took more than was held."""
         self.spent += charged
-        over = any(charged.of(measure) > held.of(measure) for measure, _ in self.limits)
-        self.closed = self.closed or over
+        over = self.note(charged, held=held)
+        return bool(over) and any(measure in over for measure, _ in self.limits)
+
+    def note(self, charged: Amounts, *, held: Amounts) -> frozenset[Measure]:
+        """Remember in what more was taken than held, which counts once that is limited; give it."""
+        over: frozenset[Measure] = frozenset(m for m in MEASURES if charged.of(m) > held.of(m))
+        if over:
+            self.surprises |= over
         return over
 
 

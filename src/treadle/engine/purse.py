@@ -8,7 +8,7 @@ tell whether the provider served the request.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from treadle.budget import NOTHING, Amounts, Budget
@@ -98,6 +98,8 @@ class Purse:
                 events = await _readable(store, summary.id)
                 if events:
                     self.remember(summary.tenant, summary.id, _taken(events))
+                for settled, held in _settlements(events):
+                    self._tenant(summary.tenant).note(settled.charged, held=held)
                 for spans in busy(events).values() if budget.seconds is not None else ():
                     ran.setdefault(summary.tenant, []).extend(spans)
         for tenant, spans in ran.items():
@@ -199,12 +201,8 @@ class RunAccounts:
     def charge(self, events: Iterable[Event]) -> None:
         """Charge what a history says was settled, and count the seconds that it says ran."""
         history = list(events)
-        held: dict[Request, Amounts] = {}
-        for event in history:
-            if isinstance(event, MoneyHeld):
-                held[_request(event)] = event.held
-            elif isinstance(event, MoneySettled):
-                self._charge(event, held.pop(_request(event), event.charged))
+        for settled, held in _settlements(history):
+            self._charge(settled, held)
         self._count(busy(history))
         self._ran = {f"step {node}:{step}": ran for (node, step), ran in step_seconds(history).items()}
 
@@ -216,6 +214,8 @@ class RunAccounts:
                 accounts.setdefault(name, self._account(name))
         for account in accounts.values():
             account.charge(event.charged, held=held)
+        for account in self._above:  # its spending is known already
+            account.note(event.charged, held=held)
 
     def _count(self, intervals: Mapping[NodeId, Sequence[tuple[float, float]]]) -> None:
         ran: dict[Account, list[tuple[float, float]]] = {}
@@ -327,6 +327,16 @@ def _taken(events: Sequence[Event]) -> Amounts:
     """What a history says was settled, and what it says is held."""
     settled = (event.charged for event in events if isinstance(event, MoneySettled))
     return sum((*settled, *(held.held for held in _open_holds(events).values())), NOTHING)
+
+
+def _settlements(events: Iterable[Event]) -> Iterator[tuple[MoneySettled, Amounts]]:
+    """What a history says was settled, each with what was held for it."""
+    held: dict[Request, Amounts] = {}
+    for event in events:
+        if isinstance(event, MoneyHeld):
+            held[_request(event)] = event.held
+        elif isinstance(event, MoneySettled):
+            yield event, held.pop(_request(event), event.charged)
 
 
 def _open_holds(events: Iterable[Event]) -> dict[Request, MoneyHeld]:
