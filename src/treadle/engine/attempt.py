@@ -16,10 +16,11 @@ import anyio
 
 from treadle.engine import doubts, unneeded
 from treadle.engine.activity import Activity, running
-from treadle.engine.calls import NODE, Calls
+from treadle.engine.calls import Calls
 from treadle.engine.failures import failure_of, foreign
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, seconds_left, timed
+from treadle.engine.records import NODE
 from treadle.engine.requests import bind
 from treadle.engine.stopwatch import CLOCKS_DIFFER, Limits
 from treadle.engine.workspace import Workspace

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -54,12 +54,45 @@ from treadle.scheduler.program import Program, compile_plan
 from treadle.scheduler.scheduler import Scheduler
 from treadle.values import JSON
 
-if TYPE_CHECKING:
-    from treadle.engine.body import Body, Call
-
 _ITEM: Final = re.compile(r"\(\d+\)")
 _NOTHING: Final = JSON.pack(None)
 _PROGRAM: Final = "engine.inner"
+
+
+class Made(Protocol):
+    """The call that a node is: what its graph needs of it."""
+
+    step: StepId
+    accounts: tuple[Account, ...]
+
+    @property
+    def only_asks(self) -> bool:
+        """Whether all it does is to wait for people."""
+        ...
+
+
+class Maker(unneeded.Maker, Protocol):
+    """The attempt that the calls belong to."""
+
+    number: int
+
+
+class Host(Protocol):
+    """The body whose calls the nodes of a graph are."""
+
+    @property
+    def maker(self) -> Maker: ...
+
+    path: str
+    accounts: tuple[Account, ...]
+
+    def has_record(self, callee: Callee, arguments: Mapping[str, Any]) -> bool:
+        """Whether a call like this one had ended before, and nobody has claimed that yet."""
+        ...
+
+    async def call(self, callee: Callee, arguments: Mapping[str, Any], *, place: Place | None = None) -> Any:
+        """Make a call, or give what its record says."""
+        ...
 
 
 class Place:
@@ -79,13 +112,13 @@ class Place:
     def __init__(self, node: NodeId, accounts: tuple[Account, ...], *, was_known: bool) -> None:
         self.name = _ITEM.sub("", node)
         self.accounts = accounts
-        self.call: Call | None = None
+        self.call: Made | None = None
         self.scope = anyio.CancelScope()
         self.was_known = was_known
         self._has_ended = was_known
         self._is_stopped = False
 
-    async def begun(self, call: Call, *, has_ended: bool) -> None:
+    async def begun(self, call: Made, *, has_ended: bool) -> None:
         """Take in the call.
 
         Args:
@@ -123,7 +156,7 @@ class _Room:
         self.accounts = accounts
 
 
-async def walk(body: Body, plan: Planned, arguments: Mapping[str, Any]) -> Any:
+async def walk(body: Host, plan: Planned, arguments: Mapping[str, Any]) -> Any:
     """Go through a plan by calls of a body, and give what it comes to.
 
     Raises:
@@ -135,7 +168,7 @@ async def walk(body: Body, plan: Planned, arguments: Mapping[str, Any]) -> Any:
 class _Walk:
     """One way through a plan."""
 
-    def __init__(self, body: Body, plan: Planned, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, body: Host, plan: Planned, arguments: Mapping[str, Any]) -> None:
         self._body = body
         self._live = body.maker.live
         self._copies = self._live.services.fresh_copies
