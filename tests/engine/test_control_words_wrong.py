@@ -211,6 +211,21 @@ def race_for_the_effects_of_items(text: str) -> list[str]:
     return race(each(pay, words(text)), words(text))
 
 
+@graph(on_failure="cancel")
+def impatient(text: str) -> str:
+    return shout(text)
+
+
+@tells("it is declared on_failure='cancel', which holds for the graph of a run and not for a part of one")
+def a_part_that_would_cancel(text: str) -> str:
+    return impatient(text)
+
+
+@tells("it is declared on_failure='cancel', which holds for the graph of a run and not for a part of one")
+def items_that_would_cancel(text: str) -> list[str]:
+    return each(impatient, words(text))
+
+
 @tells("race has one runner; give it a second argument, or leave it out")
 def race_of_one(text: str) -> str:
     return race(shout(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from treadle.interfaces import Model
 from treadle.plan import binding, shapes
@@ -17,7 +17,7 @@ from treadle.plan.plan import Plan
 from treadle.plan.ref import StandIn, refuse
 from treadle.plan.validate import check_races, kept
 from treadle.plan.where import where
-from treadle.plan.wiring import Frame, Reporter, Wiring
+from treadle.plan.wiring import Frame, Reporter, Wiring, inner_faults
 from treadle.values import Codec
 
 
@@ -31,6 +31,7 @@ class Single:
     result: Codec[Any]
     faults: tuple[str, ...] = ()
     policies: Policies = DEFAULT
+    on_failure: Literal["drain", "cancel"] = "drain"
     live_model: Model | None = None
 
 
@@ -85,7 +86,7 @@ def wire_body(
     frame.refuse_itself(body)
     wiring, place = Wiring(), where()
     inner = Frame(wiring, body, "", frame)
-    for text in body.faults:
+    for text in inner_faults(body):
         wiring.fault(f"{body.name!r}", place, text)
     if wiring.faults:
         frame.wiring.faults.extend(wiring.faults)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from treadle.interfaces import Model
 from treadle.plan.parts import Callee, Parameter, Policies, WorkKind
@@ -52,6 +52,11 @@ class Blueprint(Protocol):
 
     @property
     def policies(self) -> Policies: ...
+
+    @property
+    def on_failure(self) -> Literal["drain", "cancel"]:
+        """What happens to running attempts when the result of a run has failed."""
+        ...
 
     @property
     def live_model(self) -> Model | None:

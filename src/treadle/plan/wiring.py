@@ -267,9 +267,10 @@ class Frame:
         )
 
         report = Reporter(self.wiring, f"subgraph {scope!r}", place)
-        for text in graph.faults:
+        faults = inner_faults(graph)
+        for text in faults:
             report(text)
-        if graph.faults:
+        if faults:
             return self._unknown(scope, "do", place)
         inner = Frame(self.wiring, graph, scope, self)
         inside: dict[str, Any] = {}
@@ -414,6 +415,17 @@ class Frame:
         wire = self.wiring.add(PlanNode(id=node_id, kind=kind, scope=self.id, where=place))
         self.wiring.consumed.add(node_id)
         return StandIn(Ref(self, wire, (), Any))
+
+
+def inner_faults(graph: Blueprint) -> tuple[str, ...]:
+    """What is wrong with a graph as a part of another one."""
+    if graph.on_failure == "drain":
+        return graph.faults
+    told = (
+        "it is declared on_failure='cancel', which holds for the graph of a run and not for a part of one; "
+        "declare that graph so, and leave it out here"
+    )
+    return (*graph.faults, told)
 
 
 def inherit(own: Policies, outer: Policies) -> Policies:
