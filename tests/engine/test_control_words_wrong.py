@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from treadle import PlanError, WiringError, do, each, graph, loop, node, race, tool
+from treadle import PlanError, Prompt, WiringError, agent, do, each, graph, loop, node, race, tool, when
 from treadle.nodes.graph import Graph
+from treadle.testing import ScriptedModel
 
 
 @node
@@ -199,14 +200,14 @@ def until_that_captures_what_is_outside(text: str) -> str:
 
 
 @tells(
-    "it is declared effect='once' and only a race needs it: if it loses, nobody can say whether it has acted"
+    "it is declared effect='once' and only a race is sure to need it: the race goes on without it where it"
 )
 def race_for_an_effect(text: str) -> str:
     paid = text
     return race(pay(paid), shout(text))
 
 
-@tells("it is declared effect='once' and only a race needs it")
+@tells("it is declared effect='once' and only a race is sure to need it")
 def race_for_the_effects_of_items(text: str) -> list[str]:
     return race(each(pay, words(text)), words(text))
 
@@ -224,6 +225,32 @@ def a_part_that_would_cancel(text: str) -> str:
 @tells("it is declared on_failure='cancel', which holds for the graph of a run and not for a part of one")
 def items_that_would_cancel(text: str) -> list[str]:
     return each(impatient, words(text))
+
+
+@agent(model=ScriptedModel(["x"]), tools=[pay])
+async def cashier(text: str) -> Prompt[str]:
+    """Pay for something."""
+    return Prompt(text)
+
+
+@agent(model=ScriptedModel(["x"]), tools=[cashier])
+async def chief(text: str) -> Prompt[str]:
+    return Prompt(text)
+
+
+@tells("its tool 'pay' is declared effect='once' and only a race is sure to need it")
+def race_for_an_agent_that_may_act(text: str) -> str:
+    return race(cashier(text), shout(text))
+
+
+@tells("its tool 'pay' is declared effect='once' and only a race is sure to need it")
+def race_for_the_agent_of_an_agent(text: str) -> str:
+    return race(chief(text), shout(text))
+
+
+@tells("it is declared effect='once' and only a race is sure to need it")
+def race_for_an_effect_that_a_case_may_need(text: str) -> str:
+    return when(race(paid := pay(text), shout(text)) == "a", paid, text)
 
 
 @tells("race has one runner; give it a second argument, or leave it out")

@@ -210,8 +210,8 @@ def fallback(first: A, *others: B, on: type[BaseException] | Sequence[type[BaseE
 def race(first: A, *others: B) -> A | B:
     """Start all and take the first that succeeds; the others are cancelled, and charged for what they took.
 
-    It fails when all have failed.  A tool with ``effect="once"`` that only a race needs is refused: nobody
-    could say what a loser has done.
+    It fails when all have failed.  What acts once (``effect="once"``, as a node or as a tool of an
+    agent), and only a race is sure to need, is refused: the race goes on without a loser that may have acted.
 
     Example::
 

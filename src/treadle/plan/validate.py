@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from treadle.ids import NodeId
 from treadle.plan.declared import Blueprint
-from treadle.plan.parts import WORK, Binding, PlanNode, wires
+from treadle.plan.parts import WORK, Binding, Callee, PlanNode, wires
 from treadle.plan.where import defined_at
 from treadle.plan.wiring import Wiring
 
 
 def needed(wiring: Wiring, result: Binding) -> set[NodeId]:
     """Give every node that demand can reach from the result."""
-    return _reached(wiring.nodes, wires(result), through_races=True)
+    return _reached(wiring.nodes, wires(result))
 
 
 def kept(wiring: Wiring, result: Binding) -> tuple[PlanNode, ...]:
@@ -65,20 +65,42 @@ def certain(nodes: Mapping[NodeId, PlanNode], result: Binding) -> set[NodeId]:
 
 
 def check_races(wiring: Wiring, result: Binding) -> None:
-    """Tell of effects that happen once and that only a race needs: a loser may be cut off at any point."""
-    beyond = _reached(wiring.nodes, wires(result), through_races=False)
-    races = (node for node in wiring.nodes.values() if node.kind == "race")
-    raced = _reached(wiring.nodes, [need for race in races for need in race.needs], through_races=True)
-    for node_id in raced - beyond:
+    """Tell of effects that happen once and that only a race is sure to need."""
+    races = [node for node in wiring.nodes.values() if node.kind == "race"]
+    if not races:
+        return
+    beyond = certain(wiring.nodes, result)
+    raced = _reached(wiring.nodes, [need for race in races for need in race.needs])
+    for node_id in sorted(raced - beyond):
         node = wiring.nodes[node_id]
         for one in (node, *bodies(node)):
-            if one.policies.effect == "once":
+            for subject in _effects(one):
                 wiring.fault(
                     f"node {one.id!r}",
                     one.where,
-                    "it is declared effect='once' and only a race needs it: if it loses, nobody can say "
-                    "whether it has acted; take it out of the race, and act on what the race gives",
+                    f"{subject} declared effect='once' and only a race is sure to need it: the race goes on "
+                    "without it where it loses; take it out of the race, and act on what the race gives",
                 )
+
+
+def _effects(node: PlanNode) -> Iterator[str]:
+    """What acts once in a node: itself, or a tool that its agent may call, at any depth."""
+    if node.policies.effect == "once":
+        yield "it is"
+    seen: set[int] = set()
+    stack = list(_tools(node.callee))
+    while stack:
+        tool = stack.pop()
+        if id(tool) not in seen:
+            seen.add(id(tool))
+            stack.extend(_tools(tool))
+            if tool.policies.effect == "once":
+                yield f"its tool {tool.name!r} is"
+
+
+def _tools(callee: Callee | None) -> Sequence[Callee]:
+    tools: Sequence[Callee] = getattr(callee, "tools", ())
+    return tools
 
 
 def bodies(node: PlanNode) -> Iterator[PlanNode]:
@@ -88,17 +110,14 @@ def bodies(node: PlanNode) -> Iterator[PlanNode]:
         yield from bodies(inner)
 
 
-def _reached(
-    nodes: Mapping[NodeId, PlanNode], start: Iterable[NodeId], *, through_races: bool
-) -> set[NodeId]:
+def _reached(nodes: Mapping[NodeId, PlanNode], start: Iterable[NodeId]) -> set[NodeId]:
     found: set[NodeId] = set()
     waiting = list(start)
     while waiting:
         node_id = waiting.pop()
         if node_id not in found:
             found.add(node_id)
-            node = nodes[node_id]
-            waiting.extend(node.needs if through_races or node.kind != "race" else ())
+            waiting.extend(nodes[node_id].needs)
     return found
 
 
