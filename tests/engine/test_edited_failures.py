@@ -207,6 +207,17 @@ async def test_what_failed_is_made_anew_where_a_person_says_so(works: Works, mem
     assert await works.edit(memory, wire, {"work": None}) == ["a"]
 
 
+async def test_a_failure_that_nothing_takes_any_more_ends_the_run_and_is_tried_when_that_is_resumed(
+    works: Works, memory: Place
+) -> None:
+    await works.begin(memory, lambda: fallback(works.work("a"), works.work("b")))
+    async with memory.engine(works.graph(lambda: works.work("a"))) as engine:
+        assert await (await engine.resume("r")).settled() == "failed"
+        assert works.ran == ["a", "b"]
+        assert await (await engine.resume("r")).settled() == "waiting"
+    assert works.ran == ["a", "b", "a"]
+
+
 async def test_a_failure_with_other_inputs_is_another_call(works: Works, memory: Place) -> None:
     await works.begin(memory, lambda: fallback(works.work("a"), works.work("b")))
     async with memory.engine(works.graph(lambda: fallback(works.work("c"), works.work("b")))) as engine:
