@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, cast
@@ -16,6 +17,7 @@ from treadle import errors
 from treadle.events import Failure, RunEnded
 from treadle.ids import NodeId, StepId
 from treadle.nodes.tool_schema import complaints
+from treadle.plan.parts import PlanNode
 from treadle.retry import qualified_name
 from treadle.values import Codec
 
@@ -75,6 +77,15 @@ def is_tried_below(kind: str, failure: Failure, ended_by: Sequence[StepId]) -> b
     An agent's retry is that of its requests, so that there is one retry layer.
     """
     return kind == "agent" and bool(ended_by) and _PROVIDER in failure.types
+
+
+def failure_of_attempt(
+    error: BaseException, planned: PlanNode | None, *, node: str, attempt: int, ended_by: Sequence[StepId]
+) -> Failure:
+    """What ``failure_of`` gives; final where the attempt's own requests have been tried again already."""
+    failure = failure_of(error, node=node, attempt=attempt)
+    is_final = planned is not None and is_tried_below(planned.kind, failure, ended_by)
+    return replace(failure, is_final=True) if is_final else failure
 
 
 def stopped_by(error: BaseException, run_id: str) -> BaseException:

@@ -19,7 +19,7 @@ from treadle.engine.attempt import Attempt, choose
 from treadle.engine.claiming import Claimer, Due
 from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
-from treadle.engine.failures import failure_of, faults_told, innermost, is_tried_below, stopped_by
+from treadle.engine.failures import failure_of, failure_of_attempt, faults_told, innermost, stopped_by
 from treadle.engine.live import Services
 from treadle.engine.purse import AllMade, RunAccounts
 from treadle.engine.questions import Questions
@@ -287,15 +287,13 @@ class RunLoop:
         if isinstance(error, StoreError):
             self.log.append()  # raises where it is this run's own log that fails, and not another store
         self.errors[node] = error
-        failure = failure_of(error, node=node, attempt=attempt)
         planned = self.compiled.plan.find(node)
-        is_final = planned is not None and is_tried_below(planned.kind, failure, ended_by)
         failed = AttemptFailed(
             at=self.now(),
             node=node,
             attempt=attempt,
             started_at=started_at,
-            failure=replace(failure, is_final=True) if is_final else failure,
+            failure=failure_of_attempt(error, planned, node=node, attempt=attempt, ended_by=ended_by),
             ended_by=ended_by[0] if ended_by else None,
             also_ended_by=ended_by[1:],
         )
