@@ -8,17 +8,18 @@ from __future__ import annotations
 import functools
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from pydantic_core import from_json, to_json
 
+from treadle.engine.looking_up import Lookup, looked_up
 from treadle.engine.records import Identity
 from treadle.engine.requests import definition_digest
 from treadle.errors import FormatMismatch
 from treadle.events import Failure
 from treadle.ids import NodeId
-from treadle.plan.parts import REPEATED, Argument, Binding, Constant, Planned, PlanNode, Wire
+from treadle.plan.parts import REPEATED, Binding, Constant, Planned, PlanNode, Wire
 from treadle.scheduler.part import Part
 from treadle.scheduler.states import DONE
 from treadle.values import Payload, canonical, digest
@@ -63,7 +64,7 @@ class Inputs:
 
     def given(self, node: PlanNode) -> dict[str, Any]:
         """What a work node is given, by parameter; raises ``LookupError`` where it is not known yet."""
-        return {argument.name: self._value(argument.binding) for argument in node.arguments}
+        return {argument.name: _looked_up(self._resolve(argument.binding)) for argument in node.arguments}
 
     def identity(self, node: PlanNode) -> Identity | None:
         """The identity of a node, where it is work and all it is given is known by now."""
@@ -89,7 +90,7 @@ class Inputs:
         if node.id not in self._keys:
             counts: Counter[str] = Counter()
             found: dict[str, int] = {}
-            for number, item in enumerate(self._items(node)):
+            for number, item in enumerate(_looked_up(self._items(node))):
                 name = digest(canonical(item))[:16]
                 found[f"{name}:{counts[name]}"] = number
                 counts[name] += 1
@@ -106,10 +107,10 @@ class Inputs:
         """Whether more items or rounds of a node may begin."""
         return self.part is None or self._state(node) != DONE
 
-    def _items(self, node: PlanNode) -> Sequence[Any]:
+    def _items(self, node: PlanNode) -> _Lookup:
         found = self._lists.get(node.id)
         if found is None:
-            items = self._value(node.arguments[0].binding)
+            items = yield from self._resolve(node.arguments[0].binding)
             if isinstance(items, _Formula):
                 items = self._unseen(node, items)
             if not isinstance(items, list):
@@ -125,39 +126,44 @@ class Inputs:
         whole = digest(canonical(items))
         return [_Formula({"item": number, "of": whole}) for number in range(begun.limit)]
 
-    def _handed(self, name: NodeId) -> Any:
+    def _handed(self, name: NodeId) -> _Lookup:
         """What an item or a round is given."""
         if self._around is None:
             raise LookupError(name)
         around, node, number = self._around
-        return around.handed(node, number, name)
+        return (yield from around.handed(node, number, name))
 
-    def handed(self, node: PlanNode, number: int, name: str) -> Any:
+    def handed(self, node: PlanNode, number: int, name: str) -> _Lookup:
         """What an item or a round of a node is given under the name of a parameter."""
         first = node.arguments[0]
         if name != first.name:
-            return next(self._value(one.binding) for one in node.arguments if one.name == name)
+            binding = next(one.binding for one in node.arguments if one.name == name)
+            return (yield from self._resolve(binding))
         if node.kind == "each":
-            return self._items(node)[number]
-        return self._value(first.binding) if number == 1 else self._outcome(node, number - 1)[0]
+            return (yield from self._items(node))[number]
+        if number == 1:
+            return (yield from self._resolve(first.binding))
+        return (yield from self._outcome(node, number - 1))[0]
 
-    def _outcome(self, node: PlanNode, number: int) -> Any:
+    def _outcome(self, node: PlanNode, number: int) -> _Lookup:
         kept = self._outcomes[node.id][number]
-        return kept.result() if isinstance(kept, Inputs) else from_json(to_json(kept))
+        return (yield from kept.result()) if isinstance(kept, Inputs) else from_json(to_json(kept))
 
-    def result(self) -> Any:
+    def result(self) -> _Lookup:
         """What the part came to."""
-        return self._value(self.plan.result)
+        return (yield from self._resolve(self.plan.result))
 
-    def _assembled(self, node: PlanNode) -> Any:
+    def _assembled(self, node: PlanNode) -> _Lookup:
         if self.is_open(node):
             raise LookupError(node.id)
         outcomes = self._outcomes.get(node.id, {})
         if node.kind == "loop":
-            return self._outcome(node, max(outcomes))[0]
-        drops = node.settings["on_error"] == "drop"
-        numbers = [n for n in sorted(outcomes) if not (drops and isinstance(outcomes[n], Failure))]
-        return [self._outcome(node, number) for number in numbers]
+            return (yield from self._outcome(node, max(outcomes)))[0]
+        drops, found = node.settings["on_error"] == "drop", list[Any]()
+        for number in sorted(outcomes):
+            if not (drops and isinstance(outcomes[number], Failure)):
+                found.append((yield from self._outcome(node, number)))
+        return found
 
     # -- looking up ------------------------------------------------------------------------------------
 
@@ -169,32 +175,55 @@ class Inputs:
     def _state(self, node: PlanNode) -> int:
         return DONE if self.part is None else self.part.states[self._index(node)]
 
-    def _value(self, binding: Binding) -> Any:
+    def note(self, node: NodeId, value: Any) -> None:
+        """Note what a node was found to have come to."""
+        self._data[node] = value
+
+    def _resolve(self, binding: Binding) -> _Lookup:
         if isinstance(binding, Wire):
-            if binding.node not in self._data:
-                self._data[binding.node] = self._find(self.plan.by_id[binding.node])
-            return self._data[binding.node]
+            if binding.node in self._data:
+                return self._data[binding.node]
+            return (yield self, binding.node)
         if isinstance(binding, Constant):
             return binding.payload.json()
-        items = [self._value(item) for item in binding.items]
+        items: list[Any] = []
+        for item in binding.items:
+            items.append((yield from self._resolve(item)))  # noqa: PERF401 - a comprehension cannot yield
         return dict(zip(binding.keys, items, strict=True)) if binding.kind == "dict" else items
 
-    def _find(self, node: PlanNode) -> Any:
+    def find(self, name: NodeId) -> _Lookup:
+        """How what a node came to is found."""
+        node = self.plan.by_id[name]
         if node.id in self.results:
             return self.results[node.id].json()
         if node.kind == "expression":
-            return _evaluate(node, self._operands(node.arguments))
+            operands: list[Any] = []
+            for argument in node.arguments:
+                operands.append((yield from self._resolve(argument.binding)))  # noqa: PERF401 - a comprehension cannot yield
+            return _evaluate(node, operands)
         if node.kind == "do":
-            return self._value(node.cases[-1].binding)
+            return (yield from self._resolve(node.cases[-1].binding))
         if node.kind == "input":
-            return self._handed(node.id)
+            return (yield from self._handed(node.id))
         if node.kind in REPEATED:
-            return self._assembled(node)
+            return (yield from self._assembled(node))
         chosen = {} if self.part is None else self.part.chosen
-        return self._value(node.cases[chosen[self._index(node)]].binding)
+        return (yield from self._resolve(node.cases[chosen[self._index(node)]].binding))
 
-    def _operands(self, arguments: Iterable[Argument]) -> list[Any]:
-        return [self._value(argument.binding) for argument in arguments]
+
+_Lookup = Lookup[tuple[Inputs, NodeId]]
+
+
+def _looked_up(lookup: _Lookup) -> Any:
+    return looked_up(lookup, _find, _note)
+
+
+def _find(place: tuple[Inputs, NodeId]) -> _Lookup:
+    return place[0].find(place[1])
+
+
+def _note(place: tuple[Inputs, NodeId], value: Any) -> None:
+    place[0].note(place[1], value)
 
 
 class _Formula(dict[str, Any]):

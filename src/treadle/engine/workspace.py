@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
+from treadle.engine.looking_up import Lookup, looked_up
 from treadle.errors import HistoryMismatch, InternalError, LoopLimit, ReadFailed
 from treadle.events import Failure
 from treadle.nodes.tool_schema import complaints
@@ -93,14 +94,17 @@ class Workspace:
     def value(self, index: int) -> Any:
         """The value of a vertex that is done."""
         value = self.values[index]
-        if value is UNSET:
-            value = self._find(index)
-            self.values[index] = value
-        return value
+        return _looked_up(self._ask(index)) if value is UNSET else value
 
-    def _find(self, index: int) -> Any:
+    def _ask(self, index: int) -> _Lookup:
+        """Look a vertex up, unless it has been already."""
+        value = self.values[index]
+        return (yield self, index) if value is UNSET else value
+
+    def find(self, index: int) -> _Lookup:
+        """How the value of a vertex comes about, which nobody has asked for yet."""
         if index == self._program.result:
-            return self.resolve(self._plan.result)
+            return (yield from self._resolve(self._plan.result))
         node = self._plan.nodes[index]
         payload = self._payloads.get(index)
         if payload is not None:
@@ -114,16 +118,19 @@ class Workspace:
                     node=node.id,
                 ) from error
         if node.kind == "expression":
-            return evaluate(node, [self.resolve(argument.binding) for argument in node.arguments])
+            operands: list[Any] = []
+            for argument in node.arguments:
+                operands.append((yield from self._resolve(argument.binding)))  # noqa: PERF401 - a comprehension cannot yield
+            return evaluate(node, operands)
         if node.kind == "do":
-            return self.resolve(node.cases[-1].binding)
+            return (yield from self._resolve(node.cases[-1].binding))
         if node.cases:
-            return self.resolve(node.cases[self._part.chosen[index]].binding)
+            return (yield from self._resolve(node.cases[self._part.chosen[index]].binding))
         if node.kind in REPEATED:
-            return self._assembled(index, node)
+            return (yield from self._assembled(index, node))
         if node.kind == "input" and self._around is not None:
             around, vertex, number = self._around
-            return around.handed(vertex, number, str(node.id))
+            return (yield from around.handed(vertex, number, str(node.id)))
         raise InternalError(f"the value of node {node.id!r} was read before it was there; please report this")
 
     # -- items and rounds ------------------------------------------------------------------------------
@@ -140,26 +147,28 @@ class Workspace:
         kept = self._outcomes.setdefault(index, {})
         kept[number] = outcome
         if is_needed:
-            self._outcome(index, number)
+            _looked_up(self._outcome(index, number))
 
-    def handed(self, index: int, number: int, name: str) -> Any:
+    def handed(self, index: int, number: int, name: str) -> _Lookup:
         """What an item or a round is given: the item, or the value of the round before, or what all are."""
         node = self._plan.nodes[index]
         first = node.arguments[0]
         if name != first.name:
-            return next(self.resolve(one.binding) for one in node.arguments if one.name == name)
-        if node.kind == "each" and isinstance(first.binding, Group):
-            return self.resolve(first.binding.items[number])  # putting the list together anew is quadratic
-        if node.kind == "each":
-            return self.resolve(first.binding)[number]
-        return self.resolve(first.binding) if number == 1 else self._outcome(index, number - 1)[0]
+            binding = next(one.binding for one in node.arguments if one.name == name)
+            return (yield from self._resolve(binding))
+        if node.kind == "each" and isinstance(first.binding, Group):  # putting it together anew is quadratic
+            return (yield from self._resolve(first.binding.items[number]))
+        if node.kind == "loop" and number > 1:
+            return (yield from self._outcome(index, number - 1))[0]
+        given = yield from self._resolve(first.binding)
+        return given[number] if node.kind == "each" else given
 
-    def _outcome(self, index: int, number: int) -> Any:
+    def _outcome(self, index: int, number: int) -> _Lookup:
         outcomes = self._outcomes[index]
         kept = outcomes[number]
         if not isinstance(kept, Workspace):
             return kept
-        result = kept.result()  # a round may give what it was given: what the rounds before came to
+        result = yield from kept._ask(kept._result)  # noqa: SLF001 - a round may give what it was given: what the rounds before came to
         if self._fresh_copies:
             return result
         if self._plan.nodes[index].kind == "loop":
@@ -167,17 +176,16 @@ class Workspace:
         outcomes[number] = result
         return result
 
-    def _assembled(self, index: int, node: PlanNode) -> Any:
+    def _assembled(self, index: int, node: PlanNode) -> _Lookup:
         """What an ``each`` or a ``loop`` came to as a whole."""
         outcomes = self._outcomes.get(index, {})
         if node.kind == "loop":
-            return self._outcome(index, max(outcomes))[0]
-        drops = node.settings["on_error"] == "drop"
-        return [
-            self._outcome(index, number)
-            for number in sorted(outcomes)
-            if not (drops and isinstance(outcomes[number], Failure))
-        ]
+            return (yield from self._outcome(index, max(outcomes)))[0]
+        drops, found = node.settings["on_error"] == "drop", list[Any]()
+        for number in sorted(outcomes):
+            if not (drops and isinstance(outcomes[number], Failure)):
+                found.append((yield from self._outcome(index, number)))
+        return found
 
     def _count(self, node: PlanNode) -> int:
         """How many items an ``each`` has."""
@@ -193,7 +201,7 @@ class Workspace:
     def _is_last(self, index: int, node: PlanNode) -> bool:
         """Whether a loop is done with its newest round."""
         number = max(self._outcomes[index])
-        value, is_reached = self._outcome(index, number)
+        value, is_reached = _looked_up(self._outcome(index, number))
         if not is_reached and number == node.settings["at_most"]:
             raise LoopLimit(
                 f"{node.id!r} (wired at {node.where}) went through all its {number} rounds and was not done; "
@@ -214,6 +222,17 @@ class Workspace:
             value = constant(binding)
             return copy.deepcopy(value) if self._fresh_copies else value
         return group(binding, [self.resolve(item) for item in binding.items])
+
+    def _resolve(self, binding: Binding) -> _Lookup:
+        """Do what ``resolve`` does, on the way to another value."""
+        if isinstance(binding, Wire):
+            return (yield from self._ask(self._program.index[binding.node]))
+        if isinstance(binding, Constant):
+            return self.resolve(binding)
+        items: list[Any] = []
+        for item in binding.items:
+            items.append((yield from self._resolve(item)))  # noqa: PERF401 - a comprehension cannot yield
+        return group(binding, items)
 
     def arguments(self, node: PlanNode) -> dict[str, Any]:
         """What a work node's body is called with, by parameter."""
@@ -253,7 +272,26 @@ class Workspace:
 
     def result(self) -> Any:
         """The value of the whole graph."""
-        return self.value(self._program.index.get(RESULT, self._program.result))
+        return self.value(self._result)
+
+    @property
+    def _result(self) -> int:
+        return self._program.index.get(RESULT, self._program.result)
+
+
+_Lookup = Lookup[tuple[Workspace, int]]
+
+
+def _looked_up(lookup: _Lookup) -> Any:
+    return looked_up(lookup, _find, _keep)
+
+
+def _find(place: tuple[Workspace, int]) -> _Lookup:
+    return place[0].find(place[1])
+
+
+def _keep(place: tuple[Workspace, int], value: Any) -> None:
+    place[0].values[place[1]] = value
 
 
 def constant(binding: Constant) -> Any:
