@@ -250,7 +250,8 @@ class Driver:
         node, part = command.node, self.scheduler.part(command.part)
         assert node not in self.owed, f"{node} runs twice at once"
         assert node not in self.completed, f"{node} ran again though it was done"
-        assert not command.part or command.part in self.inside, f"{node} starts outside of any part"
+        is_left = command.part and command.part not in self.inside
+        assert not is_left or command.only_settles, f"{node} starts outside of any part"
         inputs = part.program.inputs[command.index]
         assert all(part.states[need] == states.DONE for need in inputs), f"{node} started too early"
         self.owed[node] = Owed(command, has_begun=not command.not_before and next(self.luck) % 3 > 0)
