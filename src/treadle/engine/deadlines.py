@@ -29,7 +29,8 @@ class Deadlines:
         self._clock = clock
         self._late = late
         self._heap: list[Due] = []
-        self._known: set[Due] = set()
+        self._known: dict[RunId, set[Due]] = {}
+        self._left = 0
         self._changed = anyio.Event()
         self._group: TaskGroup | None = None
         self._runs = False
@@ -42,13 +43,39 @@ class Deadlines:
     def add(self, run_id: RunId, question: QuestionId, at: float) -> None:
         """Watch one more; watching one twice does no harm."""
         due = (at, run_id, question)
-        if due in self._known:
+        known = self._known.setdefault(run_id, set())
+        if due in known:
             return
-        self._known.add(due)
+        known.add(due)
         heapq.heappush(self._heap, due)
         self._changed.set()
         self._changed = anyio.Event()
         self._start()
+
+    def forget(self, run_id: RunId) -> None:
+        """Watch nothing of a run any more: it has ended."""
+        self._left += len(self._known.pop(run_id, ()))
+        if 2 * self._left > len(self._heap):  # so that forgetting costs little, however many there are
+            self._heap = [due for due in self._heap if self._is_known(due)]
+            heapq.heapify(self._heap)
+            self._left = 0
+            self._changed.set()
+            self._changed = anyio.Event()
+
+    def _is_known(self, due: Due) -> bool:
+        return due in self._known.get(due[1], ())
+
+    def _pop(self) -> bool:
+        """Take the earliest one out; tell whether it is still watched."""
+        due = heapq.heappop(self._heap)
+        if not self._is_known(due):
+            self._left -= 1
+            return False
+        known = self._known[due[1]]
+        known.discard(due)
+        if not known:
+            del self._known[due[1]]
+        return True
 
     def _start(self) -> None:
         if self._heap and not self._runs and self._group is not None:
@@ -59,8 +86,8 @@ class Deadlines:
         while self._heap:
             at, run_id, question = self._heap[0]
             if self._clock.now() >= at:
-                self._known.discard(heapq.heappop(self._heap))
-                await self._late(run_id, question, at)
+                if self._pop():
+                    await self._late(run_id, question, at)
             else:
                 await self._wait_until(at)
         self._runs = False

@@ -100,6 +100,11 @@ class Outside:
         if deadline is not None:
             self.watch_deadline(run_id, THE_RUN, deadline)
 
+    def over(self, run_id: RunId) -> None:
+        """Note that a run has ended: nothing is asked of it any more."""
+        self._deadlines.forget(run_id)
+        self._graphs.pop(run_id, None)
+
     async def open(self, group: TaskGroup) -> None:
         """Begin, with the deadlines that have passed while nobody looked.
 
@@ -120,6 +125,8 @@ class Outside:
         by_run: dict[RunId, list[Request]] = {}
         for request in await self._home.store.requests(run_id):
             by_run.setdefault(request.run_id, []).append(request)
+        if run_id is None:
+            self._graphs = {key: graph for key, graph in self._graphs.items() if key in by_run}
         at_rest: list[RunId] = []
         for key, requests in by_run.items():
             with self._costing_only(key, requests):

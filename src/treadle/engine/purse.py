@@ -105,9 +105,15 @@ class Purse:
         for tenant, spans in ran.items():
             self._tenant(tenant).meter.add(covered(spans))
 
-    def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "") -> None:
-        """Note a run's share of its tenant's account, as this process stops working on it."""
-        if tenant:
+    def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "", is_over: bool = False) -> None:
+        """Note a run's share of its tenant's account, as this process stops working on it.
+
+        Args:
+            is_over: Whether it can never go on: then nobody asks for its share again.
+        """
+        if is_over:
+            self._shares.pop((tenant, run_id), None)
+        elif tenant:
             self._shares[(tenant, run_id)] = accounts.run.spent
 
     def _tenant(self, name: str) -> Account:
