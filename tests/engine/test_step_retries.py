@@ -36,7 +36,8 @@ async def test_a_crash_does_not_reset_the_count_of_tries(calls: Calls, place: Pl
     assert len(calls.made) == 3
     async with place.engine(only) as engine:
         tree = timeline(await engine.store.read(RunId("r")))
-    assert [span.note for span in tree.walk() if span.kind == "step"] == ["try 3: ValueError: no a"]
+    [note] = [span.note for span in tree.walk() if span.kind == "step"]
+    assert note.startswith("try 3: ValueError: no a (at ")
 
 
 async def test_a_backoff_goes_on_after_a_crash_and_does_not_start_over(calls: Calls, place: Place) -> None:
