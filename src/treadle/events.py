@@ -32,7 +32,7 @@ class RunStarted:
     Attributes:
         plan: The plan document; its digest is the plan's.
         inputs: One payload for each input of the graph, by parameter name.
-        seed: Whence jitter and ``ctx.random``; ``budget`` what stands in place of the graph's own, if anything.
+        seed: Whence jitter and ``ctx.random``; ``budget`` what stands in place of the graph's own, if any.
         traceparent: W3C trace context that all spans of the run belong to, or ``""``.
     """
 

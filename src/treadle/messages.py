@@ -345,7 +345,7 @@ def _check_utf8(data: bytes) -> None:
         data.decode()
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"document(...): this text is not UTF-8 at byte {error.start}, and a model would read it damaged; "
+            f"document(...): this text is not UTF-8 at byte {error.start}: a model would read it damaged; "
             "decode it as what it is, and pass text.encode()"
         ) from error
 

@@ -321,7 +321,9 @@ class Driver:
         for part in self.scheduler._course.parts.values():
             for vertex, rung in part.chosen.items():
                 if rung and part.program.kinds[vertex] is Kind.FALLBACK:
-                    begun = [need for need in part.program.cases[vertex][rung] if part.attempts.get(need)]
+                    *earlier, reached = part.program.cases[vertex][: rung + 1]
+                    before = {need for one in earlier for need in one}
+                    begun = [need for need in reached if part.attempts.get(need) and need not in before]
                     if begun and all(_holders(part, need) == [vertex] for need in begun):
                         found[part.id, vertex] = rung
         return found
