@@ -361,10 +361,13 @@ class RunLoop:
         commands = self._moved(commands)
         for command in commands:  # decisions add to it while it is walked
             if type(command) is StartAttempt and not command.not_before:
-                if due is None:
-                    self.workers.ready.append(command)
+                if command.only_settles and not unneeded.is_in_doubt(self, command):
+                    at, node = self.now(), command.node
+                    over = AttemptCancelled(at=at, node=node, attempt=command.attempt, started_at=at)
+                    events.append(over)
+                    commands.extend(self._moved(self.scheduler.handle(over)))
                 else:
-                    due.add(command)
+                    (self.workers.ready.append if due is None else due.add)(command)
             elif type(command) is Decide:
                 if self._watch is not None:
                     self._watch(command)
@@ -377,10 +380,7 @@ class RunLoop:
                     due.cancel(command)
 
     def _claim(self, command: StartAttempt) -> _End | None:
-        """Answer an attempt from a record made under another plan, or where it has nothing to settle."""
-        if command.only_settles and not unneeded.is_in_doubt(self, command):
-            at = self.now()
-            return AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at)
+        """Answer an attempt from a record made under another plan, where there is one."""
         if self.claimer is None:
             return None
         workspace = self.sites.by_part[command.part].workspace
