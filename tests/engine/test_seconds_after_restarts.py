@@ -9,7 +9,9 @@ import pytest
 
 from treadle import Ask, Budget, Context, Engine, Prompt, Retry, agent, graph, human, node, tool
 from treadle.engine.activity import busy, covered
+from treadle.engine.loop import RunLoop
 from treadle.errors import RateLimited
+from treadle.ids import RunId
 from treadle.nodes.graph import Graph
 from treadle.testing import JumpingClock, ScriptedModel
 
@@ -104,22 +106,31 @@ class Shop:
         return shop
 
 
+class Loops(dict[RunId, RunLoop]):
+    """Knows the loop that was begun last, when it has ended too."""
+
+    newest: RunLoop
+
+    def __setitem__(self, run_id: RunId, loop: RunLoop) -> None:
+        self.newest = loop
+        super().__setitem__(run_id, loop)
+
+
 async def live_and_recorded(
     shop: Graph[..., Any], clock: JumpingClock, answered: float
 ) -> tuple[float, float]:
     """Run it, with the question answered so many seconds later; the seconds counted, and those recorded."""
     async with Engine("memory:", clock=clock) as engine:
+        engine.loops = loops = Loops()
         handle = await engine.start(shop)
-        loop = engine.loops[handle.id]
         begun = clock.now()
         while not (questions := await engine.questions()):
             await anyio.wait_all_tasks_blocked()
         await clock.sleep_until(begun + answered)
         await engine.answer(questions[0].id, "yes", by="maria")
         await handle.result()
-        loop = engine.loops.get(handle.id, loop)
         events = [recorded.event for recorded in await handle.history()]
-    return loop.accounts.run.meter.used(clock.now()), covered(
+    return loops.newest.accounts.run.meter.used(clock.now()), covered(
         [one for ran in busy(events).values() for one in ran]
     )
 
