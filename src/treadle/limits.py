@@ -82,6 +82,11 @@ class Limit:
         for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
             if getattr(self, name) is not None:
                 _positive("Limit", name, getattr(self, name))
+        given: object = self.breaker
+        if given is not None and not isinstance(given, Breaker):
+            raise ValueError(f"Limit(breaker=...) is Breaker(...), or None for never, not {given!r}")
+        if not isinstance(self.adaptive, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped users
+            raise ValueError(f"Limit(adaptive=...) is True or False, not {self.adaptive!r}")
 
 
 NO_LIMIT: Final = Limit()
@@ -93,9 +98,11 @@ def check_limits(limits: Mapping[str, Limit] | None) -> Mapping[str, Limit]:
     Raises:
         ConfigurationError: One is no name, or what it stands for is no ``Limit``.
     """
+    given: object = limits
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigurationError(f"limits= maps names of models to Limit(...), and is not {given!r}")
     for name, limit in (limits or {}).items():
-        provider, colon, model = name.partition(":")
-        if name != "*" and not (provider and colon and model):
+        if name != "*" and not _names_models(name):
             raise ConfigurationError(
                 f"limits={{{name!r}: ...}} names no model; write 'PROVIDER:NAME' such as "
                 "'openai:gpt-6-luna', 'PROVIDER:*' for each of a provider, or '*' for each there is"
@@ -103,6 +110,15 @@ def check_limits(limits: Mapping[str, Limit] | None) -> Mapping[str, Limit]:
         if not isinstance(limit, Limit):  # pyright: ignore[reportUnnecessaryIsInstance] - users come untyped
             raise ConfigurationError(f"limits={{{name!r}: {limit!r}}}: write Limit(...) of treadle.models")
     return dict(limits or {})
+
+
+def _names_models(name: object) -> bool:
+    """Whether a name is ``PROVIDER:NAME`` or ``PROVIDER:*``; ``auto`` names what is chosen when it runs."""
+    if not isinstance(name, str):
+        return False
+    provider, colon, model = name.partition(":")
+    is_whole = "*" not in provider and (model == "*" or "*" not in model)
+    return bool(provider and colon and model) and is_whole and provider != "auto"
 
 
 def limit_of(limits: Mapping[str, Limit], *, provider: str, model: str) -> Limit:

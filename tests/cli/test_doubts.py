@@ -40,7 +40,7 @@ def doubt(treadle, folder: Path) -> str:
 
 def test_the_inbox_shows_all_three_answers_to_a_doubt(treadle, doubt: str) -> None:
     out = treadle("inbox").out
-    happened = '{"outcome": "happened", "result": {"number": "a whole number"}}'
+    happened = '{"outcome": "happened", "result": {"number": NUMBER}}'
     assert f"treadle answer {doubt} --value '{happened}' --as NAME" in out
     assert """or '{"outcome": "did_not_happen"}', or '{"outcome": "run_again"}'""" in out
 
@@ -126,7 +126,7 @@ def test_what_is_in_doubt_is_listed_with_all_that_helps_to_look_it_up(treadle, d
         doubt,
     )
     assert f"idempotency key {row['idempotency_key']}" in out
-    assert f'treadle doubt {doubt} --happened \'{{"number": "a whole number"}}\' --as NAME' in out
+    assert f"treadle doubt {doubt} --happened '{{\"number\": NUMBER}}' --as NAME" in out
     assert f"or treadle doubt {doubt} --did-not-happen --as NAME" in out
 
 
@@ -152,7 +152,7 @@ def test_one_command_settles_it_and_the_run_goes_on(
 @pytest.mark.parametrize(
     ("said", "complaint"),
     [
-        (("--happened", "7"), """fill in --happened '{"number": "a whole number"}'"""),
+        (("--happened", "7"), """fill in --happened '{"number": NUMBER}'"""),
         (("--happened", "seven"), "--happened is not JSON"),
         ((), "say one of --happened JSON, --did-not-happen and --again"),
         (("--again", "--did-not-happen"), "say one of"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from tests.cli.conftest import Treadle
+
+from treadle.cli.inbox import example
 
 WRONG = """
 from treadle import graph, node
@@ -78,3 +81,21 @@ def test_a_picture_does_not_replace_the_file_it_is_of(treadle: Treadle, wrong: s
 
 def test_the_command_says_which_release_it_is(treadle: Treadle) -> None:
     assert treadle("--version").out.startswith("treadle 0.")
+
+
+def test_another_graph_that_cannot_be_wired_does_not_keep_a_run_from_going_on(
+    treadle: Treadle, wrong: str
+) -> None:
+    treadle("run", f"{wrong}:right", "--value", '"x"')
+    [run] = treadle("runs", "--json").json_lines()
+    assert treadle("resume", run["run"], wrong).code == 0
+    assert treadle("resume", run["run"], f"{wrong}:misspelt").code == 2
+
+
+def test_a_template_stands_where_a_yes_and_a_number_go_without_quotes() -> None:
+    class Form(BaseModel):
+        approved: bool
+        amount: int
+
+    assert example(Form.model_json_schema()) == '{"approved": true|false, "amount": NUMBER}'
+    assert example({"type": "boolean"}) == "true|false"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from treadle import forms
-from treadle.cli.inbox import skeleton
+from treadle.cli.inbox import example
 from treadle.cli.options import DEFAULT_STORE, StoreOption, existing_store, run_async
 from treadle.cli.summary import store_option
 from treadle.cli.words import console, moment
@@ -156,8 +156,8 @@ def _check(question: Question, value: Any) -> None:
     """
     complaint = forms.complaint(question.schema, value)
     if complaint:
-        example = json.dumps(skeleton(question.schema), ensure_ascii=False)
+        form = example(question.schema)
         raise QuestionError(
             f"the answer to {question.id} has another form than was asked for, and was not recorded: "
-            f"{complaint}; fill in --value '{example}'"
+            f"{complaint}; fill in --value '{form}'"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any, Final
@@ -12,7 +11,7 @@ from rich.text import Text
 
 from treadle import forms
 from treadle.cli import answer
-from treadle.cli.inbox import skeleton
+from treadle.cli.inbox import as_form, skeleton
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, find_run, run_async
 from treadle.cli.summary import store_option
 from treadle.cli.words import ago, console, print_json_lines
@@ -122,7 +121,7 @@ async def _check(url: str, question_id: str, said: dict[str, Any]) -> None:
 
 def _example(question: Question) -> str:
     """A result of the right form, to be filled in."""
-    return json.dumps(skeleton(question.schema)["result"], ensure_ascii=False)
+    return as_form(skeleton(question.schema)["result"])
 
 
 # -- listing ---------------------------------------------------------------------------------------------

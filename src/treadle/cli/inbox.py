@@ -75,9 +75,9 @@ def _print(found: list[Question], url: str, to: str | None) -> None:
             out.print(f"    {line}", style="dim", overflow="ellipsis", no_wrap=True)
         out.print(f"  {question.graph} {question.run_id}, node {question.node}", style="dim")
         if question.state == "open":
-            example = json.dumps(skeleton(question.schema), ensure_ascii=False)
+            form = example(question.schema)
             out.print(
-                f"  treadle answer {question.id} --value '{example}' --as NAME{store_option(url)}",
+                f"  treadle answer {question.id} --value '{form}' --as NAME{store_option(url)}",
                 style="cyan",
                 soft_wrap=True,
             )
@@ -91,7 +91,7 @@ def _other_answers(question: Question) -> list[str]:
     if question.about != "doubt":
         return []
     forms = question.schema.get("anyOf", [])[1:]
-    texts = [json.dumps(skeleton(form, question.schema), ensure_ascii=False) for form in forms]
+    texts = [example(form, question.schema) for form in forms]
     return ["    " + ", ".join(f"or '{text}'" for text in texts)] if texts else []
 
 
@@ -110,11 +110,22 @@ def _plain(value: Any) -> str:
     return " ".join(text.split())
 
 
-def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
-    """An answer of the right form to be filled in, from the JSON Schema of a question.
+def example(schema: dict[str, Any], root: dict[str, Any] | None = None) -> str:
+    """An answer of the right form to be filled in, as text.
 
-    It decides nothing: what it has in place of a yes, a number or a choice is refused as an answer.
+    It decides nothing: what it has in place of a yes, a number or a choice is no answer.
     """
+    return as_form(skeleton(schema, root))
+
+
+def as_form(data: Any) -> str:
+    """Write the data of an answer to be filled in: what is no text there stands without quotes."""
+    text = json.dumps(data, ensure_ascii=False)
+    return text.replace('"true|false"', "true|false").replace('"NUMBER"', "NUMBER")
+
+
+def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
+    """The data of an answer to be filled in, from the JSON Schema of a question."""
     root = root or schema
     found = _resolved(schema, root)
     if "default" in found:
@@ -135,9 +146,9 @@ def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
 
 _BLANK: dict[str, Any] = {
     "string": "...",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
+    "integer": "NUMBER",
+    "number": "NUMBER",
+    "boolean": "true|false",
     "array": [],
     "null": None,
 }

@@ -12,7 +12,7 @@ import typer
 
 from treadle.cli import offer
 from treadle.cli.board import Board
-from treadle.cli.load import Loaded, load_file, project_files, split_reference
+from treadle.cli.load import AnyGraph, Loaded, load_file, named_graphs, project_files, split_reference, wire
 from treadle.cli.options import (
     DEFAULT_STORE,
     ClaimOption,
@@ -78,12 +78,16 @@ def resume(
         if claims:
             raise ConfigurationError(f"{found[0].id} is {found[0].status}: nothing of it is to be claimed")
         typer.echo(f"{found[0].id} is {found[0].status} already: nothing runs", err=True)
-    named = None if file is None else Path(split_reference(file)[0])
-    files = [load_file(path) for path in project_files(named)]
+        if file is None:
+            raise typer.Exit(0 if found[0].status == "completed" else 1)
+    named, graph = (None, "") if file is None else split_reference(file)
+    files = [load_file(path) for path in project_files(None if named is None else Path(named))]
+    graphs = {name: one for loaded in files for name, one in named_graphs(loaded, graph).items()}
     is_single = not everything
     rows, seconds = run_async(
         lambda: _resume(
             files,
+            graphs,
             found,
             store,
             concurrency,
@@ -132,6 +136,7 @@ async def _find(url: str, run_id: str | None) -> tuple[list[RunSummary], list[Ru
 
 async def _resume(
     files: Sequence[Loaded],
+    graphs: dict[str, AnyGraph],
     found: Sequence[RunSummary],
     store: str,
     at_once: int,
@@ -141,11 +146,13 @@ async def _resume(
     is_single: bool,
     claims: Mapping[str, str | None],
 ) -> tuple[list[Row], float]:
-    graphs = {name: graph for loaded in files for name, graph in loaded.graphs.items()}
     if is_single or not any(run.graph in graphs for run in found):
         require_graphs(graphs, found)
+    graphs = {name: graph for name, graph in graphs.items() if name in {run.graph for run in found}}
+    for needed in graphs.values():
+        wire(needed)
     out = console(err=as_json)
-    await _say_models(files, {run.graph for run in found}, out)
+    await _say_models(files, set(graphs), out)
     began = time.monotonic()
     async with Engine(store, graphs=list(graphs.values())) as engine:
         tasks = [_task(engine, run, is_single=is_single, claims=claims) for run in found]

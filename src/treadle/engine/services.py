@@ -70,8 +70,11 @@ class EngineServices:
         """Set what may be asked of models, by name, and what each run may send again.
 
         Raises:
-            ConfigurationError: A limit names no model.
+            ConfigurationError: A limit names no model, or one of them is something else.
         """
+        given: object = retry_budget
+        if given is not None and not isinstance(given, RetryBudget):
+            raise ConfigurationError(f"retry_budget= is RetryBudget(...) of treadle.models, not {given!r}")
         self.gates = Gates(check_limits(limits), self.clock)
         self.retry_budget = retry_budget or RetryBudget()
 

@@ -187,6 +187,7 @@ class _Reader:
         self.cancel: CancelRequested | None = None
         self.ended: RunEnded | None = None
         self.last_at = started.at
+        self._asked: dict[QuestionId, list[AttemptFact]] = {}
 
     def facts(self) -> RunFacts:
         return RunFacts(
@@ -297,11 +298,10 @@ class _Reader:
         if isinstance(event, QuestionAsked):
             attempt = self._attempt(event.node, event.attempt, event.at)
             attempt.questions[event.question] = QuestionFact(asked=event)
+            self._asked.setdefault(event.question, []).append(attempt)
             return
-        for attempt in self.nodes.get(event.node, {}).values():
-            fact = attempt.questions.get(event.question)
-            if fact is None:
-                continue
+        for attempt in self._asked.get(event.question, ()):  # an edit may have renamed its node since
+            fact = attempt.questions[event.question]
             if isinstance(event, QuestionWithdrawn):
                 fact.withdrawn = event
                 continue
