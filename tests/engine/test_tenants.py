@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from treadle import Budget, BudgetExceeded, Engine, Prompt, agent, graph, node
-from treadle.events import MoneySettled
+from treadle.errors import StoreUnavailable
+from treadle.events import Event, MoneySettled, RunEnded
+from treadle.interfaces import RunLog
 from treadle.stores import MemoryStore
 from treadle.testing import JumpingClock, ScriptedModel
 from treadle.testing.crashing import Crashed, CrashingLog, CrashingStore, When
@@ -74,3 +77,46 @@ async def test_what_a_dead_process_held_counts_before_its_run_is_taken_up() -> N
     async with Engine(kept, graphs=[only], budgets=limits) as engine:
         with pytest.raises(BudgetExceeded, match="tenant acme"):
             await (await engine.start(only, "b", tenant="acme")).result()
+
+
+class FullDisk:
+    """A store that cannot record how its first run ends, and says so as the run is given up."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+        self.is_full = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def create(self, started: Any) -> Any:
+        return FullLog(await self._store.create(started), self)
+
+
+class FullLog:
+    """The log of one run in it."""
+
+    def __init__(self, log: RunLog, store: FullDisk) -> None:
+        self._log = log
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, *events: Event) -> None:
+        if not (self._store.is_full and any(isinstance(event, RunEnded) for event in events)):
+            self._log.append(*events)
+
+    async def release(self) -> None:
+        await self._log.release()
+        if self._store.is_full:
+            self._store.is_full = False
+            raise StoreUnavailable("the disk is full")
+
+
+async def test_a_run_whose_end_could_not_be_recorded_is_not_charged_twice() -> None:
+    async with Engine(FullDisk(), graphs=[only], budgets={"acme": Budget(calls=2)}) as engine:  # type: ignore[arg-type]  # by delegation
+        with pytest.raises(StoreUnavailable):
+            await (await engine.start(only, "a", run_id="r", tenant="acme")).result()
+        assert await (await engine.resume("r")).result() == "yes"
+        assert await (await engine.start(only, "b", tenant="acme")).result() == "yes"

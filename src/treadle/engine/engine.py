@@ -476,8 +476,7 @@ class Engine:
 
     async def _let_go(self, loop: RunLoop, tracked: Tracked, error: TreadleError | None) -> None:
         """Record what is left to be recorded, give the run up, and tell its handles."""
-        is_over = loop.ended is not None and loop.ended.status != "failed"
-        self._purse.close(loop.run_id, loop.accounts, tenant=loop.started.tenant, is_over=is_over)
+        self._purse.close(loop.run_id, loop.accounts, tenant=loop.started.tenant)
         try:
             with anyio.CancelScope(shield=True):
                 try:
@@ -487,6 +486,7 @@ class Engine:
             self.loops.pop(loop.run_id, None)
             if loop.ended is not None and error is None:
                 self._outside.over(loop.run_id)
+                self._purse.forget(loop.run_id, loop.started.tenant, loop.ended)
             tell(loop, tracked, error)
         finally:
             self._under_way.over(loop.run_id)

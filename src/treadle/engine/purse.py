@@ -17,7 +17,7 @@ from treadle.engine.money import Account
 from treadle.engine.step_seconds import step_seconds
 from treadle.engine.tracked import FINAL
 from treadle.errors import FormatMismatch, InternalError, UnknownRun
-from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunStarted, StepStarted
+from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunEnded, RunStarted, StepStarted
 from treadle.ids import NodeId, PartId, RunId, StepId, owner_of, split
 from treadle.interfaces import Store
 from treadle.plan.parts import Planned, Scope
@@ -105,16 +105,16 @@ class Purse:
         for tenant, spans in ran.items():
             self._tenant(tenant).meter.add(covered(spans))
 
-    def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "", is_over: bool = False) -> None:
-        """Note a run's share of its tenant's account, as this process stops working on it.
-
-        Args:
-            is_over: Whether it can never go on: then nobody asks for its share again.
-        """
-        if is_over:
-            self._shares.pop((tenant, run_id), None)
-        elif tenant:
+    def close(self, run_id: RunId, accounts: RunAccounts, *, tenant: str = "") -> None:
+        """Note a run's share of its tenant's account, as this process stops working on it."""
+        if tenant:
             self._shares[(tenant, run_id)] = accounts.run.spent
+
+    def forget(self, run_id: RunId, tenant: str, ended: RunEnded) -> None:
+        """Forget the share of a run whose end is safely recorded, unless it can be tried again: else nobody
+        asks for it any more."""
+        if ended.status != "failed":
+            self._shares.pop((tenant, run_id), None)
 
     def _tenant(self, name: str) -> Account:
         if name not in self._tenants:
