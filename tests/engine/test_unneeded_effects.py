@@ -235,3 +235,49 @@ async def test_a_cancelled_run_cuts_it_off_at_once() -> None:
         with anyio.fail_after(5):
             assert await handle.settled() == "cancelled"
         assert doubts(await handle.history()) == ("pay",)
+
+
+def of_retried(pay: Any) -> Any:
+    tried: list[int] = []
+
+    @node(retry=Retry(attempts=2, wait=0.01))
+    async def order(ctx: Context, amount: int) -> str:
+        tried.append(amount)
+        if len(tried) == 1:
+            raise ValueError("once more")
+        return await ctx.step(pay, amount)
+
+    return order
+
+
+@pytest.mark.parametrize("place_of", [*PLACES, of_retried])
+async def test_a_doubt_that_nobody_needs_before_its_attempt_begins_again_is_settled(
+    place_of: Any, place: Place
+) -> None:
+    bank = Gated(answers=False)
+    paying, lives = place_of(payment(bank)), 1
+
+    @node
+    async def fail() -> str:
+        if lives == 1:
+            await anyio.sleep_forever()
+        raise ValueError("no")
+
+    @node
+    async def join(a: str, b: str) -> str:
+        return a + b
+
+    @graph
+    def shop(amount: int) -> str:
+        failed = fail()  # its turn comes first
+        return fallback(join(failed, paying(amount)), "instead")
+
+    await place.crash(shop, 3, dies=bank.acting)
+    lives = 2
+    async with place.engine(shop) as engine:
+        handle = await engine.resume("r")
+        assert await handle.settled() == "waiting"
+        await engine.answer(await the_question(engine), {"outcome": "happened", "result": "yes"}, by="ada")
+        assert await handle.result() == "instead"
+        assert doubts(await handle.history()) == ()
+    assert len(bank.keys) == 1

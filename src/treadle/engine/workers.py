@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextvars
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
 
+from treadle.engine import unneeded
 from treadle.engine.live import Cancellable, Live
 from treadle.engine.sites import Sites
 from treadle.errors import InternalError
@@ -58,9 +60,26 @@ class Slot:
 
 
 class _Backoff(Slot):
-    """An attempt that waits for its time."""
+    """An attempt that waits for its time.
 
-    __slots__ = ()
+    Attributes:
+        waiting: It.
+    """
+
+    __slots__ = ("_run", "waiting")
+
+    def __init__(self, run: Run, waiting: StartAttempt) -> None:
+        super().__init__(anyio.CancelScope())
+        self._run = run
+        self.waiting = waiting
+
+    def let_go(self) -> None:
+        """Stop it; what is in doubt in it is settled without waiting."""
+        if unneeded.is_in_doubt(self._run, self.waiting):
+            self.waiting = replace(self.waiting, only_settles=True)
+            self.scope.cancel()
+        else:
+            self.cancel()
 
 
 def _no_work(command: StartAttempt) -> InternalError:
@@ -140,11 +159,25 @@ class Workers:
             under_way.cancel() if at_once else under_way.let_go()
             return
         for line in (self._next, self.ready):
-            for waiting in line:
+            for place, waiting in enumerate(line):
                 if waiting.node == node:
-                    line.remove(waiting)
-                    self._run.cancelled(waiting)
+                    self._cancel_waiting(line, place, waiting, at_once=at_once)
                     return
+
+    def _cancel_waiting(
+        self,
+        line: list[StartAttempt] | deque[StartAttempt],
+        place: int,
+        waiting: StartAttempt,
+        *,
+        at_once: bool,
+    ) -> None:
+        """Take an attempt out of the line; one over an effect in doubt stays until that is settled."""
+        if not at_once and unneeded.is_in_doubt(self._run, waiting):
+            line[place] = replace(waiting, only_settles=True)
+            return
+        del line[place]
+        self._run.cancelled(waiting)
 
     def cancel_unstarted(self) -> None:
         """Drop what has not begun, backoffs too."""
@@ -227,15 +260,15 @@ class Workers:
         """Begin an attempt when its backoff ends; a run that drains does not wait for that."""
         if self._group is not None and not isinstance(self.ready, deque):
             self._count += 1
-            backoff = self.running[command.node] = _Backoff(anyio.CancelScope())
-            self._clean.run(self._group.start_soon, self._back_off, command, backoff)
+            backoff = self.running[command.node] = _Backoff(self._run, command)
+            self._clean.run(self._group.start_soon, self._back_off, backoff)
 
-    async def _back_off(self, command: StartAttempt, backoff: _Backoff) -> None:
+    async def _back_off(self, backoff: _Backoff) -> None:
         with backoff.scope:
-            await self._clock.sleep_until(command.not_before)
-        self.running.pop(command.node, None)
+            await self._clock.sleep_until(backoff.waiting.not_before)
+        self.running.pop(backoff.waiting.node, None)
         if backoff.is_cancelled:
-            self._run.cancelled(command)
+            self._run.cancelled(backoff.waiting)
         else:
-            self.ready.append(command)
+            self.ready.append(backoff.waiting)
         await self.work()
