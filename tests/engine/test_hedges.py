@@ -142,6 +142,15 @@ async def test_where_both_fail_that_is_one_try_of_the_policy() -> None:
     assert {event.outcome for event in settled} == {"failed"}
 
 
+async def test_the_settlement_of_the_last_of_two_that_fail_says_when_the_next_try_is() -> None:
+    clock = JumpingClock()
+    model = Timed(clock, lambda number, _: DOWN if number < 3 else 1.0)
+    outcome, held, settled = await live(clock, asking(hedge(model, after=0.5)))
+    first, second, *_ = (event.not_before for event in settled)
+    assert outcome == "done"
+    assert (first, second is not None and model.sent[0] + 1.5 < second <= held[2].at) == (None, True)
+
+
 async def test_a_cancelled_run_leaves_neither() -> None:
     clock = JumpingClock()
     model = Timed(clock, always(1000.0))

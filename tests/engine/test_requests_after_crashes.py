@@ -11,6 +11,7 @@ from tests.engine.conftest import Place, around
 from treadle import Context, Engine, NodeFailed, Prompt, Retry, agent, graph, node
 from treadle.errors import ProviderError, RateLimited
 from treadle.events import Event, MoneyHeld, MoneySettled, StepTried
+from treadle.models import hedge
 from treadle.nodes.graph import Graph
 from treadle.testing import JumpingClock, ScriptedModel, crash_everywhere
 
@@ -29,10 +30,13 @@ class Busy:
         self.asked.append(self.clock.now())
         raise RateLimited("busy", provider="p", status=429, retryable=True, retry_after=self.retry_after)
 
-    def graph(self, *, retry: Retry | None = None, around_it: Retry | None = None) -> Graph[[str], Any]:
+    def graph(
+        self, *, retry: Retry | None = None, around_it: Retry | None = None, hedged: bool = False
+    ) -> Graph[[str], Any]:
         """Ask in a step of a step; with a retry of the agent, and one of the step around."""
+        model = ScriptedModel(self.refuse)
 
-        @agent(model=ScriptedModel(self.refuse), retry=retry)
+        @agent(model=hedge(model, after="5s") if hedged else model, retry=retry)
         async def ask(text: str) -> Prompt[str]:
             return Prompt(text)
 
@@ -60,22 +64,24 @@ def clock() -> JumpingClock:
     return JumpingClock()
 
 
+@pytest.mark.parametrize("hedged", [False, True])
 async def test_a_call_whose_last_try_was_settled_is_not_made_once_more(
-    place: Place, clock: JumpingClock
+    place: Place, clock: JumpingClock, hedged: bool
 ) -> None:
     busy = Busy(clock)
-    only = busy.graph()
+    only = busy.graph(hedged=hedged)
     await place.crash(only, "a", after=settled(3), clock=clock)
     with pytest.raises((ProviderError, NodeFailed), match="busy"):
         await place.resume(only, clock=clock)
     assert len(busy.asked) == 3
 
 
+@pytest.mark.parametrize("hedged", [False, True])
 async def test_the_wait_that_a_provider_asked_for_goes_on_after_a_crash(
-    place: Place, clock: JumpingClock
+    place: Place, clock: JumpingClock, hedged: bool
 ) -> None:
     busy = Busy(clock, retry_after=40)
-    only = busy.graph()
+    only = busy.graph(hedged=hedged)
     await place.crash(only, "a", after=settled(1), clock=clock)
     clock.advance(10)
     with pytest.raises((ProviderError, NodeFailed), match="busy"):

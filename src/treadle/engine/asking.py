@@ -39,13 +39,7 @@ async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResp
     attempt = _Try(desk, call, call.made.tries + 1, not_before=call.made.not_before)
     while True:
         await attempt.wait()
-        first = Request(
-            desk,
-            call,
-            number,
-            is_counted=is_counted,
-            again_at=attempt.again_at if call.hedge_after is None else None,
-        )
+        first = Request(desk, call, number, is_counted=is_counted, again_at=attempt.again_at)
         hedge = None if call.hedge_after is None else _Hedge(first, call.hedge_after)
         try:
             return await (first if hedge is None else hedge).send(request)
@@ -168,6 +162,8 @@ async def asked_of(
 class _Hedge:
     """A request, and a second one that is sent where the first takes long.
 
+    Where both fail, the error of the first counts, and the settlement of the last says what follows.
+
     Args:
         first: The first.
         after: Seconds from its being sent.
@@ -177,7 +173,15 @@ class _Hedge:
         self._first = first
         self._after = after
         self._sent = anyio.Event()
-        self._second = Request(first.desk, first.call, first.number + 1, is_hedge=True)
+        again_at = first.again_at
+        self._second = Request(
+            first.desk,
+            first.call,
+            first.number + 1,
+            is_hedge=True,
+            again_at=lambda error: again_at(first.failed_with or error),
+        )
+        self._second.rival, first.rival = first, self._second
         first.on_sent = self._sent.set
 
     @property

@@ -42,6 +42,12 @@ def _nobody(request: int) -> None:
     del request
 
 
+def _never(error: ProviderError) -> float | None:
+    """No request follows."""
+    del error
+    return None
+
+
 class Desk(Protocol):
     """What a model call needs of the engine."""
 
@@ -169,10 +175,11 @@ class Request:
         number: Counts the requests of the step.
         is_counted: Whether the run's retry budget was asked for it.
         is_hedge: Whether it is the second of two at once.
-        again_at: Says when a request follows on its failure, or ``None`` for none; not given where another
-            request, at once with this one, may still answer.
+        again_at: Says when a request follows on its failure, or ``None`` for none.
 
     Attributes:
+        rival: The other of two at once, where there is one.
+        failed_with: The error it ended with.
         on_sent: Told when it goes out.
         sent_at: When it went out.
         is_admitted: Whether it has had its permit and its hold.
@@ -180,8 +187,8 @@ class Request:
     """
 
     __slots__ = (
-        "_again_at", "_is_counted", "_is_hedge", "_permit", "beaten_by", "call", "desk", "is_admitted",
-        "number", "on_sent", "sent_at", "span",
+        "_has_ended", "_is_counted", "_is_hedge", "_permit", "again_at", "beaten_by", "call", "desk",
+        "failed_with", "is_admitted", "number", "on_sent", "rival", "sent_at", "span",
     )  # fmt: skip
 
     def __init__(
@@ -192,7 +199,7 @@ class Request:
         *,
         is_counted: bool = False,
         is_hedge: bool = False,
-        again_at: Callable[[ProviderError], float | None] | None = None,
+        again_at: Callable[[ProviderError], float | None] = _never,
     ) -> None:
         self.desk = desk
         self.call = call
@@ -203,9 +210,17 @@ class Request:
         self.beaten_by = 0
         self._is_counted = is_counted or is_hedge
         self._is_hedge = is_hedge
-        self._again_at = again_at
+        self._has_ended = False
+        self.again_at = again_at
+        self.rival: Request | None = None
+        self.failed_with: ProviderError | None = None
         self.on_sent: Callable[[], None] | None = None
         self._permit: Permit | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has its permit and its hold, and has not ended."""
+        return self.is_admitted and not self._has_ended
 
     async def send(self, request: ModelRequest) -> ModelResponse:
         """Wait for a permit and for money, and send it.
@@ -356,12 +371,7 @@ class Request:
         """Settle in the accounts, in the history and in the trace, without a single await: so it
         happens even while the task is being cancelled."""
         over = settle(held, charged)
-        not_before = None
-        if self._again_at is not None and isinstance(error, ProviderError):
-            not_before = self._again_at(error)
-        is_last = outcome == "completed" or (
-            outcome == "failed" and self._again_at is not None and not_before is None
-        )
+        not_before, is_last = self._follows(outcome, error)
         call, price, at = self.call, self.call.model.price, self.desk.clock.now()
         name = "" if error is None else qualified_name(type(error))
         self.desk.record(
@@ -390,6 +400,20 @@ class Request:
             self.span.settled(charged=charged, price=price, response=response)
             failed = outcome == "failed"
             self.span.end(at=at, error=name if failed else "", status="" if failed else outcome)
+
+    def _follows(self, outcome: Outcome, error: BaseException | None) -> tuple[float | None, bool]:
+        """When the next request follows, and whether none does; where the other of two at once may still
+        answer, that is for it to say."""
+        self._has_ended, not_before = True, None
+        if outcome != "failed":
+            return None, outcome == "completed"
+        if isinstance(error, ProviderError):
+            self.failed_with = error
+        if self.rival is not None and self.rival.is_under_way:
+            return None, False
+        if isinstance(error, ProviderError):
+            not_before = self.again_at(error)
+        return not_before, not_before is None
 
     def _why(self, error: BaseException | None, name: str) -> str:
         if self.beaten_by and not isinstance(error, Exception):
