@@ -64,6 +64,8 @@ class Calls:
         self.node = node
         self.number = number
         self.started_at = started_at
+        for _, before in live.histories.replaced(node, number) if number > 1 else ():
+            live.claims.add_attempt(before)
         self.records = live.histories.of(self.node, number)
         self.past: Mapping[str, list[StepRecord]] = by_body(self.records.steps.values())
         self.questions: set[QuestionId] = set()

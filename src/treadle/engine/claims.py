@@ -121,7 +121,10 @@ class Claims:
     # -- what is on offer ------------------------------------------------------------------------------
 
     def add_attempt(self, attempt: AttemptRecords) -> None:
-        """Put in what a later attempt may claim of one that has failed or was cut short."""
+        """Put in what a later attempt may claim of one that has failed, was cut short or replaced; once."""
+        if attempt.is_offered:
+            return
+        attempt.is_offered = True
         self.add(attempt.claimable())
         self.add(record for record in attempt.steps.values() if record.is_open)
 

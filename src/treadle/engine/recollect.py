@@ -73,6 +73,10 @@ def _live_through(piece: Sequence[Event], histories: Histories, claims: Claims) 
     """Take in the events under one plan; give the attempts that were over before it was left."""
     over: set[AttemptKey] = set()
     for event in piece:
+        if isinstance(event, StepStarted | StepClaimed | QuestionAsked) and event.attempt > 1:
+            for key, before in histories.replaced(event.node, event.attempt):
+                over.add(key)
+                claims.add_attempt(before)
         if isinstance(event, StepStarted):
             _begin_again(histories, event, claims)
         histories.see(event)

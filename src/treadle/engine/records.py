@@ -171,12 +171,14 @@ class AttemptRecords:
         ended_by: The innermost calls whose failures ended the attempt.
         raised_in: Paths below the calls whose bodies raised by themselves (``""`` for the node's own
             body, else with a slash); none where no body is to blame.
+        is_offered: Whether a later attempt may claim of it by now.
     """
 
     steps: dict[StepId, StepRecord] = field(default_factory=dict[StepId, StepRecord])
     ended_by: tuple[StepId, ...] = ()
     raised_in: tuple[str, ...] = ()
     has_failed: bool = False
+    is_offered: bool = False
 
     def fail(self, failure: Failure, ended_by: tuple[StepId, ...]) -> None:
         """Note how the attempt failed."""
@@ -251,6 +253,7 @@ class Histories:
         self, events: Iterable[Event] = (), *, kinds: dict[str, str] | None = None, plan: int = 0
     ) -> None:
         self.attempts: dict[AttemptKey, AttemptRecords] = {}
+        self._newest: dict[NodeId, int] = {}
         self.noted: dict[tuple[NodeId, int, StepId], Payload] = {}
         self.kinds = {} if kinds is None else kinds
         self.closed: dict[QuestionId, int] = {}
@@ -262,6 +265,18 @@ class Histories:
     def of(self, node: NodeId, attempt: int) -> AttemptRecords:
         """The records of an attempt; a new, empty set where it has none."""
         return self.attempts.setdefault((node, attempt), AttemptRecords())
+
+    def replaced(self, node: NodeId, attempt: int) -> Iterator[tuple[AttemptKey, AttemptRecords]]:
+        """The attempts at a node before one that begins, but for those given before.
+
+        Not each of them has ended in the history: one that waited for people is withdrawn with its run, or
+        by who needed it, and begins again under the next number.
+        """
+        for number in range(self._newest.get(node, 1), attempt):
+            found = self.attempts.get((node, number))
+            if found is not None:
+                yield (node, number), found
+        self._newest[node] = max(attempt, self._newest.get(node, 1))
 
     def forget(self, node: NodeId, attempt: int) -> None:
         """Forget the calls of an attempt whose node is completed: it never runs again."""
