@@ -1,5 +1,7 @@
-"""An attempt that waited for people is withdrawn with its run, and begins again under the next number: what it
-had done is not done again, and what it left in doubt is not repeated unasked."""
+"""An attempt that waited for people is withdrawn with its run, and begins again under the next number.
+
+What it had done is not done again, and what it left in doubt is not repeated unasked.
+"""
 
 from __future__ import annotations
 
