@@ -10,8 +10,18 @@ from tests.engine.conftest import Bank, Calls, Declined, Place, around, as_step,
 
 from treadle import Ask, Context, Engine, NodeFailed, Retry, human, node
 from treadle.errors import NodeTimeout
-from treadle.events import QuestionAsked, StepClaimed, StepCompleted, StepStarted, StepTried
+from treadle.events import (
+    Event,
+    QuestionAsked,
+    RunStarted,
+    StepClaimed,
+    StepCompleted,
+    StepStarted,
+    StepTried,
+)
 from treadle.ids import RunId
+from treadle.interfaces import RunLog
+from treadle.stores import MemoryStore
 from treadle.testing import JumpingClock
 from treadle.views.timeline import timeline
 
@@ -78,6 +88,49 @@ async def test_a_call_that_died_in_its_second_try_is_in_doubt(place: Place) -> N
     await place.crash(shop, 3, after=is_acting, clock=clock)
     async with place.engine(shop) as engine:
         assert await (await engine.resume("r")).settled() == "waiting"
+
+
+class SlowDisk(MemoryStore):
+    """A store in which the intent of a second try is never safe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hangs = anyio.Event()
+
+    async def create(self, started: RunStarted) -> Any:
+        return SlowLog(await super().create(started), self.hangs)
+
+
+class SlowLog:
+    """The log of one run in it."""
+
+    def __init__(self, log: RunLog, hangs: anyio.Event) -> None:
+        self._log = log
+        self._hangs = hangs
+        self._has_tried = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, *events: Event) -> None:
+        self._log.append(*events)
+        self._has_tried = self._has_tried or any(map(is_tried, events))
+
+    async def flush(self) -> None:
+        if self._has_tried:
+            self._hangs.set()
+            await anyio.sleep_forever()
+
+
+async def test_a_try_cut_off_before_it_began_leaves_the_count_as_it_is() -> None:
+    bank, store = Bank(Declined("no"), Declined("no"), Declined("no")), SlowDisk()
+    shop = as_step(payment(bank, retry=Retry(attempts=2, wait=0.001, on=Declined)))
+    async with Engine(store, graphs=[shop]) as engine:
+        await engine.start(shop, 3, run_id="r")
+        await store.hangs.wait()
+    async with Engine(store, graphs=[shop]) as engine:
+        assert await (await engine.resume("r")).settled() == "failed"
+    assert len(bank.keys) == 2
 
 
 async def test_the_next_try_claims_what_the_last_one_had_done_and_makes_again_what_ended_it(

@@ -193,7 +193,8 @@ class Calls:
             await self.live.log.flush()
         except anyio.get_cancelled_exc_class():
             if not call.may_have_acted:
-                self._record_try(call, doubts.not_made(call))
+                tries = self.records.steps[call.step].tries
+                self._record_try(call, doubts.not_made(call), tries=tries)
             raise
 
     def _is_acting(self, call: Call) -> bool:
