@@ -184,7 +184,8 @@ class StepStarted:
             whose answer said so, which holds for this one time; 0 otherwise.
         because: Why a call is made again: ``"tried"`` after a try that did nothing, ``"found"`` after a
             function found out that it did not happen, ``"answer"`` because a person said so, or
-            ``"policy"`` because it may be repeated under its key; ``""`` the first time.
+            ``"policy"`` because it may be repeated under its key; ``""`` the first time, and where it was
+            stopped and is needed again.
         resolved: What ``auto``, routes and limits came to, such as the model's real name.
     """
 

@@ -32,7 +32,14 @@ from treadle import (
     when,
 )
 from treadle.errors import HistoryMismatch, InDoubt, LoopLimit, NodeTimeout, ReadFailed, WiringError
-from treadle.events import QuestionAsked, QuestionWithdrawn, StepCompleted, StepFailed, StepStarted
+from treadle.events import (
+    QuestionAsked,
+    QuestionWithdrawn,
+    StepClaimed,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
 from treadle.ids import RunId
 from treadle.nodes.graph import Graph
 from treadle.stores import MemoryStore
@@ -378,6 +385,77 @@ async def test_a_loser_that_ended_all_the_same_comes_to_that_again_after_a_crash
         assert await (await engine.resume("r")).result() == "a"
         failed = [one.event for one in await engine.store.read(RunId("r"))]
     assert sum(isinstance(event, StepFailed) for event in failed) == 1
+
+
+class Paying:
+    """A graph in which a call that has paid is stopped, and needed again by what the fallback goes on with.
+
+    Attributes:
+        keys: Those under which it paid.
+    """
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        paid = anyio.Event()
+
+        @tool(effect="once")
+        async def pay(ctx: Context, what: str) -> str:
+            """Pay."""
+            self.keys.append(ctx.idempotency_key)
+            return what
+
+        @node
+        async def order(ctx: Context, text: str) -> str:
+            first = not self.keys
+            await ctx.step(pay, text)
+            paid.set()
+            return await ctx.step(pay, f"{text}{text}") if not first else await anyio.sleep_forever()
+
+        @node
+        async def fails(text: str) -> str:
+            await paid.wait()
+            raise ValueError(text)
+
+        @node
+        async def check(text: str) -> bool:
+            await anyio.wait_all_tasks_blocked()
+            return bool(text)
+
+        @node
+        async def join(a: str, b: str) -> str:
+            return a + b
+
+        @graph
+        def inner(text: str) -> str:
+            ordered = order(text)
+            return fallback(join(ordered, fails(text)), when(check(text), ordered, "nothing"))
+
+        self.graph = inside(inner)
+
+
+async def test_a_call_that_is_stopped_and_needed_again_claims_what_it_had_finished() -> None:
+    paying = Paying()
+    assert await run(paying.graph, "a") == "aa"
+    assert len(paying.keys) == 2
+
+
+@pytest.mark.parametrize("last", ["check", "order", "pay"])
+async def test_after_a_crash_too_a_call_that_is_needed_again_claims_what_it_had_finished(last: str) -> None:
+    paying, seen = Paying(), list[str]()
+
+    def is_there(event: object) -> bool:
+        if isinstance(event, StepStarted | StepClaimed):
+            seen.append(event.callee)
+        return "check" in seen and seen[-1] == last
+
+    kept = MemoryStore()
+    mortal: Any = MortalStore(kept, after=is_there)
+    async with Engine(mortal, graphs=[paying.graph]) as engine:
+        await engine.start(paying.graph, "a", run_id="r")
+        await mortal.dead.wait()
+    async with Engine(kept, graphs=[paying.graph]) as engine:
+        assert await (await engine.resume("r")).result() == "aa"
+    assert len(paying.keys) == len(set(paying.keys)) == 2
 
 
 async def test_its_budget_and_those_of_its_subgraphs_are_walls() -> None:

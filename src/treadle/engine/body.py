@@ -69,6 +69,10 @@ class Maker(Protocol):
     @property
     def conversations(self) -> Conversations: ...
 
+    def offer_inside(self, call: Call) -> None:
+        """Offer what a call had finished inside to the next go at it."""
+        ...
+
     async def make(self, call: Call) -> Any:
         """Run a call that has no recorded outcome, and record how it ends."""
         ...
@@ -101,13 +105,14 @@ class Call:
         again: The opening of the question about it that was last answered with "run again".
         error: What it raised when it was last made in this process.
         is_finder: Whether it finds out about the call around it, which is in doubt.
+        was_stopped: Whether nobody needed it for a while, so that it was stopped, and now it is needed again.
         late: Whether the body that made it, or the whole attempt, is over by now, so that only its doubt
             is to be settled.
     """
 
     __slots__ = (
         "accounts", "again", "arguments", "asks", "body", "callee", "error", "identity", "inner", "is_finder",
-        "kept_key", "late", "record", "step",
+        "kept_key", "late", "record", "step", "was_stopped",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +131,7 @@ class Call:
         self.again = 0
         self.error: Exception | None = None
         self.is_finder = False
+        self.was_stopped = False
         self.late: Literal["", "body", "attempt"] = ""
 
     @property
@@ -339,9 +345,10 @@ class Body:
         payload = self._written(callee, definition, arguments)
         name = (callee.name if place is None else place.name).replace("/", "~")
         inputs = payload.digest if callee.definition.kind == "model" else input_digest(payload)
-        step = self.numbered(f"{name}#{inputs[:10]}")
+        step = self._step_at(place, f"{name}#{inputs[:10]}")
         call = Call(self, callee, arguments, step, Identity(definition, inputs))
         if place is not None:
+            call.was_stopped, place.step = place.step == step, step
             await place.begun(call, has_ended=self._turns is not None and self._turns.has(step))
         self.maker.made += 1
         if not self.maker.made % CALLS_PER_PASS:
@@ -390,11 +397,21 @@ class Body:
             self.record_start(call, payload)
         else:
             self._take_over(call)
+            if call.was_stopped and not call.record.is_open and call.record.not_before is None:
+                self.maker.offer_inside(call)
+                self.record_start(call, payload)
         return await self.maker.make(call)
 
     def _take_over(self, call: Call) -> None:
         if call.record is not None:
             call.kept_key, call.again = call.record.idempotency_key, call.record.again
+
+    def _step_at(self, place: Place | None, name: str) -> StepId:
+        """A path for a call; one that was stopped and is needed again has that which it had."""
+        before = None if place is None else place.step
+        if before is not None and before.rpartition(":")[0] == f"{self._prefix}{name}":
+            return before
+        return self.numbered(name)
 
     def numbered(self, name: str) -> StepId:
         """A path for a call: the count tells equal calls of one body apart."""

@@ -272,6 +272,14 @@ class Calls:
 
     async def begin_again(self, call: Call, because: Because) -> None:
         """Begin a call anew: it claims what its last try had finished inside, and makes again what failed."""
+        self.offer_inside(call)
+        call.body.record_start(call, pack_arguments(call.callee, call.arguments), because=because)
+        if call.inner is not None:
+            call.inner = self._inner(call, call.inner.activity)
+        await self._begin_safely(call)
+
+    def offer_inside(self, call: Call) -> None:
+        """Offer what a call had finished inside to the next go at it."""
         inside = self.live.histories.left_inside(self.node, self.number, call.step)
         if inside is not None:
             self.live.claims.add_attempt(inside)
@@ -280,10 +288,6 @@ class Calls:
             for path, records in self.past.items()
             if path != call.step and not is_inside(StepId(path), call.step)
         }
-        call.body.record_start(call, pack_arguments(call.callee, call.arguments), because=because)
-        if call.inner is not None:
-            call.inner = self._inner(call, call.inner.activity)
-        await self._begin_safely(call)
 
     def _is_tried_again(self, call: Call, retry: Retry | None, error: Exception) -> bool:
         """Record that a try failed where another one follows."""

@@ -104,16 +104,20 @@ class Place:
         accounts: The accounts above it, the graph's and its subgraphs' among them.
         call: The call, once it is being made.
         scope: Around it.
+        step: As which its body numbered it; the same when it was stopped and is needed again.
         was_known: Whether a call like it had ended before, so that it may have a record to claim.
     """
 
-    __slots__ = ("_has_ended", "_is_stopped", "accounts", "call", "name", "scope", "was_known")
+    __slots__ = ("_has_ended", "_is_stopped", "accounts", "call", "name", "scope", "step", "was_known")
 
-    def __init__(self, node: NodeId, accounts: tuple[Account, ...], *, was_known: bool) -> None:
+    def __init__(
+        self, node: NodeId, accounts: tuple[Account, ...], step: StepId | None, *, was_known: bool
+    ) -> None:
         self.name = _ITEM.sub("", node)
         self.accounts = accounts
         self.call: Made | None = None
         self.scope = anyio.CancelScope()
+        self.step = step
         self.was_known = was_known
         self._has_ended = was_known
         self._is_stopped = False
@@ -182,6 +186,7 @@ class _Walk:
         self._rooms: dict[PartId, _Room] = {PartId(""): root}
         self._left: list[Part] = []
         self._places: dict[NodeId, Place] = {}
+        self._stopped: dict[NodeId, StepId] = {}
         self._new: list[StartAttempt] = []
         self._known = 0
         self._errors: dict[int, tuple[Failure, Exception]] = {}
@@ -335,7 +340,8 @@ class _Walk:
         node = room.plan.nodes[command.index]
         if node.callee is None or self._group is None:
             raise InternalError(f"node {node.id!r} cannot run; please report this")
-        place = Place(command.node, room.accounts[node.scope], was_known=was_known)
+        stopped = self._stopped.pop(command.node, None)
+        place = Place(command.node, room.accounts[node.scope], stopped, was_known=was_known)
         self._places[command.node] = place
         self._known += was_known
         arguments = room.workspace.arguments(node)
@@ -375,6 +381,8 @@ class _Walk:
         call = place.call
         if not was_stopped or call is None:
             return
+        if place.step is not None:
+            self._stopped[node] = place.step
 
         def is_unneeded(asked: QuestionAsked) -> bool:
             return is_inside(asked.step, call.step) and asked.about == "answer"
