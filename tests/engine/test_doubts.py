@@ -38,7 +38,7 @@ from treadle import (
     when,
 )
 from treadle.errors import NodeTimeout, PlanError, ResultRefused
-from treadle.events import Event, RunStarted, StepFailed, StepStarted
+from treadle.events import Event, NodeCompleted, RunStarted, StepCompleted, StepFailed, StepStarted
 from treadle.ids import RunId
 from treadle.interfaces import RunLog
 from treadle.stores import MemoryStore
@@ -516,3 +516,17 @@ async def test_a_body_that_survives_the_call_that_cut_an_effect_off_asks_about_i
         assert await handle.result() == "ordered"
         assert effects_in_doubt(await handle.history()) == ()
     assert len(bank.keys) == 1
+
+
+async def test_what_a_person_said_about_a_node_is_told_by_its_completion_alone() -> None:
+    bank = Bank(Broken("?"))
+    shop = as_node(payment(bank))
+    async with Engine(graphs=[shop]) as engine:
+        handle = await engine.start(shop, 3)
+        assert await handle.settled() == "waiting"
+        await engine.answer(await the_question(engine), {"outcome": "happened", "result": "yes"}, by="ada")
+        assert await handle.result() == "yes"
+        history = await handle.history()
+    told = [type(one.event) for one in history if isinstance(one.event, StepCompleted | NodeCompleted)]
+    assert (told, effects_in_doubt(history)) == ([NodeCompleted], ())
+    assert "in doubt" not in {span.status for span in timeline(history).walk()}

@@ -215,7 +215,8 @@ class Calls:
             raise self.record_failure(call, started_at, doubts.refused(call, error), settled) from error
         _end(call, self.live)
         if not settled and self._is_told_by_node(call):
-            self.records.steps[NODE].result = result
+            record = self.records.steps[NODE]  # as ``Histories`` notes the node's completion
+            record.result, record.failure, record.in_doubt, record.not_before = result, None, False, None
         else:
             self._record_result(call, started_at, result, settled)
         return value

@@ -260,7 +260,7 @@ class _Reader:
         attempt.ended = event
         attempt.last_at = event.at
         itself = attempt.steps.get(StepId(""))
-        if itself is not None and itself.ended is None and isinstance(event, NodeCompleted):
+        if itself is not None and isinstance(event, NodeCompleted) and not _is_told(itself):
             itself.ended = event
 
     def _step(self, event: StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed) -> None:
@@ -309,3 +309,8 @@ class _Reader:
             # An answer that came while nobody worked on the run is older than its taking up.
             taken_up_at = max([event.at, *(resumed.at for resumed in self.resumed)])
             attempt.parked_at, attempt.began_at = None, taken_up_at
+
+
+def _is_told(step: StepFact) -> bool:
+    """Whether its own event says how a step ended for certain."""
+    return step.ended is not None and not (isinstance(step.ended, StepFailed) and step.ended.in_doubt)
