@@ -14,10 +14,10 @@ from treadle import Engine, Prompt, Retry, agent, each, graph
 from treadle.budget import NOTHING
 from treadle.engine.retries import Retries
 from treadle.errors import ProviderUnavailable, TreadleError
-from treadle.events import Event, MoneyHeld
+from treadle.events import CircuitActed, Event, MoneyHeld
 from treadle.failure import Failure
 from treadle.ids import NodeId, StepId
-from treadle.models import Limit, RetryBudget
+from treadle.models import Breaker, Limit, RetryBudget
 from treadle.nodes.graph import Graph
 from treadle.stores import MemoryStore
 from treadle.testing import JumpingClock
@@ -123,6 +123,19 @@ async def test_a_crash_does_not_give_it_anew(sent_before: int) -> None:
             await handle.result()
         held = [one.event for one in await handle.history() if isinstance(one.event, MoneyHeld)]
     assert len(held) == 1 + 4
+
+
+async def test_one_that_the_circuit_refused_is_counted_once() -> None:
+    clock = JumpingClock()
+    model = Timed(clock, lambda number, _: 1.0 if number == 3 else down())
+    budget, breaker = RetryBudget(share=0, least=2), Breaker(failures=1, pause=3.0)
+    async with Engine(
+        "memory:", clock=clock, retry_budget=budget, limits={"*": Limit(breaker=breaker)}
+    ) as engine:
+        handle = await engine.start(one(model, Retry(attempts=9)), "x")
+        assert await handle.result() == "done"
+        acted = [one.event for one in await handle.history() if isinstance(one.event, CircuitActed)]
+    assert (len(model.sent), "refused" in {event.did for event in acted}) == (3, True)
 
 
 def held(step: str, attempt: int, *, hedge: bool) -> MoneyHeld:

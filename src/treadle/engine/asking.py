@@ -49,9 +49,10 @@ async def call_model(desk: Desk, call: Call, request: ModelRequest) -> ModelResp
                 raise call.retries.spent(error) from error
             if not_before is None:
                 raise
-            is_counted = not isinstance(error, CircuitOpen)
+            was_sent = not isinstance(error, CircuitOpen)
+            is_counted = is_counted or was_sent  # what was counted and then refused is counted still
         number = (first if hedge is None else hedge.last).number + 1
-        gate = None if is_counted else call.gate
+        gate = None if was_sent else call.gate
         attempt = _Try(desk, call, attempt.number + 1, not_before=not_before, gate=gate)
 
 
