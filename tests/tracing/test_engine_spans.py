@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from tests.tracing.conftest import Spans
 
-from treadle import Ask, Context, Engine, Prompt, agent, compose, each, graph, human, node, run, tool
+from treadle import Ask, Context, Engine, Prompt, Retry, agent, compose, each, graph, human, node, run, tool
 from treadle.testing import ScriptedModel, call
 from treadle.tracing.spans import OpenTelemetryTracer
 
@@ -176,3 +176,27 @@ async def test_no_content_stands_in_spans(exporter: InMemorySpanExporter, tmp_pa
     said = str([(span.name, dict(span.attributes or {})) for span in exporter.get_finished_spans()])
     assert "secret" not in said
     assert "on its way" not in said
+
+
+async def test_each_try_at_a_step_has_a_span_that_ends(exporter: InMemorySpanExporter) -> None:
+    tries = list[str]()
+
+    @node(retry=Retry(attempts=3, wait=0.001))
+    async def flaky(word: str) -> str:
+        tries.append(word)
+        if len(tries) < 3:
+            raise ValueError("not yet")
+        return word
+
+    @node
+    async def around(ctx: Context, word: str) -> str:
+        return await ctx.step(flaky, word)
+
+    @graph
+    def only(word: str) -> str:
+        return around(word)
+
+    async with Engine() as engine:
+        assert await (await engine.start(only, "a")).result() == "a"
+    failed = [span.status.is_ok for span in exporter.get_finished_spans() if "flaky" in span.name]
+    assert failed == [False, False, True]

@@ -15,7 +15,7 @@ from treadle.engine.activity import Activity
 from treadle.engine.asking import asked_of, call_model
 from treadle.engine.body import Because, Body, Call
 from treadle.engine.call_limits import CallLimits, limited
-from treadle.engine.desk import Desk, activity_of
+from treadle.engine.desk import Desk, activity_of, end_span
 from treadle.engine.failures import error_of, failure_of, is_tried_below, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account
@@ -179,7 +179,7 @@ class Calls:
                 self.live.record(*settled)
             if call.callee.policies.effect == "once" and self._is_acting(call):
                 self._record_doubt(call, started_at, doubts.cut_off(self.node, self.number))
-            _end(call, self.live, status="cancelled")
+            end_span(call, self.live, status="cancelled")
             raise
         if failed is not None:
             return await self._fails(call, started_at, failed, settled)
@@ -213,7 +213,7 @@ class Calls:
             result = call.callee.result.pack(value)
         except Exception as error:  # a user's validator may raise anything
             raise self.record_failure(call, started_at, doubts.refused(call, error), settled) from error
-        _end(call, self.live)
+        end_span(call, self.live)
         if not settled and self._is_told_by_node(call):
             record = self.records.steps[NODE]  # as ``Histories`` notes the node's completion
             record.result, record.failure, record.in_doubt, record.not_before = result, None, False, None
@@ -230,13 +230,13 @@ class Calls:
     async def _fails(self, call: Call, started_at: float, error: Exception, settled: Sequence[Event]) -> Any:
         """Record that a body raised; a call that may have acted all the same is in doubt."""
         if isinstance(error, InDoubt):
-            _end(call, self.live, error=error)
+            end_span(call, self.live, error=error)
             raise error
         if call.callee.policies.effect != "once" or doubts.did_nothing(self, call, error):
             raise self.record_failure(call, started_at, error, settled) from error
         failure = failure_of(error, node=self.node, attempt=self.number)
         self._record_doubt(call, started_at, failure, self.ended_by(error))
-        _end(call, self.live, error=error)
+        end_span(call, self.live, error=error)
         if not failure.takeable:
             raise error
         call.error = error
@@ -276,6 +276,7 @@ class Calls:
         self.offer_inside(call)
         call.body.record_start(call, pack_arguments(call.callee, call.arguments), because=because)
         if call.inner is not None:
+            end_span(call, self.live, status="waiting")  # where it only waited for this
             call.inner = self._inner(call, call.inner.activity)
         await self._begin_safely(call)
 
@@ -298,6 +299,7 @@ class Calls:
         wait = self._wait_before_again(call, retry, record.tries + 1, error)
         if wait is not None:
             self._record_try(call, error, tries=record.tries + 1, wait=wait)
+            end_span(call, self.live, error=error)
         return wait is not None
 
     def _record_try(self, call: Call, error: Exception, *, tries: int = 0, wait: float = 0.0) -> None:
@@ -369,7 +371,7 @@ class Calls:
         failure = failure_of(error, node=self.node, attempt=self.number)
         is_found = call.is_finder and isinstance(error, DidNotHappen)  # by itself, not by a step inside
         inside = () if is_found else self.ended_by(error)
-        _end(call, self.live, error=error)
+        end_span(call, self.live, error=error)
         if call.late and not isinstance(error, ResultRefused):
             self._record_try(call, error)  # nobody learned of it: as if it had never been made
         else:
@@ -490,10 +492,3 @@ def _nobody(waits: bool) -> None:
 
 def _nothing() -> None:
     """Nothing is left to be unwound."""
-
-
-def _end(call: Call, live: Live, *, error: BaseException | None = None, status: str = "") -> None:
-    inner = call.inner
-    if inner is not None and inner.span is not None and inner.span is not call.body.span:
-        live.end_span(inner.span, error=error, status=status)
-        inner.span = call.body.span

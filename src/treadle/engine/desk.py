@@ -46,3 +46,11 @@ class Desk:
 def activity_of(call: Call) -> Activity:
     """Whether a call itself runs or waits: a sibling that runs goes on being counted."""
     return call.body.activity if call.inner is None else call.inner.activity
+
+
+def end_span(call: Call, live: Live, *, error: BaseException | None = None, status: str = "") -> None:
+    """Close the span of a try at a call, where it has one of its own that is open."""
+    inner = call.inner
+    if inner is not None and inner.span is not None and inner.span is not call.body.span:
+        live.end_span(inner.span, error=error, status=status)
+        inner.span = call.body.span
