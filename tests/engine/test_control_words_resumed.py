@@ -13,9 +13,25 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
-from treadle import Engine, Failure, NodeFailed, each, fallback, graph, loop, node, race, when
+from treadle import (
+    Budget,
+    Context,
+    Engine,
+    Failure,
+    NodeFailed,
+    Prompt,
+    agent,
+    each,
+    fallback,
+    graph,
+    loop,
+    node,
+    race,
+    when,
+)
 from treadle.errors import AllFailed, LoopLimit
 from treadle.events import AttemptFailed, NodeCompleted
+from treadle.testing import ScriptedModel
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Calls, Place
@@ -312,6 +328,28 @@ async def test_ten_thousand_items_leave_nothing_behind_but_their_results(place: 
     kept = (course.parts, live.sites.by_part, live.accounts._paths, live.accounts._scopes, live.errors)
     assert [len(one) <= 10 for one in kept] == [True] * 5, [len(one) for one in kept]
     assert len(live.histories.attempts) <= 10
+
+
+async def test_items_that_ask_models_in_budgeted_steps_leave_nothing_behind(place: Place) -> None:
+    @agent(model=ScriptedModel(lambda _: "yes"), budget=Budget(tokens=1000))
+    async def clerk(text: str) -> Prompt[str]:
+        return Prompt(text)
+
+    @node
+    async def ask(ctx: Context, number: int) -> int:
+        ctx.now()
+        return len(await ctx.step(clerk, str(number)))
+
+    @graph
+    def g(count: int) -> int:
+        return successes(each(at_once=2)(ask, numbers(count)))
+
+    async with place.engine(g) as engine:
+        handle = await engine.start(g, 30, run_id="r")
+        (live,) = engine.loops.values()
+        assert await handle.result() == 30
+    kept = (live.histories.attempts, live.requests_made, live.retries._asked, live.accounts._by_id)
+    assert [len(one) <= 5 for one in kept] == [True] * 4, [len(one) for one in kept]
 
 
 async def test_an_item_more_costs_its_result_and_its_line_of_history(place: Place) -> None:

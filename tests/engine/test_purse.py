@@ -166,12 +166,12 @@ def test_the_hold_of_a_process_that_died_is_charged_in_full_and_marked() -> None
 def test_requests_made_are_counted_by_step() -> None:
     first, second, other = held(), held(request=2), held("n:0")
     made = requests_made([first, settled(first), second, other])
-    assert made == {("triage", 1, "m:0"): Made(2, 2), ("triage", 1, "n:0"): Made(1, 1)}
+    assert made == {("triage", 1): {"m:0": Made(2, 2), "n:0": Made(1, 1)}}
 
 
 def test_a_step_begun_anew_may_try_as_often_and_no_request_has_the_number_of_another() -> None:
     made = requests_made([held(), held(request=2), model_step(12.0)])
-    assert made[NodeId("triage"), 1, StepId("m:0")] == Made(2, 0)
+    assert made[NodeId("triage"), 1][StepId("m:0")] == Made(2, 0)
 
 
 @pytest.mark.anyio
@@ -293,4 +293,4 @@ def test_a_try_that_the_circuit_refused_is_counted_and_the_second_of_two_at_once
     made = requests_made(
         [held(), replace(held(request=2), hedge=True), refused, replace(refused, did="probed")]
     )
-    assert made[NodeId("triage"), 1, StepId("m:0")][:2] == (3, 2)
+    assert made[NodeId("triage"), 1][StepId("m:0")][:2] == (3, 2)

@@ -138,7 +138,7 @@ async def asked_of(
     declared, hedge_after = unhedged(softer or callee.policies.model or callee.model)
     model = await live.services.model(declared, live.graph)
     node, attempt, step = key
-    made = live.requests_made.get(key, NOT_ASKED)
+    made = live.requests_made.get((node, attempt), {}).get(step, NOT_ASKED)
     if call.record is None:  # it has just begun, for the first time or anew
         made = Made(made.requests, 0)
     return Call(

@@ -273,7 +273,7 @@ class Body:
         """The time as this body first saw it."""
         maker = self.maker
         step = self.numbered("now")
-        noted = maker.live.histories.noted.get((maker.node, maker.number, step))
+        noted = maker.records.noted.get(step)
         before = self._origin.notes.get(step) if self._origin is not None and noted is None else noted
         at = maker.live.now() if before is None else float(before.json())
         if noted is None:

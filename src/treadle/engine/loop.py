@@ -20,6 +20,7 @@ from treadle.engine.claiming import Claimer, Due
 from treadle.engine.claims import Claims
 from treadle.engine.compiled import Compiled
 from treadle.engine.failures import failure_of, failure_of_attempt, faults_told, innermost, stopped_by
+from treadle.engine.forgetting import forget_calls
 from treadle.engine.live import Services
 from treadle.engine.purse import AllMade, RunAccounts
 from treadle.engine.questions import Questions
@@ -414,10 +415,7 @@ class RunLoop:
 
     def _forget(self, part: Part) -> None:
         """Forget what is known of an item or a round in which nothing is under way any more."""
-        kept = {} if self._histories is None else self._histories.attempts
-        for vertex, newest in part.attempts.items() if kept else ():
-            for attempt in range(1, newest + 1):
-                kept.pop((part.node(vertex), attempt), None)
+        forget_calls(part, self._histories, self.requests_made, self._retries)
         for vertex in {*part.attempts, *part.demand.failures} if self.errors else ():
             self.errors.pop(part.node(vertex), None)
         self.accounts.leave(part.id)

@@ -129,7 +129,7 @@ class RunAccounts:
         run: The run's own; ``run.spent`` is what the run cost so far.
     """
 
-    __slots__ = ("_above", "_by_id", "_inside", "_paths", "_plan", "_ran", "_scopes", "run")
+    __slots__ = ("_above", "_by_id", "_inside", "_paths", "_plan", "_ran", "_scopes", "_steps", "run")
 
     def __init__(self, plan: Planned, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
         self._plan = plan
@@ -139,6 +139,7 @@ class RunAccounts:
         self._scopes: dict[PartId, Mapping[str, tuple[Account, ...]]] = {}
         self._paths: dict[NodeId, tuple[Account, ...]] = {}
         self._inside: dict[PartId, list[NodeId]] = {}
+        self._steps: dict[NodeId, set[str]] = {}
         self._ran: dict[str, float] = {}
 
     def path(self, node: NodeId) -> tuple[Account, ...]:
@@ -189,7 +190,8 @@ class RunAccounts:
             self._by_id.pop(f"subgraph {part}/{scope}" if scope else f"subgraph {part}", None)
         for node in self._inside.pop(part, ()):
             del self._paths[node]
-            self._by_id.pop(f"node {node}", None)
+            for name in (f"node {node}", *self._steps.pop(node, ())):
+                self._by_id.pop(name, None)
 
     def nested(
         self, path: tuple[Account, ...], node: NodeId, step: StepId, budget: Budget | None
@@ -200,6 +202,8 @@ class RunAccounts:
         """
         name = f"step {node}:{step}"
         found = self._below(path, name, budget)
+        if budget is not None:
+            self._steps.setdefault(node, set()).add(name)
         if self._ran and found is not path:
             found[-1].meter.add(self._ran.pop(name, 0.0))
         return found
@@ -218,6 +222,8 @@ class RunAccounts:
         for name in event.accounts:
             if not name.startswith("tenant "):
                 accounts.setdefault(name, self._account(name))
+            if name.startswith("step "):
+                self._steps.setdefault(event.node, set()).add(name)
         for account in accounts.values():
             account.charge(event.charged, held=held)
         for account in self._above:  # its spending is known already
@@ -292,8 +298,8 @@ class Made(NamedTuple):
 NOT_ASKED: Final = Made(0, 0)
 """What a step has made of requests that has made none."""
 
-AllMade = dict[tuple[NodeId, int, StepId], Made]
-"""What each step has made of requests, by node, attempt and step."""
+AllMade = dict[tuple[NodeId, int], dict[StepId, Made]]
+"""What each step has made of requests: for each attempt, by step."""
 
 
 def requests_made(events: Iterable[Event]) -> AllMade:
@@ -309,16 +315,18 @@ def note(made: AllMade, event: Event) -> None:
     has the number of another."""
     if not isinstance(event, StepStarted | MoneyHeld | MoneySettled | CircuitActed):
         return
-    key = (event.node, event.attempt, event.step)
-    before = made.get(key, NOT_ASKED)
+    if isinstance(event, StepStarted) and (event.node, event.attempt) not in made:
+        return
+    steps, key = made.setdefault((event.node, event.attempt), {}), event.step
+    before = steps.get(key, NOT_ASKED)
     if isinstance(event, StepStarted):
         if before.requests:
-            made[key] = Made(before.requests, 0)
+            steps[key] = Made(before.requests, 0)
     elif isinstance(event, MoneySettled):
-        made[key] = before._replace(not_before=event.not_before)
+        steps[key] = before._replace(not_before=event.not_before)
     elif isinstance(event, MoneyHeld) or event.did == "refused":
         is_try = not (isinstance(event, MoneyHeld) and event.hedge)
-        made[key] = Made(max(event.request, before.requests), before.tries + is_try)
+        steps[key] = Made(max(event.request, before.requests), before.tries + is_try)
 
 
 async def _readable(store: Store, run_id: RunId) -> list[Event]:

@@ -35,7 +35,6 @@ from treadle.scheduler.commands import Command
 from treadle.scheduler.program import compile_plan
 from treadle.scheduler.replay import retrace
 from treadle.scheduler.scheduler import Scheduler
-from treadle.values import Payload
 
 _OF_NODES: Final = (NodeCompleted, AttemptFailed, StepStarted, StepCompleted, StepClaimed, QuestionAsked)
 """What tells that a node has what it is given."""
@@ -194,14 +193,11 @@ class Left:
 
     def _offer_origins(self, histories: Histories, claims: Claims) -> None:
         """Say what the newest attempt of each body has seen."""
-        notes: dict[AttemptKey, dict[StepId, Payload]] = {key: {} for key in histories.attempts}
-        for (node, attempt, step), noted in histories.noted.items():
-            notes.setdefault((node, attempt), {})[step] = noted
-        newest = dict(sorted(notes))
+        newest = dict(sorted(histories.attempts))
         for node, attempt in newest.items():
             identity = self._known.get(node)
             if identity is not None:
-                seen = Origin(node, attempt, notes[node, attempt], self._number)
+                seen = Origin(node, attempt, histories.attempts[node, attempt].noted, self._number)
                 claims.note_origin(identity, self._spots[node], seen)
 
     def _ends(self) -> dict[tuple[NodeId, int, StepId], int]:

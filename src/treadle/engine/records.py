@@ -168,6 +168,7 @@ class AttemptRecords:
     """The calls of one attempt, by step, in the order in which they were made.
 
     Attributes:
+        noted: Values a body noted under a name of its own, such as the time it first saw.
         ended_by: The innermost calls whose failures ended the attempt.
         raised_in: Paths below the calls whose bodies raised by themselves (``""`` for the node's own
             body, else with a slash); none where no body is to blame.
@@ -178,6 +179,7 @@ class AttemptRecords:
     ended_by: tuple[StepId, ...] = ()
     raised_in: tuple[str, ...] = ()
     has_failed: bool = False
+    noted: dict[StepId, Payload] = field(default_factory=dict[StepId, Payload])
     is_offered: bool = False
 
     def fail(self, failure: Failure, ended_by: tuple[StepId, ...]) -> None:
@@ -241,7 +243,6 @@ class Histories:
     """The step records of a run by attempt: read off its events when it is taken up, and kept up.
 
     Attributes:
-        noted: Values a body noted under a name of its own, such as the time it first saw.
         closed: When questions were answered or withdrawn: the ``order`` of that.
         kinds: For the definitions seen so far the kind of callee; it may come from an earlier plan.
 
@@ -254,7 +255,6 @@ class Histories:
     ) -> None:
         self.attempts: dict[AttemptKey, AttemptRecords] = {}
         self._newest: dict[NodeId, int] = {}
-        self.noted: dict[tuple[NodeId, int, StepId], Payload] = {}
         self.kinds = {} if kinds is None else kinds
         self.closed: dict[QuestionId, int] = {}
         self._order = 0
@@ -350,7 +350,7 @@ class Histories:
         record = self.of(event.node, event.attempt).steps.get(event.step)
         if record is None:
             if isinstance(event, StepCompleted):  # a value noted under a name, such as the time
-                self.noted[(event.node, event.attempt, event.step)] = event.result
+                self.of(event.node, event.attempt).noted[event.step] = event.result
             return
         self._order += 1
         record.order, record.ended_at, record.not_before = self._order, event.at, None

@@ -30,7 +30,7 @@ class Retries:
         self.budget = budget
         self.firsts = 0
         self.again = 0
-        self._asked: set[tuple[NodeId, StepId]] = set()
+        self._asked: dict[NodeId, set[StepId]] = {}
 
     @classmethod
     def of(cls, budget: RetryBudget, events: Iterable[Event]) -> Retries:
@@ -43,11 +43,16 @@ class Retries:
 
     def sent(self, node: NodeId, step: StepId) -> None:
         """Note a request that was not asked for with ``take``."""
-        if (node, step) in self._asked:
+        asked = self._asked.setdefault(node, set())
+        if step in asked:
             self.again += 1
         else:
-            self._asked.add((node, step))
+            asked.add(step)
             self.firsts += 1
+
+    def forget(self, node: NodeId) -> None:
+        """Forget what a node has asked, which never runs again; the counts stay."""
+        self._asked.pop(node, None)
 
     def take(self) -> bool:
         """Ask whether one more may be sent again, and count it if so."""
