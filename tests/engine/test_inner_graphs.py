@@ -409,7 +409,9 @@ class Paying:
             first = not self.keys
             await ctx.step(pay, text)
             paid.set()
-            return await ctx.step(pay, f"{text}{text}") if not first else await anyio.sleep_forever()
+            if first:
+                await anyio.sleep_forever()
+            return await ctx.step(pay, f"{text}{text}")
 
         @node
         async def fails(text: str) -> str:

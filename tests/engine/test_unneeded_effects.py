@@ -281,3 +281,70 @@ async def test_a_doubt_that_nobody_needs_before_its_attempt_begins_again_is_sett
         assert await handle.result() == "instead"
         assert doubts(await handle.history()) == ()
     assert len(bank.keys) == 1
+
+
+def failing_later(bank: Gated, paying: Any, mended: list[bool], **policies: Any) -> Shop:
+    """As ``beside``; and the run fails at its end, until that is mended."""
+    before = beside(bank, paying)
+
+    @node
+    async def last(text: str) -> str:
+        if not mended:
+            raise ValueError("later")
+        return text
+
+    @graph(**policies)
+    def shop(amount: int) -> str:
+        return last(before(amount))
+
+    return shop
+
+
+async def settles_when_mended(handle: Any, engine: Engine, mended: list[bool]) -> None:
+    """Resume a run that has failed: a person is asked, and it completes."""
+    mended.append(True)
+    again = await engine.resume(handle.id)
+    assert await again.settled() == "waiting"
+    await engine.answer(await the_question(engine), {"outcome": "happened", "result": "yes"}, by="ada")
+    assert await again.result() == "instead"
+    assert doubts(await again.history()) == ()
+
+
+@pytest.mark.parametrize("place_of", PLACES)
+async def test_a_doubt_that_nobody_needs_is_settled_when_a_run_that_failed_elsewhere_is_resumed(
+    place_of: Any,
+) -> None:
+    bank, mended = Gated(Broken("?")), list[bool]()
+    shop = failing_later(bank, place_of(payment(bank)), mended)
+    async with Engine(graphs=[shop]) as engine:
+        handle = await engine.start(shop, 3)
+        assert await handle.settled() == "failed"
+        await settles_when_mended(handle, engine, mended)
+    assert len(bank.keys) == 1
+
+
+@pytest.mark.parametrize("place_of", PLACES)
+async def test_an_effect_that_nobody_needs_and_a_failure_cuts_off_is_settled_when_the_run_is_resumed(
+    place_of: Any,
+) -> None:
+    bank, mended = Gated(answers=False), list[bool]()
+    shop = failing_later(bank, place_of(payment(bank)), mended, on_failure="cancel")
+    async with Engine(graphs=[shop]) as engine:
+        handle = await engine.start(shop, 3)
+        assert await handle.settled() == "failed"
+        await settles_when_mended(handle, engine, mended)
+    assert len(bank.keys) == 1
+
+
+@pytest.mark.parametrize("place_of", PLACES)
+async def test_an_effect_that_nobody_needs_and_a_crash_cuts_off_in_a_run_that_fails_is_settled(
+    place_of: Any, place: Place
+) -> None:
+    bank, mended = Gated(answers=False), list[bool]()
+    shop = failing_later(bank, place_of(payment(bank)), mended)
+    await place.crash(shop, 3, after=lambda event: getattr(event, "node", "") == "last")
+    async with place.engine(shop) as engine:
+        handle = await engine.resume("r")
+        assert await handle.settled() == "failed"
+        await settles_when_mended(handle, engine, mended)
+    assert len(bank.keys) == 1

@@ -288,3 +288,55 @@ def test_a_cancelled_run_cuts_off_what_was_left_to_end() -> None:
     t = paying()
     t.fails("bad")
     assert t.cancel() == ["drop unstarted", "cancel pay"]
+
+
+def paying_before(last: str = "last") -> Table:
+    """A run in which ``pay`` is not needed any more while ``last`` runs, with which the run fails."""
+
+    @graph
+    def g() -> int:
+        pay, bad = sources("pay bad")
+        return plus.named(last)(fallback(both(pay, bad), source()))
+
+    t = Table(g)
+    t.start()
+    return t
+
+
+def test_a_doubt_that_is_waited_for_when_the_run_fails_elsewhere_is_settled_once_it_is_resumed() -> None:
+    t = paying_before()
+    t.parks("pay", in_doubt=True)
+    t.fails("bad")
+    t.done("source")
+    assert t.fails("last") == ["withdraw pay", "end failed"]
+    t.ended("failed")
+    assert t.resume(retry_failed=True) == ["settle pay", "start last (2)"]
+
+
+def test_a_doubt_that_comes_up_while_the_run_drains_is_settled_once_it_is_resumed() -> None:
+    doubt = Failure(types=("treadle.errors.InDoubt",), message="?", takeable=False)
+    for ends, number in (("parks", ""), ("fails", " (2)"), ("gone", " (2)")):
+        t = paying_before()
+        t.fails("bad")
+        t.done("source")
+        assert t.fails("last") == ["drop unstarted"]
+        if ends == "parks":
+            t.parks("pay", in_doubt=True)
+        elif ends == "fails":
+            t.fails("pay", doubt)
+        else:
+            t.gone("pay")
+        t.ended("failed")
+        assert t.resume(retry_failed=True) == [f"settle pay{number}", "start last (2)"]
+        t.gone("pay")
+        assert t.done("last") == ["end completed"]
+
+
+def test_what_was_under_way_when_the_owner_of_a_draining_run_went_may_be_in_doubt() -> None:
+    t = paying_before()
+    t.fails("bad")
+    t.done("source")
+    t.fails("last")
+    assert t.resume() == ["end failed"]
+    t.ended("failed")
+    assert t.resume(retry_failed=True) == ["settle pay", "start last (2)"]

@@ -363,8 +363,7 @@ class RunLoop:
         for command in commands:  # decisions add to it while it is walked
             if type(command) is StartAttempt and not command.not_before:
                 if command.only_settles and not unneeded.is_in_doubt(self, command):
-                    at, node = self.now(), command.node
-                    over = AttemptCancelled(at=at, node=node, attempt=command.attempt, started_at=at)
+                    over = unneeded.over(self, command)
                     events.append(over)
                     commands.extend(self._moved(self.scheduler.handle(over)))
                 else:
@@ -482,9 +481,7 @@ class RunLoop:
 
     def cancelled(self, command: StartAttempt) -> None:
         """Feed that an attempt was cancelled before it began."""
-        at = self.now()
-        self.claims.add_attempt(self.histories.of(command.node, command.attempt))
-        self.feed(AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at))
+        self.feed(unneeded.over(self, command))
 
     def nobody_left(self) -> None:
         """Note that the last worker goes: a session that somebody else held would outlive the run."""

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords, StepRecord, is_inside
+from treadle.events import AttemptCancelled
 from treadle.ids import NodeId, StepId
 from treadle.scheduler.commands import StartAttempt
 
@@ -54,6 +55,13 @@ def is_in_doubt(live: Live, command: StartAttempt) -> bool:
     """Whether an effect is in doubt in this attempt at a node, or in one before it."""
     steps = live.histories.of(command.node, command.attempt).steps
     return is_acting(steps) or live.claims.has_doubt(command.node)
+
+
+def over(live: Live, command: StartAttempt) -> AttemptCancelled:
+    """Give the end of an attempt that does not begin, or not again; what it had finished is on offer."""
+    at = live.now()
+    live.claims.add_attempt(live.histories.of(command.node, command.attempt))
+    return AttemptCancelled(at=at, node=command.node, attempt=command.attempt, started_at=at)
 
 
 def is_acting(steps: Mapping[StepId, StepRecord], step: StepId = _ALL) -> bool:

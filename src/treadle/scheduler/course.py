@@ -152,6 +152,8 @@ class Course:
         part.states[vertex] = CANCELLING
         part.attempts[vertex] = attempt
         part.forget_waits(vertex)
+        if part.doubted:
+            part.doubted.pop(vertex, None)
         self.busy += 1
         self.commands.append(
             StartAttempt(
@@ -361,7 +363,8 @@ class Course:
 
     def _complete(self) -> None:
         """End a run that has its result; an effect in doubt that nobody settled is taken by nobody."""
-        doubts = (doubt for part in self.parts.values() for doubt in part.doubted.values() if doubt)
+        noted = (doubt for part in self.parts.values() for doubt in part.doubted.values())
+        doubts = (doubt.failure for doubt in noted if doubt.failure is not None)
         doubt = next(doubts, None)
         self.end_run(EndRun(status="completed" if doubt is None else "failed", failure=doubt))
 
@@ -403,13 +406,13 @@ class Course:
         self.forget_left()
         self.mode = Mode.ACTIVE
         self.end = None
-        doubted = [(part, vertex) for part in self.parts.values() for vertex in part.doubted]
+        doubted = [(part, *one) for part in self.parts.values() for one in part.doubted.items()]
         for part in self.parts.values():
             part.begin_again()
         self.root.demand.begin()
-        for part, vertex in doubted:
+        for part, vertex, doubt in doubted:
             if part.states[vertex] == IDLE:
-                self.settle_doubt(part, vertex, part.attempts[vertex] + 1)
+                self.settle_doubt(part, vertex, part.attempts[vertex] + doubt.is_over)
 
     # -- looking inside ----------------------------------------------------------------------------
 

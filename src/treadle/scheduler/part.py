@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from treadle.events import Failure
 from treadle.ids import NodeId, PartId, QuestionId, part_id, within
@@ -14,6 +14,18 @@ from treadle.scheduler.states import CANCELLING, DECIDING, DONE, OPEN, RUNNING
 
 _NONE: Final = cast("dict[int, Any]", MappingProxyType({}))
 """What most parts have of most things: shared, because thousands of runs are under way at once."""
+
+
+class Doubt(NamedTuple):
+    """An attempt at a vertex in which an effect is, or may be, in doubt.
+
+    Attributes:
+        failure: What it has failed with.
+        is_over: Whether it has ended, so that another attempt settles the doubt.
+    """
+
+    failure: Failure | None = None
+    is_over: bool = False
 
 
 class Part:
@@ -29,7 +41,8 @@ class Part:
         tries: How many attempts have failed since the run last got fresh ones, by vertex.
         due: When a backoff ends, by vertex.
         answered: Questions of running attempts that were answered meanwhile, by vertex.
-        doubted: Attempts over an effect in doubt that wait for people or have failed with it, by vertex.
+        doubted: Attempts over an effect in doubt that wait for people or have failed with it, by vertex; in
+            a run that ends also those that were stopped, for an effect in them may be in doubt.
         items: Of each ``each`` and ``loop`` that has begun: its items or rounds.
         is_over: Whether its outcome has been handed to its owner.
     """
@@ -51,7 +64,7 @@ class Part:
         self.tries: dict[int, int] = _NONE
         self.due: dict[int, float] = _NONE
         self.answered: dict[int, set[QuestionId]] = _NONE
-        self.doubted: dict[int, Failure | None] = _NONE
+        self.doubted: dict[int, Doubt] = _NONE
         self.items: dict[int, Items] = {}
         self.is_over = False
         self.take(demand)
@@ -101,15 +114,15 @@ class Part:
             self.answered = {}
         self.answered.setdefault(vertex, set()).add(question)
 
-    def note_doubt(self, vertex: int, failure: Failure | None = None) -> None:
-        """Note that an effect is in doubt: a person is asked about it, or its attempt has failed with it."""
+    def note_doubt(self, vertex: int, failure: Failure | None = None, *, is_over: bool = False) -> None:
+        """Note that an effect is in doubt, or may be."""
         if self.doubted is _NONE:
             self.doubted = {}
-        self.doubted[vertex] = failure
+        self.doubted[vertex] = Doubt(failure, is_over)
 
     def forget_waits(self, vertex: int) -> None:
-        """A vertex waits for nothing any more: no backoff, no answer, nobody who settles a doubt."""
-        for waits in (self.due, self.answered, self.doubted):
+        """A vertex waits for nothing any more, no backoff and no answer; a doubt it is over stays."""
+        for waits in (self.due, self.answered):
             if waits:
                 waits.pop(vertex, None)
 
@@ -118,6 +131,8 @@ class Part:
         for vertex, state in enumerate(self.states):
             if state in (RUNNING, CANCELLING, DECIDING):
                 self.states[vertex] = 0
+            if state in (RUNNING, CANCELLING):
+                self.note_doubt(vertex)
 
     def begin_again(self) -> None:
         """Forget every failure, and what was under way: what is done stays done."""

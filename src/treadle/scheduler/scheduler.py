@@ -243,10 +243,11 @@ class Scheduler:
         part, vertex = self._running(event)
         self._course.busy -= 1
         stands = event.claimed and not event.tries  # it was taken under an earlier plan
-        if part.states[vertex] == CANCELLING and not part.demand.needs[vertex] and not stands:
+        is_unneeded = part.states[vertex] == CANCELLING and not part.demand.needs[vertex] and not stands
+        if IN_DOUBT in event.failure.types and (is_unneeded or self._course.mode is not _ACTIVE):
+            part.note_doubt(vertex, event.failure, is_over=True)
+        if is_unneeded:
             part.states[vertex] = IDLE
-            if IN_DOUBT in event.failure.types and self._course.mode is _ACTIVE:
-                part.note_doubt(vertex, event.failure)
         elif stands or not self._retry(part, vertex, event):
             part.demand.fail(vertex, event.failure)
         self._course.settle(part)
@@ -281,6 +282,8 @@ class Scheduler:
         answered = part.answered.get(vertex)
         if course.mode is not _ACTIVE or not (part.demand.needs[vertex] or event.in_doubt):
             course.withdraw(part, vertex)
+            if event.in_doubt:
+                part.note_doubt(vertex)
         elif answered is not None and not answered.isdisjoint(event.questions):
             self._wake(part, vertex)  # an answer came while the attempt was being unwound
         else:
@@ -294,7 +297,9 @@ class Scheduler:
         part, vertex = self._running(event)
         self._course.busy -= 1
         part.states[vertex] = IDLE
-        if part.demand.needs[vertex]:
+        if self._course.mode is not _ACTIVE:
+            part.note_doubt(vertex, is_over=True)  # whatever acted in it was cut off
+        elif part.demand.needs[vertex]:
             self._course.start(part, vertex, event.attempt + 1)
         self._course.settle(part)
 

@@ -26,6 +26,7 @@ MEANINGS: Final = {
 MOVES: Final = (
     (IDLE, WAITING, "needed"),
     (IDLE, RUNNING, "needed again by the time its attempt was cancelled"),
+    (IDLE, CANCELLING, "the run is resumed after its failure, and an effect in it may be in doubt"),
     (WAITING, RUNNING, "inputs are there"),
     (WAITING, DECIDING, "inputs, or a subject, are there"),
     (WAITING, OPEN, "the list, or the start, is there"),
