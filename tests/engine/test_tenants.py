@@ -115,7 +115,7 @@ class FullLog:
 
 
 async def test_a_run_whose_end_could_not_be_recorded_is_not_charged_twice() -> None:
-    async with Engine(FullDisk(), graphs=[only], budgets={"acme": Budget(calls=2)}) as engine:  # type: ignore[arg-type]  # by delegation
+    async with Engine(FullDisk(), graphs=[only], budgets={"acme": Budget(calls=2)}) as engine:
         with pytest.raises(StoreUnavailable):
             await (await engine.start(only, "a", run_id="r", tenant="acme")).result()
         assert await (await engine.resume("r")).result() == "yes"
