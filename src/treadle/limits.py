@@ -82,9 +82,8 @@ class Limit:
         for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
             if getattr(self, name) is not None:
                 _positive("Limit", name, getattr(self, name))
-        given: object = self.breaker
-        if given is not None and not isinstance(given, Breaker):
-            raise ValueError(f"Limit(breaker=...) is Breaker(...), or None for never, not {given!r}")
+        if not isinstance(self.breaker, Breaker | None):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+            raise ValueError(f"Limit(breaker=...) is Breaker(...), or None for never, not {self.breaker!r}")
         if not isinstance(self.adaptive, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped users
             raise ValueError(f"Limit(adaptive=...) is True or False, not {self.adaptive!r}")
 
@@ -98,9 +97,8 @@ def check_limits(limits: Mapping[str, Limit] | None) -> Mapping[str, Limit]:
     Raises:
         ConfigurationError: One is no name, or what it stands for is no ``Limit``.
     """
-    given: object = limits
-    if given is not None and not isinstance(given, Mapping):
-        raise ConfigurationError(f"limits= maps names of models to Limit(...), and is not {given!r}")
+    if not isinstance(limits, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+        raise ConfigurationError(f"limits= maps names of models to Limit(...), and is not {limits!r}")
     for name, limit in (limits or {}).items():
         if name != "*" and not _names_models(name):
             raise ConfigurationError(

@@ -72,9 +72,10 @@ class EngineServices:
         Raises:
             ConfigurationError: A limit names no model, or one of them is something else.
         """
-        given: object = retry_budget
-        if given is not None and not isinstance(given, RetryBudget):
-            raise ConfigurationError(f"retry_budget= is RetryBudget(...) of treadle.models, not {given!r}")
+        if not isinstance(retry_budget, RetryBudget | None):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped users
+            raise ConfigurationError(
+                f"retry_budget= is RetryBudget(...) of treadle.models, not {retry_budget!r}"
+            )
         self.gates = Gates(check_limits(limits), self.clock)
         self.retry_budget = retry_budget or RetryBudget()
 
