@@ -59,7 +59,7 @@ def mutated(value: Any, chance: random.Random) -> Any:
             break
         holder, key = chance.choice(found)
         if isinstance(holder, dict) and chance.random() < 0.3:
-            holder[f"unknown_{chance.randint(0, 9)}"] = chance.choice(STRANGE)
+            holder[f"unknown_{chance.randint(0, 9)}"] = copy.deepcopy(chance.choice(STRANGE))
         elif chance.random() < 0.3:
             del holder[key]
         else:

@@ -178,7 +178,7 @@ def read_response(data: object, *, worst: Callable[[], Usage]) -> ModelResponse:
         MalformedResponse: There is no answer in it.
     """
     wire = mapping(data, "the response")
-    if wire.get("status") in {"failed", "cancelled"}:
+    if lenient.text(wire.get("status")) in {"failed", "cancelled"}:
         raise malformed(f"it was given up: {wire['status']!r}")
     output: Any = wire.get("output")
     if not isinstance(output, list):
