@@ -1,8 +1,8 @@
 """One attempt at a node: its timeout, its running seconds, and how it ends.
 
 A user's code is called here and in ``calls.py``, its errors are asked what they say in ``failures.py``, and
-servers of tools, which are anybody's code, are opened in ``sessions.py``: ``except Exception`` stands
-nowhere else in this room.
+servers of tools, which are anybody's code, are opened in ``sessions.py``; choices on a user's values are
+computed here and in ``inner.py``: ``except Exception`` stands nowhere else in this room.
 """
 
 from __future__ import annotations

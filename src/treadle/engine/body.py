@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from treadle.engine.activity import Activity
 from treadle.engine.failures import storable
-from treadle.engine.inner import Place, walk
+from treadle.engine.inner import Past, Place, walk
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.records import FINDER, AttemptRecords, Identity, Origin, StepRecord
@@ -366,14 +366,16 @@ class Body:
         await self.reach(math.inf)
         return value
 
-    def has_record(self, callee: Callee, arguments: Mapping[str, Any]) -> bool:
-        """Whether a call like this one had ended before, and nobody has claimed that yet."""
+    def past_of(self, callee: Callee, arguments: Mapping[str, Any]) -> Past:
+        """What is known of a call like this one that nobody has claimed yet."""
         claims, turns = self.maker.live.claims, self._turns
         if (turns is None or turns.is_over) and claims.is_empty:
-            return False
+            return ""
         payload = pack_arguments(callee, arguments)
         identity = Identity(definition_digest(callee.definition), input_digest(payload))
-        return claims.offers(identity) or (turns is not None and turns.expects(identity))
+        if claims.offers(identity) or (turns is not None and turns.expects(identity)):
+            return "ended"
+        return "in doubt" if turns is not None and turns.is_in_doubt(identity) else ""
 
     async def reach(self, order: float) -> None:
         """Let what came before a moment of the history reach the body first; ``inf`` for what is new."""

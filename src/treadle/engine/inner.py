@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -54,6 +54,9 @@ from treadle.scheduler.program import Program, compile_plan
 from treadle.scheduler.scheduler import Scheduler
 from treadle.values import JSON
 
+Past = Literal["", "ended", "in doubt"]
+"""What came of a call before: nothing that is known, an outcome, or perhaps an effect."""
+
 _ITEM: Final = re.compile(r"\(\d+\)")
 _NOTHING: Final = JSON.pack(None)
 _PROGRAM: Final = "engine.inner"
@@ -86,8 +89,8 @@ class Host(Protocol):
     path: str
     accounts: tuple[Account, ...]
 
-    def has_record(self, callee: Callee, arguments: Mapping[str, Any]) -> bool:
-        """Whether a call like this one had ended before, and nobody has claimed that yet."""
+    def past_of(self, callee: Callee, arguments: Mapping[str, Any]) -> Past:
+        """What is known of a call like this one that nobody has claimed yet."""
         ...
 
     async def call(self, callee: Callee, arguments: Mapping[str, Any], *, place: Place | None = None) -> Any:
@@ -320,11 +323,15 @@ class _Walk:
     # -- calls -----------------------------------------------------------------------------------------
 
     def _ask_for(self, command: StartAttempt) -> None:
-        """Begin a call that has a record; a new one waits until those are through."""
+        """Begin a call that has a record, or is in doubt; a new one waits until those with one are through.
+
+        Those that ended after one in doubt had begun wait until it is made again.
+        """
         room = self._rooms[command.part]
         node = room.plan.nodes[command.index]
-        if node.callee is not None and self._body.has_record(node.callee, room.workspace.arguments(node)):
-            self._begin(command, was_known=True)
+        past = "" if node.callee is None else self._body.past_of(node.callee, room.workspace.arguments(node))
+        if past:
+            self._begin(command, was_known=past == "ended")
         else:
             self._new.append(command)
 

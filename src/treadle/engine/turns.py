@@ -78,6 +78,10 @@ class Turns:
         is_near = self._unclaimed[identity.definition] > 0
         return is_near and any(record.identity == identity for record in self._queue)
 
+    def is_in_doubt(self, identity: Identity) -> bool:
+        """Whether a call like this one is in doubt, and has still to be made again."""
+        return any(not record.has_ended and record.identity == identity for record in self._queue)
+
     def has(self, step: StepId) -> bool:
         """Whether what this very call came to has still to be claimed."""
         return self.stands_for(step) in self._steps
