@@ -32,7 +32,7 @@ from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
 from treadle.engine.questions import event_of, in_order, overdue_run, request_to_answer
 from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
-from treadle.engine.registry import Registry, check_budgets, take_options
+from treadle.engine.registry import Registry, check_budgets, checked_id, take_options
 from treadle.engine.services import EngineServices
 from treadle.engine.taking_up import NOTHING_TOLD, Past, past, rebuild
 from treadle.engine.telling import Handles, tell
@@ -316,7 +316,7 @@ class Engine:
             EngineClosed: This engine is not open, or is closing.
             HistoryMismatch: What was recorded and what the code does now differ.
         """
-        key = RunId(run_id)
+        key = RunId(checked_id("run_id", run_id))
         async with self._beginning.alone(key):
             return await self._resume(key, retry_failed=True, told=told_in(claims))
 
@@ -366,7 +366,7 @@ class Engine:
 
     def questions(self, *, to: str | None = None, run_id: str | None = None) -> Listing[Question]:
         """Give the open questions, the oldest first: ``await`` them, or walk with ``async for``."""
-        key = None if run_id is None else RunId(run_id)
+        key = None if run_id is None else RunId(checked_id("run_id", run_id))
         return Listing(lambda: self.store.questions(to=to, run_id=key))
 
     async def answer(self, question_id: str, value: object, *, by: str, reason: str = "") -> None:
@@ -381,7 +381,7 @@ class Engine:
         Raises:
             QuestionError: Unknown, answered or withdrawn, too late, or not of the asked form.
         """
-        question = await self.store.question(QuestionId(question_id))
+        question = await self.store.question(QuestionId(checked_id("question_id", question_id)))
         at = self.services.clock.now()
         await self.store.submit(request_to_answer(question, value, at=at, by=by, reason=reason))
         await self._outside.take_quietly(question.run_id)
@@ -392,7 +392,7 @@ class Engine:
         Raises:
             UnknownRun: There is no such run.
         """
-        key = RunId(run_id)
+        key = RunId(checked_id("run_id", run_id))
         at = self.services.clock.now()
         await self.store.submit(Request(run_id=key, kind="cancel", at=at, by=by, reason=reason))
         await self._outside.take_quietly(key)

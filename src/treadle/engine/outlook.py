@@ -18,6 +18,7 @@ from treadle.engine.live import Services
 from treadle.engine.purse import Purse
 from treadle.engine.recollect import Left, last_piece
 from treadle.engine.records import StepRecord
+from treadle.engine.registry import checked_id
 from treadle.engine.taking_up import NOTHING_TOLD, Past, is_another, past, rebuild
 from treadle.errors import Ambiguity, AmbiguousHistory, ConfigurationError, HistoryMismatch, nearest
 from treadle.events import AttemptFailed, Event, NodeCompleted
@@ -91,7 +92,7 @@ async def check_against(
         HistoryMismatch: The graph takes other inputs now than the run was started with.
         ConfigurationError: The run is of another graph, or a claim names what is not there.
     """
-    before = past(await store.read(RunId(run_id)))
+    before = past(await store.read(RunId(checked_id("run_id", run_id))))
     if before.started.graph != graph.name:
         raise ConfigurationError(
             f"run {run_id!r} is of graph {before.started.graph!r}, not of {graph.name!r}; name the file it "

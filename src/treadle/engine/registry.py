@@ -108,10 +108,21 @@ def check_options(options: Mapping[str, object]) -> None:
             f"labels={labels!r} are no labels; write a dict of text, such as labels={{'customer': 'c-17'}}"
         )
     for name in ("run_id", "tenant"):
-        if not isinstance(options.get(name), str | None):
-            raise ConfigurationError(
-                f"{name}={options[name]!r} is no text; write {name}={str(options[name])!r}"
-            )
+        if options.get(name) is not None:
+            checked_id(name, options[name])
+
+
+def checked_id(name: str, value: object) -> str:
+    """Give an id that a user wrote.
+
+    Raises:
+        ConfigurationError: It is no text.
+    """
+    if isinstance(value, str):
+        return value
+    found: object = getattr(value, "id", None)
+    text = found if isinstance(found, str) else str(value)
+    raise ConfigurationError(f"{name}={value!r} is no text; write {name}={text!r}")
 
 
 def check_budgets(budgets: Mapping[str, Budget] | None) -> Mapping[str, Budget] | None:
