@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,15 @@ def test_a_picture_does_not_replace_the_file_it_is_of(treadle: Treadle, wrong: s
 
 def test_the_command_says_which_release_it_is(treadle: Treadle) -> None:
     assert treadle("--version").out.startswith("treadle 0.")
+
+
+def test_the_package_run_as_a_module_is_the_command(folder: Path) -> None:
+    command = [sys.executable, "-m", "treadle"]
+    done = subprocess.run([*command, "rums"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "there is no verb 'rums'; did you mean 'runs'" in done.stderr
+    told = subprocess.run([*command, "--version"], cwd=folder, capture_output=True, text=True, check=True)
+    assert told.stdout == f"treadle {version('treadle')}\n"
 
 
 def test_another_graph_that_cannot_be_wired_does_not_keep_a_run_from_going_on(
