@@ -12,8 +12,9 @@ second attempt, and never sees anybody wait for people: the attempt around parks
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Literal, Protocol
 
 import anyio
@@ -111,13 +112,22 @@ class Place:
         was_known: Whether a call like it had ended before, so that it may have a record to claim.
     """
 
-    __slots__ = ("_has_ended", "_is_stopped", "accounts", "call", "name", "scope", "step", "was_known")
+    __slots__ = (
+        "_count_on", "_has_ended", "_is_stopped", "accounts", "call", "name", "scope", "step", "was_known",
+    )  # fmt: skip
 
     def __init__(
-        self, node: NodeId, accounts: tuple[Account, ...], step: StepId | None, *, was_known: bool
+        self,
+        node: NodeId,
+        accounts: tuple[Account, ...],
+        step: StepId | None,
+        *,
+        was_known: bool,
+        count_on: Callable[[StepId], None],
     ) -> None:
         self.name = _ITEM.sub("", node)
         self.accounts = accounts
+        self._count_on = count_on
         self.call: Made | None = None
         self.scope = anyio.CancelScope()
         self.step = step
@@ -133,6 +143,7 @@ class Place:
             has_ended: Whether the history says what it came to, so that it only waits for its turn.
         """
         self.call, call.accounts = call, self.accounts
+        self._count_on(call.step)
         self._has_ended = has_ended
         if self._is_stopped:
             self.stop()
@@ -348,7 +359,9 @@ class _Walk:
         if node.callee is None or self._group is None:
             raise InternalError(f"node {node.id!r} cannot run; please report this")
         stopped = self._stopped.pop(command.node, None)
-        place = Place(command.node, room.accounts[node.scope], stopped, was_known=was_known)
+        accounts, around = room.accounts[node.scope], len(self._body.accounts)
+        count_on = partial(self._live.accounts.count_on, accounts[around:], self._body.maker.node)
+        place = Place(command.node, accounts, stopped, was_known=was_known, count_on=count_on)
         self._places[command.node] = place
         self._known += was_known
         arguments = room.workspace.arguments(node)

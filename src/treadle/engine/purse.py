@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from treadle.budget import NOTHING, Amounts, Budget
 from treadle.engine.activity import Span, busy, covered
 from treadle.engine.money import Account
-from treadle.engine.step_seconds import step_seconds
+from treadle.engine.step_seconds import Key, Timeline, step_spans
 from treadle.engine.tracked import FINAL
 from treadle.errors import FormatMismatch, InternalError, UnknownRun
 from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunEnded, RunStarted, StepStarted
@@ -129,7 +129,9 @@ class RunAccounts:
         run: The run's own; ``run.spent`` is what the run cost so far.
     """
 
-    __slots__ = ("_above", "_by_id", "_inside", "_paths", "_plan", "_ran", "_scopes", "_steps", "run")
+    __slots__ = (
+        "_above", "_by_id", "_counted", "_inside", "_paths", "_plan", "_ran", "_scopes", "_steps", "run",
+    )  # fmt: skip
 
     def __init__(self, plan: Planned, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
         self._plan = plan
@@ -140,7 +142,8 @@ class RunAccounts:
         self._paths: dict[NodeId, tuple[Account, ...]] = {}
         self._inside: dict[PartId, list[NodeId]] = {}
         self._steps: dict[NodeId, set[str]] = {}
-        self._ran: dict[str, float] = {}
+        self._ran: dict[Key, list[Span]] = {}
+        self._counted: dict[str, Timeline] = {}
 
     def path(self, node: NodeId) -> tuple[Account, ...]:
         """The accounts above a node's model calls, outermost first: tenant, run, subgraphs, node."""
@@ -192,6 +195,7 @@ class RunAccounts:
             del self._paths[node]
             for name in (f"node {node}", *self._steps.pop(node, ())):
                 self._by_id.pop(name, None)
+                self._counted.pop(name, None)
 
     def nested(
         self, path: tuple[Account, ...], node: NodeId, step: StepId, budget: Budget | None
@@ -204,9 +208,18 @@ class RunAccounts:
         found = self._below(path, name, budget)
         if budget is not None:
             self._steps.setdefault(node, set()).add(name)
-        if self._ran and found is not path:
-            found[-1].meter.add(self._ran.pop(name, 0.0))
+        if found is not path:
+            self.count_on(found[-1:], node, step)
         return found
+
+    def count_on(self, accounts: Iterable[Account], node: NodeId, step: StepId) -> None:
+        """Count how long a call ran before the run was taken up, in accounts of steps above it; once, however
+        often it is asked for."""
+        spans = self._ran.get((node, step), ())
+        for account in accounts:
+            if spans and account.is_timed:
+                counted = self._counted.setdefault(account.id, Timeline())
+                account.meter.add(sum(map(counted.add, spans)))
 
     def charge(self, events: Iterable[Event]) -> None:
         """Charge what a history says was settled, and count the seconds that it says ran."""
@@ -214,7 +227,7 @@ class RunAccounts:
         for settled, held in _settlements(history):
             self._charge(settled, held)
         self._count(busy(history))
-        self._ran = {f"step {node}:{step}": ran for (node, step), ran in step_seconds(history).items()}
+        self._ran = step_spans(history)
 
     def _charge(self, event: MoneySettled, held: Amounts) -> None:
         path = self.path(event.node) if self._plan.find(event.node) is not None else (self.run,)

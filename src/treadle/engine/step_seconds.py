@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import Final
 
+from treadle.engine.activity import Span
 from treadle.events import (
     AttemptCancelled,
     AttemptFailed,
@@ -25,8 +27,8 @@ Key = tuple[NodeId, StepId]
 _UNTIMED: Final = frozenset({"model", "finder"})
 
 
-def step_seconds(events: Iterable[Event]) -> dict[Key, float]:
-    """Seconds that each call ran, of all attempts together, without the time in which its attempt was parked.
+def step_spans(events: Iterable[Event]) -> dict[Key, list[Span]]:
+    """When each call ran, of all attempts together, without the time in which its attempt was parked.
 
     A call that died with its process counts up to the last event of its node.  Of requests to models
     nothing is told: they have no budget of their own.
@@ -38,11 +40,30 @@ def step_seconds(events: Iterable[Event]) -> dict[Key, float]:
     return reader.ran
 
 
+class Timeline:
+    """Stretches of time, where what overlaps counts once."""
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self) -> None:
+        self._starts: list[float] = []
+        self._ends: list[float] = []
+
+    def add(self, span: Span) -> float:
+        """Take one more in, and give the seconds that it adds."""
+        starts, ends = self._starts, self._ends
+        low, high = bisect_left(ends, span[0]), bisect_right(starts, span[1])
+        known = sum(end - start for start, end in zip(starts[low:high], ends[low:high], strict=True))
+        start, end = min([span[0], *starts[low:high]]), max([span[1], *ends[low:high]])
+        starts[low:high], ends[low:high] = [start], [end]
+        return end - start - known
+
+
 class _Reader:
     """The calls that a history shows as running, while it is read, by node."""
 
     def __init__(self) -> None:
-        self.ran: dict[Key, float] = {}
+        self.ran: dict[Key, list[Span]] = {}
         self._since: dict[NodeId, dict[StepId, float]] = {}
         self._parked: dict[NodeId, list[StepId]] = {}
         self._seen: dict[NodeId, float] = {}
@@ -84,5 +105,5 @@ class _Reader:
 
     def _stop(self, node: NodeId, step: StepId, at: float) -> None:
         since = self._since.get(node, {}).pop(step, None)
-        if since is not None:
-            self.ran[node, step] = self.ran.get((node, step), 0.0) + max(0.0, at - since)
+        if since is not None and at > since:
+            self.ran.setdefault((node, step), []).append((since, at))
