@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from tests.engine.conftest import Place
 from tests.engine.timed import Timed, WatchingServer, always
 
 from treadle import Budget, Engine, Prompt, Retry, agent, graph
 from treadle.budget import NOTHING, Price
 from treadle.errors import ConfigurationError, ProviderUnavailable, RateLimited, TreadleError
-from treadle.events import MoneyHeld, MoneySettled, RunEnded
+from treadle.events import Event, MoneyHeld, MoneySettled, RunEnded
 from treadle.models import Limit, OpenAIModel, hedge
 from treadle.nodes.graph import Graph
 from treadle.testing import JumpingClock, ScriptedModel, crash_everywhere
@@ -183,6 +184,29 @@ async def test_a_crash_anywhere_across_a_hedge_loses_no_charge(long_form: bool) 
     report = await crash_everywhere(desk, "x", clock=clock, at_most=None if long_form else 3)
     assert report.value == "done"
     assert any(crash.lost > 0 for crash in report.crashes)
+
+
+async def test_after_a_crash_between_the_two_one_is_sent_and_a_second_where_that_takes_long(
+    memory: Place,
+) -> None:
+    clock = JumpingClock()
+    model = Timed(clock, slow_first)
+    model.price = PRICE
+    desk = asking(hedge(model, after="2s"), budget=Budget(usd="1"))
+
+    def is_second(event: Event) -> bool:
+        return isinstance(event, MoneyHeld) and event.hedge
+
+    await memory.crash(desk, "x", before=is_second, clock=clock)
+    assert await memory.resume(desk, clock=clock) == "done"
+    held = await memory.events(desk, MoneyHeld)
+    settled = await memory.events(desk, MoneySettled)
+    assert [(event.request, event.hedge) for event in held] == [(1, False), (2, False), (3, True)]
+    assert [(event.request, event.outcome) for event in settled] == [
+        (1, "lost"), (2, "cancelled"), (3, "completed"),
+    ]  # fmt: skip
+    assert [event.charged == one.held for event, one in zip(settled, held, strict=True)] == [True, True, False]
+    assert held[2].at - held[1].at == 2  # the delay of a request that is lost is of no use to the next
 
 
 @pytest.mark.parametrize("name", ["openai:gpt-6-luna", "auto", "auto:small"])

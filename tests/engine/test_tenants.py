@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from treadle import Budget, BudgetExceeded, Engine, Prompt, agent, graph, node
+from treadle.budget import Usage
 from treadle.errors import StoreUnavailable
 from treadle.events import Event, MoneySettled, RunEnded
 from treadle.interfaces import RunLog
+from treadle.messages import Message, ModelRequest, ModelResponse, Text
+from treadle.nodes.graph import Graph
 from treadle.stores import MemoryStore
 from treadle.testing import JumpingClock, ScriptedModel
 from treadle.testing.crashing import Crashed, CrashingLog, CrashingStore, When
@@ -77,6 +80,46 @@ async def test_what_a_dead_process_held_counts_before_its_run_is_taken_up() -> N
     async with Engine(kept, graphs=[only], budgets=limits) as engine:
         with pytest.raises(BudgetExceeded, match="tenant acme"):
             await (await engine.start(only, "b", tenant="acme")).result()
+
+
+def surprising(*, tokens: int) -> Graph[[str], str]:
+    """A graph whose first request takes so many tokens, whatever was held."""
+    answers = iter([tokens])
+
+    def answer(_request: ModelRequest) -> ModelResponse:
+        usage = Usage(input_tokens=next(answers, 1), output_tokens=1)
+        return ModelResponse(message=Message(role="assistant", parts=(Text(text="yes"),)), usage=usage)
+
+    @agent(model=ScriptedModel(answer), max_output=10, min_output=10)
+    async def ask(text: str) -> Prompt[str]:
+        return Prompt(text)
+
+    @graph
+    def only(text: str) -> str:
+        return ask(text)
+
+    return only
+
+
+async def test_a_surprise_closes_a_tenants_account_and_what_is_over_its_budget_stays_refused() -> None:
+    kept, limits, bad = MemoryStore(), {"acme": Budget(tokens=100_000)}, surprising(tokens=200_000)
+    async with Engine(kept, budgets=limits, tenant="acme") as engine:
+        assert await (await engine.start(bad, "a")).result() == "yes"
+        with pytest.raises(BudgetExceeded, match="'tenant acme' is closed.* open the engine again"):
+            await (await engine.start(bad, "b")).result()
+    async with Engine(kept, budgets=limits, tenant="acme") as engine:
+        with pytest.raises(BudgetExceeded, match="'tenant acme' has 0 left of 100000"):
+            await (await engine.start(bad, "c")).result()
+
+
+async def test_a_surprise_within_a_tenants_budget_closes_its_account_until_the_engine_is_opened_again() -> None:
+    kept, limits, bad = MemoryStore(), {"acme": Budget(tokens=100_000)}, surprising(tokens=50_000)
+    async with Engine(kept, budgets=limits, tenant="acme") as engine:
+        assert await (await engine.start(bad, "a")).result() == "yes"
+        with pytest.raises(BudgetExceeded, match="'tenant acme' is closed"):
+            await (await engine.start(bad, "b")).result()
+    async with Engine(kept, budgets=limits, tenant="acme") as engine:
+        assert await (await engine.start(bad, "c")).result() == "yes"
 
 
 class FullDisk:

@@ -374,9 +374,12 @@ def _refuse_unbounded(request: _Request) -> None:
 
 def _closed(request: _Request, account: Account) -> BudgetExceeded:
     measure, limit = account.limits[0]
+    mend = "start a new run with another model"
+    if account.id.startswith("tenant "):  # a new run has the same account
+        mend = "let the tenant's runs end, or cancel them, and open the engine again, with another model"
     text = (
         f"{_of(account)} is closed: a provider used more than the worst case of a request, so no bound "
-        "can be trusted; start a new run with another model, and report the provider's count"
+        f"can be trusted; {mend}, and report the provider's count"
     )
     return _exceeded(account, measure, limit, request.bound.worst(request.min_output).of(measure), text)
 
