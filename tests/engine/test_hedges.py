@@ -205,7 +205,7 @@ async def test_after_a_crash_between_the_two_one_is_sent_and_a_second_where_that
     assert [(event.request, event.outcome) for event in settled] == [
         (1, "lost"), (2, "cancelled"), (3, "completed"),
     ]  # fmt: skip
-    assert [event.charged == one.held for event, one in zip(settled, held, strict=True)] == [True, True, False]
+    assert [event.charged for event in settled[:2]] == [event.held for event in held[:2]]
     assert held[2].at - held[1].at == 2  # the delay of a request that is lost is of no use to the next
 
 

@@ -112,7 +112,7 @@ async def test_a_surprise_closes_a_tenants_account_and_what_is_over_its_budget_s
             await (await engine.start(bad, "c")).result()
 
 
-async def test_a_surprise_within_a_tenants_budget_closes_its_account_until_the_engine_is_opened_again() -> None:
+async def test_a_surprise_within_a_tenants_budget_closes_it_until_the_engine_is_opened_again() -> None:
     kept, limits, bad = MemoryStore(), {"acme": Budget(tokens=100_000)}, surprising(tokens=50_000)
     async with Engine(kept, budgets=limits, tenant="acme") as engine:
         assert await (await engine.start(bad, "a")).result() == "yes"
