@@ -21,7 +21,6 @@ from treadle.engine.failures import failure_of, foreign
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, seconds_left, timed
 from treadle.engine.records import NODE
-from treadle.engine.requests import bind
 from treadle.engine.stopwatch import CLOCKS_DIFFER, Limits
 from treadle.engine.workspace import Workspace
 from treadle.errors import NodeTimeout, RunError
@@ -82,11 +81,16 @@ def _nobody(waits: bool) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """What is the same for all attempts at a node."""
+    """What is the same for all attempts at a node.
+
+    Attributes:
+        arguments: Gives what its body is called with, by parameter, defaults included.
+    """
 
     index: int
     node: PlanNode
     callee: Callee
+    arguments: Callable[[Workspace], dict[str, Any]]
 
 
 async def run_attempt(live: Live, task: Task, workspace: Workspace, command: StartAttempt) -> None:
@@ -191,7 +195,7 @@ class Attempt:
         spent = out_of_time(accounts, self.started_at)
         if spent is not None:
             raise spent
-        arguments = bind(callee, (), self.workspace.arguments(self.task.node))
+        arguments = self.task.arguments(self.workspace)
         body = self.calls.open(activity, accounts, span=self.span)
         with self.span.current() if self.span is not None else nullcontext():
             if callee.policies.effect == "once":

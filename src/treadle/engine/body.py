@@ -23,7 +23,7 @@ from treadle.engine.requests import (
     as_callee,
     bind,
     definition_digest,
-    input_digest,
+    pack_and_digest,
     pack_arguments,
 )
 from treadle.engine.turns import Turns
@@ -342,9 +342,8 @@ class Body:
         """
         await checkpoint_if_cancelled()
         definition = definition_digest(callee.definition)
-        payload = self._written(callee, definition, arguments)
+        payload, inputs = self._written(callee, definition, arguments)
         name = (callee.name if place is None else place.name).replace("/", "~")
-        inputs = payload.digest if callee.definition.kind == "model" else input_digest(payload)
         step = self._step_at(place, f"{name}#{inputs[:10]}")
         call = Call(self, callee, arguments, step, Identity(definition, inputs))
         if place is not None:
@@ -371,8 +370,7 @@ class Body:
         claims, turns = self.maker.live.claims, self._turns
         if (turns is None or turns.is_over) and claims.is_empty:
             return ""
-        payload = pack_arguments(callee, arguments)
-        identity = Identity(definition_digest(callee.definition), input_digest(payload))
+        identity = Identity(definition_digest(callee.definition), pack_and_digest(callee, arguments)[1])
         if claims.offers(identity) or (turns is not None and turns.expects(identity)):
             return "ended"
         return "in doubt" if turns is not None and turns.is_in_doubt(identity) else ""
@@ -421,11 +419,16 @@ class Body:
         self._counts[name] = number + 1
         return StepId(f"{self._prefix}{name}:{number}")
 
-    def _written(self, callee: Callee, definition: str, arguments: Mapping[str, Any]) -> Payload:
+    def _written(self, callee: Callee, definition: str, arguments: Mapping[str, Any]) -> tuple[Payload, str]:
+        """Write the arguments down, and give the digest that stands for them in the call's identity."""
         request = arguments.get("request")
-        if callee.definition.kind == "model" and isinstance(request, ModelRequest):
-            return self.maker.conversations.pack(definition, request)
-        return pack_arguments(callee, arguments)
+        if callee.definition.kind != "model":
+            return pack_and_digest(callee, arguments)
+        if isinstance(request, ModelRequest):
+            payload = self.maker.conversations.pack(definition, request)
+        else:
+            payload = pack_arguments(callee, arguments)
+        return payload, payload.digest
 
     def _outcome(self, callee: Callee, record: StepRecord) -> Any:
         if record.result is None:

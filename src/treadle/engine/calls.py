@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Final
 
 import anyio
@@ -21,7 +20,7 @@ from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.paid import Counted
 from treadle.engine.records import NODE, Identity, StepRecord, by_body, is_inside
-from treadle.engine.requests import Conversations, definition_digest, input_digest, pack_arguments
+from treadle.engine.requests import Conversations, definition_digest, pack_and_digest, pack_arguments
 from treadle.errors import DidNotHappen, InDoubt, InternalError, ResultRefused, TreadleError
 from treadle.events import Event, Failure, StepCompleted, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId
@@ -98,8 +97,8 @@ class Calls:
 
     async def perform_once(self, body: Body, callee: Callee, arguments: Mapping[str, Any]) -> Any:
         """Run a node whose body is itself a call that is never silently repeated."""
-        payload = pack_arguments(callee, arguments)
-        identity = Identity(definition_digest(callee.definition), input_digest(payload))
+        payload, inputs = pack_and_digest(callee, arguments)
+        identity = Identity(definition_digest(callee.definition), inputs)
         return await body.begin(Call(body, callee, arguments, NODE, identity), payload)
 
     def ended_by(self, error: BaseException) -> tuple[StepId, ...]:
@@ -225,7 +224,8 @@ class Calls:
         """Whether the node's completion, which follows at once, says that the call returned."""
         if call.step != NODE or call.late:
             return False
-        return not any(record.is_open and step for step, record in self.records.steps.items())
+        steps = self.records.steps
+        return len(steps) == 1 or not any(record.is_open and step for step, record in steps.items())
 
     async def _fails(self, call: Call, started_at: float, error: Exception, settled: Sequence[Event]) -> Any:
         """Record that a body raised; a call that may have acted all the same is in doubt."""
@@ -337,7 +337,9 @@ class Calls:
         return value
 
     async def _perform(self, callee: Callee, inner: Body, call: Call) -> Any:
-        with nullcontext() if inner.span is None else inner.span.current():
+        if inner.span is None:
+            return await callee.perform(inner, call.arguments)
+        with inner.span.current():
             return await callee.perform(inner, call.arguments)
 
     async def _ask_model(self, call: Call, callee: ModelCall, desk: Desk) -> ModelResponse:

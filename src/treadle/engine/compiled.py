@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from treadle.engine.attempt import Task, plain_runner, run_attempt
+from treadle.engine.requests import bind
 from treadle.engine.workspace import UNSET, Workspace
 from treadle.errors import PlanError
-from treadle.plan.parts import WORK, Planned, PlanNode, Wire
+from treadle.plan.parts import WORK, Callee, Planned, PlanNode, Wire
 from treadle.scheduler.commands import StartAttempt
 from treadle.scheduler.program import Program, compile_plan
 
@@ -78,7 +79,8 @@ def _runner(plan: Planned, program: Program, node: PlanNode, *, watched: bool) -
     if not watched and callee.plain is not None and _pays_for_nothing(node):
         function = _positional(callee.plain, [argument.name for argument in node.arguments])
         return plain_runner(index, function, _gatherer(plan, program, node), callee.result.pack)
-    task = Task(index=index, node=node, callee=callee)
+    gather = _gatherer(plan, program, node)
+    task = Task(index=index, node=node, callee=callee, arguments=_by_name(gather, node, callee))
 
     async def general(live: Live, workspace: Workspace, command: StartAttempt) -> None:
         await run_attempt(live, task, workspace, command)
@@ -103,6 +105,19 @@ def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[
         return function(**dict(zip(names, values, strict=True)))
 
     return by_name
+
+
+def _by_name(
+    gather: Callable[[Workspace], Sequence[Any]], node: PlanNode, callee: Callee
+) -> Callable[[Workspace], dict[str, Any]]:
+    """Give a function from a workspace to all arguments of a node, by parameter."""
+    names = [argument.name for argument in node.arguments]
+    bound = bind(callee, (), dict.fromkeys(names))  # as a step of a body is bound: with the defaults
+
+    def arguments(workspace: Workspace) -> dict[str, Any]:
+        return {**bound, **dict(zip(names, gather(workspace), strict=True))}
+
+    return arguments
 
 
 def _gatherer(plan: Planned, program: Program, node: PlanNode) -> Callable[[Workspace], Sequence[Any]]:

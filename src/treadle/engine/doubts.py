@@ -14,7 +14,7 @@ from treadle.engine.body import Because, Body, Call
 from treadle.engine.desk import activity_of
 from treadle.engine.failures import error_of, failure_of
 from treadle.engine.records import Identity, StepRecord, was_cut_off
-from treadle.engine.requests import definition_digest, input_digest, pack_arguments
+from treadle.engine.requests import definition_digest, pack_and_digest
 from treadle.errors import (
     DidNotHappen,
     InDoubt,
@@ -278,8 +278,8 @@ async def _look(maker: Maker, call: Call, record: StepRecord, finder: Callee) ->
         raise InternalError(f"call {call.step!r} is looked into before it has a body; please report this")
     prefix = f"{call.step}/" if call.step else ""
     step = StepId(f"{prefix}doubt:{record.findings + 1}")
-    payload = pack_arguments(finder, call.arguments)
-    identity = Identity(definition_digest(finder.definition), input_digest(payload))
+    payload, inputs = pack_and_digest(finder, call.arguments)
+    identity = Identity(definition_digest(finder.definition), inputs)
     looking = Call(call.inner, finder, call.arguments, step, identity)
     looking.is_finder, looking.kept_key = True, call.key
     looking.record = maker.records.steps.get(step)

@@ -25,6 +25,8 @@ from treadle.plan.parts import Planned, Scope
 RUN: Final = "run"
 """The id of the account that every run has, limited or not: what it spent is the run's cost."""
 
+_ROOT: Final = PartId("")
+
 _ALL: Final = 1_000_000_000
 """No store holds more runs."""
 
@@ -147,12 +149,15 @@ class RunAccounts:
 
     def path(self, node: NodeId) -> tuple[Account, ...]:
         """The accounts above a node's model calls, outermost first: tenant, run, subgraphs, node."""
+        planned = self._plan.by_id.get(node)
+        if planned is not None and planned.policies.budget is None:  # as most: nothing is to be kept
+            return self._around(_ROOT)[planned.scope]
         path = self._paths.get(node)
         if path is None:
-            planned = self._plan.find(node)
+            planned = planned or self._plan.find(node)
             if planned is None:
                 raise InternalError(f"the plan has no node {node!r} to pay for; please report this")
-            part = PartId("") if node in self._plan.by_id else split(node)[0]
+            part = _ROOT if node in self._plan.by_id else split(node)[0]
             around = self._around(part)
             if part:
                 self._inside.setdefault(part, []).append(node)

@@ -56,11 +56,7 @@ def pack_arguments(callee: Callee, arguments: Mapping[str, Any]) -> Payload:
     Raises:
         ResultRefused: One does not come back equal from its JSON.
     """
-    pieces = [
-        b"%s:%s" % (to_json(parameter.name), parameter.codec.pack(arguments[parameter.name]).data)
-        for parameter in callee.parameters
-    ]
-    return Payload(data=b"{%s}" % b",".join(pieces))
+    return Payload(data=b"{%s}" % b",".join(_pieces(callee, arguments)))
 
 
 def input_digest(arguments: Payload) -> str:
@@ -69,6 +65,35 @@ def input_digest(arguments: Payload) -> str:
     It is that of the arguments as plain JSON data, with the defaults, in one fixed order of keys.
     """
     return digest(canonical(arguments.json()))
+
+
+def pack_and_digest(callee: Callee, arguments: Mapping[str, Any]) -> tuple[Payload, str]:
+    """Do what ``pack_arguments`` and ``input_digest`` do, without reading back what was just written
+    wherever nothing in it can need sorting but the arguments themselves.
+
+    Raises:
+        ResultRefused: As ``pack_arguments``.
+    """
+    pieces = _pieces(callee, arguments)
+    payload = Payload(data=b"{%s}" % b",".join(pieces))
+    if b"{" in payload.data[1:]:
+        return payload, input_digest(payload)
+    if len(pieces) > 1:
+        names = [parameter.name for parameter in callee.parameters]
+        pieces = [piece for _, piece in sorted(zip(names, pieces, strict=True))]
+    return payload, digest(b"{%s}" % b",".join(pieces))
+
+
+def _pieces(callee: Callee, arguments: Mapping[str, Any]) -> list[bytes]:
+    return [
+        b"%s:%s" % (_quoted(parameter.name), parameter.codec.pack(arguments[parameter.name]).data)
+        for parameter in callee.parameters
+    ]
+
+
+@functools.lru_cache(maxsize=4096)
+def _quoted(name: str) -> bytes:
+    return to_json(name)
 
 
 class Conversations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Generic, ParamSpec, Self, TypedDict, TypeVar, cast
 
@@ -100,7 +101,7 @@ class Node(Generic[P, R]):
         """The plain function, for unit tests."""
         return self._function
 
-    @property
+    @functools.cached_property
     def definition(self) -> Definition:
         """What it is, whatever it is called: half of the identity of its results."""
         parameters, result = self._signature.digests
@@ -215,6 +216,7 @@ class Node(Generic[P, R]):
 
     def _changed(self, **attributes: object) -> Self:
         made = copy.copy(self)
+        made.__dict__.pop("definition", None)  # another model may make it another
         made.__dict__.update(attributes, _under=None)
         return made
 

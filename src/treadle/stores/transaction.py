@@ -312,12 +312,16 @@ class SqliteDatabase:
             execute(self.connection, "let_run_go", (job.log.number, job.log.fence))
 
     def _must_sync(self, jobs: Sequence[Job]) -> bool:
-        written = {job.log for job in jobs if isinstance(job, Entry)}
-        return any(
-            (isinstance(job, Flush) and (job.log in written or job.log.commit > self.synced))
-            or (isinstance(job, Call) and job.flushes)
-            for job in jobs
-        )
+        written: set[WriterLog] = set()
+        for job in jobs:
+            if isinstance(job, Entry):
+                written.add(job.log)
+            elif isinstance(job, Flush):
+                if job.log in written or job.log.commit > self.synced:
+                    return True
+            elif isinstance(job, Call) and job.flushes:
+                return True
+        return False
 
     def _committed(self, batch: Batch, *, full: bool) -> None:
         self._commits += 1

@@ -144,6 +144,7 @@ class Writer:
         self._jobs: deque[Job] = deque()
         self._signals: SimpleQueue[bool] = SimpleQueue()
         self._is_asleep = False
+        self._is_lonely = True
         self._ringing: object = None
         self._closed: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"treadle writer of {name}", daemon=True)
@@ -165,9 +166,10 @@ class Writer:
         """Have the thread start once all tasks that can run now have had their turn.
 
         So it gets what they have to say in one batch, and does not fight with them for the interpreter.
+        Where nobody else waited for the last batch, a pass through the event loop would gather nothing.
         """
         home = waiter.home
-        if _is_trio(home):
+        if self._is_lonely or _is_trio(home):
             self._ring()
         elif self._ringing is not home:
             self._ringing = home
@@ -258,7 +260,9 @@ class Writer:
         if not jobs:
             return []
         others = self._database.commit(jobs)
-        return [*(job.waiter for job in jobs if job.waiter is not None), *others]
+        woken = [job.waiter for job in jobs if job.waiter is not None]
+        self._is_lonely = len(woken) < 2
+        return [*woken, *others]
 
     def _give_up(self, jobs: Iterable[Job], error: Exception) -> None:
         waiting: list[Waiter] = []
