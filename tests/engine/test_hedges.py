@@ -186,6 +186,24 @@ async def test_a_crash_anywhere_across_a_hedge_loses_no_charge(long_form: bool) 
     assert any(crash.lost > 0 for crash in report.crashes)
 
 
+@pytest.mark.parametrize("ends", ["done", "fails"])
+async def test_money_comes_back_only_with_the_record_of_what_was_taken(ends: str) -> None:
+    clock = JumpingClock()
+    hedged, other = Timed(clock, always(DOWN if ends == "fails" else 1.0)), Timed(clock, always(1.0))
+    one, two = (asking(model, retry=Retry(attempts=1)) for model in (hedge(hedged, after="9s"), other))
+
+    @graph(budget=Budget(tokens=250))  # a request holds 200
+    def both(question: str) -> list[str]:
+        return [one(question), two(question)]
+
+    async with Engine("memory:", clock=clock) as engine:
+        handle = await engine.start(both, "x")
+        await handle.settled()
+        events = [one.event for one in await handle.history()]
+    money = [type(event) for event in events if isinstance(event, MoneyHeld | MoneySettled)]
+    assert money == [MoneyHeld, MoneySettled] * 2  # wherever it crashes, no more is found held than there is
+
+
 async def test_after_a_crash_between_the_two_one_is_sent_and_a_second_where_that_takes_long(
     memory: Place,
 ) -> None:

@@ -210,4 +210,8 @@ class _Hedge:
                 self._first.beaten_by = self._second.number
             return response
 
-        return await first_answer(first, second, is_sent=lambda: self._second.is_admitted)
+        try:
+            return await first_answer(first, second, is_sent=lambda: self._second.is_admitted)
+        finally:
+            self._first.close()
+            self._second.close()

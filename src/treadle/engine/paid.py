@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from treadle.budget import NOTHING, Amounts, Bound, Usage
+from treadle.engine.charging import charged_for
 from treadle.engine.circuit import Turn
 from treadle.engine.failures import said
 from treadle.engine.gate import Gate, Permit
@@ -168,6 +169,19 @@ def bound(model: Model, request: ModelRequest, known: Known | None) -> Bound:
     return Bound(input_tokens=tokens, price=model.price, model=model.name)
 
 
+class _End(NamedTuple):
+    """How a request ended, and what is charged for it."""
+
+    held: Hold
+    charged: Amounts
+    response: ModelResponse | None
+    outcome: Outcome
+    error: str
+    why: str
+    not_before: float | None
+    is_last: bool
+
+
 class Request:
     """One request of a call, from its permit and its hold to its settlement.
 
@@ -187,7 +201,7 @@ class Request:
     """
 
     __slots__ = (
-        "_has_ended", "_is_counted", "_is_hedge", "_permit", "again_at", "beaten_by", "call", "desk",
+        "_end", "_has_ended", "_is_counted", "_is_hedge", "_permit", "again_at", "beaten_by", "call", "desk",
         "failed_with", "is_admitted", "number", "on_sent", "rival", "sent_at", "span",
     )  # fmt: skip
 
@@ -211,6 +225,7 @@ class Request:
         self._is_counted = is_counted or is_hedge
         self._is_hedge = is_hedge
         self._has_ended = False
+        self._end: _End | None = None
         self.again_at = again_at
         self.rival: Request | None = None
         self.failed_with: ProviderError | None = None
@@ -324,7 +339,7 @@ class Request:
             response = await self._ask(request)
             charged = self._taken(held, response)
         except BaseException as error:
-            charged = _charge(held, error) if isinstance(error, ProviderError) else held.amounts
+            charged = charged_for(held, error) if isinstance(error, ProviderError) else held.amounts
             outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
             self._settle(held, charged, outcome=outcome, error=error)
             if self._permit is not None and isinstance(error, ProviderError):
@@ -368,12 +383,29 @@ class Request:
         outcome: Outcome = "completed",
         error: BaseException | None = None,
     ) -> None:
-        """Settle in the accounts, in the history and in the trace, without a single await: so it
-        happens even while the task is being cancelled."""
-        over = settle(held, charged)
+        """Settle without a single await: so it happens even while the task is being cancelled.
+
+        Where the record is kept back until the other of two at once is gone, so is the money: else somebody
+        holds it for whom a crash would find none.
+        """
         not_before, is_last = self._follows(outcome, error)
-        call, price, at = self.call, self.call.model.price, self.desk.clock.now()
         name = "" if error is None else qualified_name(type(error))
+        end = _End(held, charged, response, outcome, name, self._why(error, name), not_before, is_last)
+        if is_last and self.rival is not None:
+            self._end = end
+        else:
+            self._record_end(end)
+
+    def close(self) -> None:
+        """Settle what was kept back, now that the other of two at once is gone."""
+        end, self._end = self._end, None
+        if end is not None:
+            self._record_end(end)
+
+    def _record_end(self, end: _End) -> None:
+        """Settle in the accounts, in the history and in the trace."""
+        over = settle(end.held, end.charged)
+        call, price, at = self.call, self.call.model.price, self.desk.clock.now()
         self.desk.record(
             MoneySettled(
                 at=at,
@@ -382,24 +414,24 @@ class Request:
                 step=call.step,
                 request=self.number,
                 accounts=tuple(account.id for account in call.accounts),
-                charged=charged,
+                charged=end.charged,
                 started_at=self.sent_at,
-                usage=Usage() if response is None else response.usage,
-                outcome=outcome,
+                usage=Usage() if end.response is None else end.response.usage,
+                outcome=end.outcome,
                 model=call.model.name,
                 provider=call.model.provider,
                 basis="" if price is None else price.basis,
                 price_version="" if price is None else price.version,
-                error=self._why(error, name),
+                error=end.why,
                 over=over,
-                not_before=not_before,
+                not_before=end.not_before,
             ),
-            is_last=is_last,
+            is_last=end.is_last,
         )
         if self.span is not None:
-            self.span.settled(charged=charged, price=price, response=response)
-            failed = outcome == "failed"
-            self.span.end(at=at, error=name if failed else "", status="" if failed else outcome)
+            self.span.settled(charged=end.charged, price=price, response=end.response)
+            failed = end.outcome == "failed"
+            self.span.end(at=at, error=end.error if failed else "", status="" if failed else end.outcome)
 
     def _follows(self, outcome: Outcome, error: BaseException | None) -> tuple[float | None, bool]:
         """When the next request follows, and whether none does; where the other of two at once may still
@@ -452,20 +484,3 @@ class Request:
 def _most(limit: Bound, request: ModelRequest) -> int:
     """The tokens a request counts as where a model's tokens are limited; an unknown part as nothing."""
     return (limit.input_tokens or 0) + request.max_output_tokens
-
-
-def _charge(held: Hold, error: ProviderError) -> Amounts:
-    """What a failed request is charged.
-
-    - It never left (``sent`` is false), so it cost nothing.
-    - The provider refused it with a status of its own (4xx, 429, 5xx) and sent no completion: it
-      bills for none, so the request alone is counted.
-    - Anything else (a connection that broke, a timeout, a completion that cannot be read) may have
-      been served and billed: what was held is charged, because no bound is lower.
-    """
-    if not error.sent:
-        return NOTHING
-    refused = error.status is not None and error.status >= 400
-    if refused and not isinstance(error, MalformedResponse):
-        return Amounts(calls=1)
-    return held.amounts
