@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
@@ -200,11 +200,11 @@ class Calls:
         record = self.records.steps.get(call.step)
         return record is None or record.is_open
 
-    async def _value(self, call: Call, settled: list[Event]) -> Any:
+    def _value(self, call: Call, settled: list[Event]) -> Awaitable[Any]:
         """Give what a call comes to; ``settled`` is what is to be recorded with that."""
         if isinstance(call.callee, ModelCall):
-            return await self._ask_model(call, call.callee, Desk(self.live, call, settled))
-        return await self._with_retries(call)
+            return self._ask_model(call, call.callee, Desk(self.live, call, settled))
+        return self._with_retries(call)
 
     def returns(self, call: Call, started_at: float, value: Any, settled: Sequence[Event] = ()) -> Any:
         """Record what a body returned; where the value is refused the call has failed, but is done."""

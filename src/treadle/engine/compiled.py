@@ -82,8 +82,8 @@ def _runner(plan: Planned, program: Program, node: PlanNode, *, watched: bool) -
     gather = _gatherer(plan, program, node)
     task = Task(index=index, node=node, callee=callee, arguments=_by_name(gather, node, callee))
 
-    async def general(live: Live, workspace: Workspace, command: StartAttempt) -> None:
-        await run_attempt(live, task, workspace, command)
+    def general(live: Live, workspace: Workspace, command: StartAttempt) -> Awaitable[None]:
+        return run_attempt(live, task, workspace, command)
 
     return general
 

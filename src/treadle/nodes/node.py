@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Generic, ParamSpec, Self, TypedDict, TypeVar, cast
 
@@ -61,6 +60,7 @@ class Node(Generic[P, R]):
         self._name = name
         self._live_model: Model | None = None
         self._under: tuple[str | Model, Self] | None = None
+        self._definition: Definition | None = None
         self.around: str | Model | None = None
         self.policies = policies
         self.__doc__ = function.__doc__
@@ -101,17 +101,19 @@ class Node(Generic[P, R]):
         """The plain function, for unit tests."""
         return self._function
 
-    @functools.cached_property
+    @property
     def definition(self) -> Definition:
         """What it is, whatever it is called: half of the identity of its results."""
-        parameters, result = self._signature.digests
-        return Definition(
-            kind=self.kind,
-            name=self._declared_name,
-            parameters=parameters,
-            result=result,
-            model=self._declared_model,
-        )
+        if self._definition is None:
+            parameters, result = self._signature.digests
+            self._definition = Definition(
+                kind=self.kind,
+                name=self._declared_name,
+                parameters=parameters,
+                result=result,
+                model=self._declared_model,
+            )
+        return self._definition
 
     @property
     def _declared_model(self) -> str:
@@ -216,8 +218,7 @@ class Node(Generic[P, R]):
 
     def _changed(self, **attributes: object) -> Self:
         made = copy.copy(self)
-        made.__dict__.pop("definition", None)  # another model may make it another
-        made.__dict__.update(attributes, _under=None)
+        made.__dict__.update(attributes, _under=None, _definition=None)
         return made
 
 
