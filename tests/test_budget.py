@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from treadle.budget import NOTHING, Amounts, Bound, Budget, Meter, Price, Usage
+from treadle.errors import ConfigurationError
 
 PRICE = Price(
     input_mtok=Decimal("0.25"),
@@ -31,13 +32,13 @@ def test_what_is_no_amount_of_money_is_refused(wrong: str) -> None:
 
 
 def test_a_float_of_money_is_refused_with_what_to_write() -> None:
-    with pytest.raises(TypeError, match=r"usd='0.20'"):
+    with pytest.raises(ConfigurationError, match=r"usd='0.2'"):
         Budget(usd=0.2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - that is the test
 
 
 @pytest.mark.parametrize("limits", [{"tokens": -1}, {"calls": -1}])
 def test_limits_below_zero_are_refused(limits: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="below zero"):
+    with pytest.raises(ConfigurationError, match="a whole number of 0 or more"):
         Budget(tokens=limits.get("tokens"), calls=limits.get("calls"))
 
 

@@ -5,11 +5,13 @@ Amounts of money are decimals in US dollars; tokens and calls are whole numbers;
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
-from treadle import durations
+from treadle import given
+from treadle.errors import ConfigurationError
 
 ZERO: Final = Decimal(0)
 
@@ -65,15 +67,20 @@ class Amounts:
 NOTHING: Final = Amounts()
 
 
+@given.told_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """Prices of one model in US dollars for a million tokens.
 
     Attributes:
+        input_mtok, output_mtok, cache_read_mtok, cache_write_mtok: Decimals, such as ``Decimal("0.25")``.
         basis: Where it comes from: ``"genai-prices"``, ``"given"`` by the user, or ``"local"``
             (a server on this machine, which costs nothing).
         version: The release of that source, to explain an old bill.
         tiers: Other prices for the whole call where its input is above so many tokens, in growing order.
+
+    Raises:
+        ConfigurationError: A price is no decimal of 0 or more.
     """
 
     input_mtok: Decimal
@@ -83,6 +90,15 @@ class Price:
     basis: str = "given"
     version: str = ""
     tiers: tuple[tuple[int, Price], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what would make money of floats."""
+        _check_price("input_mtok", self.input_mtok)
+        _check_price("output_mtok", self.output_mtok)
+        if self.cache_read_mtok is not None:
+            _check_price("cache_read_mtok", self.cache_read_mtok)
+        if self.cache_write_mtok is not None:
+            _check_price("cache_write_mtok", self.cache_write_mtok)
 
     def cost(self, usage: Usage) -> Decimal:
         """The price of some usage; cached parts at their own price where there is one."""
@@ -153,6 +169,9 @@ class Budget:
     Example:
         >>> Budget(usd="0.20", seconds=120).usd
         Decimal('0.20')
+
+    Raises:
+        ConfigurationError: A limit is none, or below zero.
     """
 
     usd: Decimal | None
@@ -162,6 +181,7 @@ class Budget:
     soft: float | None
     on_soft: str | None
 
+    @given.told("Budget")
     def __init__(
         self,
         *,
@@ -174,16 +194,11 @@ class Budget:
     ) -> None:
         put = object.__setattr__
         put(self, "usd", None if usd is None else _money(usd))
-        put(self, "tokens", tokens)
-        put(self, "calls", calls)
-        put(self, "seconds", None if seconds is None else durations.seconds(seconds))
-        put(self, "soft", soft)
-        put(self, "on_soft", on_soft)
-        for name, limit in (("tokens", tokens), ("calls", calls)):
-            if limit is not None and limit < 0:
-                raise ValueError(f"Budget({name}=...) must not be below zero, not {limit!r}")
-        if soft is not None and not 0 < soft <= 1:
-            raise ValueError(f"Budget(soft=...) is a share between 0 and 1, not {soft!r}")
+        put(self, "tokens", tokens if tokens is None else _count("tokens", tokens))
+        put(self, "calls", calls if calls is None else _count("calls", calls))
+        put(self, "seconds", seconds if seconds is None else given.seconds("Budget", "seconds", seconds))
+        put(self, "soft", soft if soft is None else given.share("Budget", "soft", soft, example="0.8"))
+        put(self, "on_soft", on_soft if on_soft is None else _named(on_soft))
 
     def limit(self, measure: Measure) -> Decimal | None:
         """The limit of one measure, or ``None`` where there is none."""
@@ -235,13 +250,40 @@ class Meter:
         self._used += seconds
 
 
-def _money(amount: Decimal | str | int) -> Decimal:
+def _count(name: str, limit: object) -> int:
+    return given.whole("Budget", name, limit, least=0, example="20_000" if name == "tokens" else "50")
+
+
+def _named(model: object) -> str:
+    if isinstance(model, str) and model:
+        return model
+    raise given.wrong("Budget", "on_soft", model, "the name of a model", "'auto:small'")
+
+
+def _check_price(name: str, amount: object) -> None:
+    if not isinstance(amount, Decimal) or not amount.is_finite() or amount < 0:
+        number = str(amount) if type(amount) in {int, float, str} else ""
+        example = number if re.fullmatch(r"\d+(\.\d+)?", number) else "0.25"
+        wanted = "US dollars for a million tokens as a Decimal of 0 or more"
+        raise given.wrong("Price", name, amount, wanted, f"Decimal('{example}')")
+
+
+def _money(amount: object) -> Decimal:
     if isinstance(amount, float):
-        raise TypeError(f"Budget(usd={amount!r}): write money as text or Decimal, as in usd='0.20'")
+        raise ConfigurationError(
+            f"Budget(usd={amount!r}): write money as text or Decimal, as in usd='{amount}'"
+        )
     try:
-        value = Decimal(amount)
-    except InvalidOperation as error:
-        raise ValueError(f"Budget(usd={amount!r}): that is not an amount of money") from error
+        is_one = isinstance(amount, Decimal | str | int) and not isinstance(amount, bool)
+        value = Decimal(cast("str", amount)) if is_one else None
+    except InvalidOperation:
+        value = None
+    if value is None:
+        raise ConfigurationError(
+            f"Budget(usd={amount!r}): that is not an amount of money; write for example usd='0.20'"
+        )
     if not value.is_finite() or value < 0:
-        raise ValueError(f"Budget(usd={amount!r}): a budget is finite and not below zero")
+        raise ConfigurationError(
+            f"Budget(usd={amount!r}): a budget is finite and not below zero; write for example usd='0.20'"
+        )
     return value

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from treadle import weights
 from treadle.errors import ConfigurationError, nearest
@@ -47,6 +47,20 @@ def open_store(url: str) -> Store:
             "write 'memory:' or 'sqlite:///path.db' (four slashes for an absolute path)"
         )
     return opener(rest, url)
+
+
+def as_store(store: str | Store) -> Store:
+    """Give the store behind a URL; an object is given back as it is.
+
+    Raises:
+        ConfigurationError: The URL leads nowhere, or it is neither a URL nor a store.
+    """
+    if isinstance(store, str):
+        return open_store(store)
+    if callable(getattr(store, "open", None)) and callable(getattr(store, "create", None)):
+        return store
+    url = f"sqlite:///{store}" if isinstance(cast("object", store), os.PathLike) else "sqlite:///path.db"
+    raise ConfigurationError(f"{store!r} is no store; write {url!r}, or 'memory:', or give a store object")
 
 
 def _memory(rest: str, url: str) -> Store:
@@ -238,7 +252,10 @@ def _local(wanted: str) -> ModelChoice | None:
 
 def _from_file() -> ModelChoice | None:
     path = os.environ.get("TREADLE_LOCAL_MODEL", "").strip().removeprefix("local:")
-    return ModelChoice(model=_named(f"local:{path}"), source="TREADLE_LOCAL_MODEL") if path else None
+    if not path:
+        return None
+    check_model(f"local:{path}")
+    return ModelChoice(model=_named(f"local:{path}"), source="TREADLE_LOCAL_MODEL")
 
 
 _served: Final[dict[int, tuple[object, str]]] = {}  # rehearsals by id, with their URLs

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from treadle.errors import ConfigurationError
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _FORM = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+")
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
@@ -16,19 +18,31 @@ def seconds(duration: float | str) -> float:
         duration: Seconds as a number, or text such as ``"250ms"``, ``"30s"``, ``"4h"``, ``"1h30m"``.
 
     Raises:
-        ValueError: The text has another form, or the length is not above zero.
+        ConfigurationError: It has another form, or the length is not above zero.
     """
+    length = _read(duration)
+    if length is None:
+        known = ", ".join(_UNITS)
+        raise ConfigurationError(
+            f"{duration!r} is not a duration; write seconds, or text such as '30s' (units: {known})"
+        )
+    if not 0 < length < float("inf"):
+        raise ConfigurationError(
+            f"{duration!r} is no duration above zero; write seconds, or text such as '30s'"
+        )
+    return length
+
+
+def _read(duration: object) -> float | None:
+    """The length of time, or ``None`` where it is none."""
     if isinstance(duration, str):
         text = duration.replace(" ", "")
         if not _FORM.fullmatch(text):
-            known = ", ".join(_UNITS)
-            raise ValueError(f"{duration!r} is not a duration; write for example '30s' (units: {known})")
-        length = sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(text))
-    else:
-        length = float(duration)
-    if not 0 < length < float("inf"):
-        raise ValueError(f"a duration must be above zero and finite, not {duration!r}")
-    return length
+            return None
+        return sum(float(number) * _UNITS[unit] for number, unit in _PIECE.findall(text))
+    if isinstance(duration, int | float) and not isinstance(duration, bool):
+        return float(duration)
+    return None
 
 
 def describe(length: float) -> str:

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from treadle import durations
+from treadle import given
 from treadle.errors import ConfigurationError
 
 MINUTE: Final = 60.0
 """Seconds that limits "per minute" are counted over: any such stretch, not the minutes of a clock."""
-
-
-def _positive(cls: str, name: str, number: object) -> int:
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"{cls}({name}=...) is a whole number of 1 or more, not {number!r}")
-    return number
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -35,21 +29,29 @@ class Breaker:
     Example:
         >>> Breaker(failures=3, pause="1m").pause
         60.0
+
+    Raises:
+        ConfigurationError: The number is none of 1 or more, or the pause no length of time.
     """
 
     failures: int
     pause: float
 
+    @given.told("Breaker")
     def __init__(self, *, failures: int = 10, pause: float | str = 15.0) -> None:
         put = object.__setattr__
-        put(self, "failures", _positive("Breaker", "failures", failures))
-        put(self, "pause", durations.seconds(pause))
+        put(self, "failures", given.whole("Breaker", "failures", failures, least=1, example="5"))
+        put(self, "pause", given.seconds("Breaker", "pause", pause))
 
 
 DEFAULT_BREAKER: Final = Breaker()
 """Where nothing else is said: ten in a row, a quarter of a minute."""
 
 
+_EXAMPLES: Final = {"requests_per_minute": "500", "tokens_per_minute": "200_000", "concurrency": "8"}
+
+
+@given.told_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
     """What all runs of an engine together may ask of one model.
@@ -70,6 +72,9 @@ class Limit:
     Example:
         >>> Limit(requests_per_minute=500, concurrency=8).tokens_per_minute is None
         True
+
+    Raises:
+        ConfigurationError: An option is not what is wanted; the text says what to write.
     """
 
     requests_per_minute: int | None = None
@@ -79,13 +84,13 @@ class Limit:
     breaker: Breaker | None = DEFAULT_BREAKER
 
     def __post_init__(self) -> None:
-        for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):
+        for name, example in _EXAMPLES.items():
             if getattr(self, name) is not None:
-                _positive("Limit", name, getattr(self, name))
-        if not isinstance(self.breaker, Breaker | None):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
-            raise ValueError(f"Limit(breaker=...) is Breaker(...), or None for never, not {self.breaker!r}")
-        if not isinstance(self.adaptive, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - untyped users
-            raise ValueError(f"Limit(adaptive=...) is True or False, not {self.adaptive!r}")
+                given.whole("Limit", name, getattr(self, name), least=1, example=example)
+        given.yes_or_no("Limit", "adaptive", self.adaptive)
+        if not isinstance(cast("object", self.breaker), Breaker | None):
+            wanted = "Breaker(...), or None for never"
+            raise given.wrong("Limit", "breaker", self.breaker, wanted, "Breaker(failures=5)")
 
 
 NO_LIMIT: Final = Limit()

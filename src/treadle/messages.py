@@ -10,12 +10,12 @@ import base64
 import mimetypes
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Field
 
 from treadle.budget import Usage
-from treadle.errors import nearest
+from treadle.errors import ConfigurationError, nearest
 from treadle.ids import NodeId, StepId
 
 
@@ -289,7 +289,7 @@ def image(source: bytes | Path | str, *, media_type: str = "", tokens: int | Non
         tokens: See ``Image``.
 
     Raises:
-        ValueError: The text is no URL, or it is not known what the bytes are.
+        ConfigurationError: It is none of these, the text is no URL, or it is not known what the bytes are.
 
     Example:
         >>> image("https://example.com/cat.png").url
@@ -300,7 +300,7 @@ def image(source: bytes | Path | str, *, media_type: str = "", tokens: int | Non
     data, guessed = _content(source)
     kind = media_type or _picture(data) or guessed
     if not kind.startswith("image/"):
-        raise ValueError(
+        raise ConfigurationError(
             f"image(...): these bytes are no known kind of picture ({kind or 'nothing'}); "
             "say media_type='image/png'"
         )
@@ -319,7 +319,8 @@ def document(
         tokens: See ``Document``.
 
     Raises:
-        ValueError: The text is no URL, the bytes are neither, or a plain text is not UTF-8.
+        ConfigurationError: It is none of these, the text is no URL, the bytes are neither PDF nor text, or
+            a plain text is not UTF-8.
     """
     if isinstance(source, str):
         return Document(
@@ -330,7 +331,7 @@ def document(
     if kind.startswith("text/"):
         kind = "text/plain"
     if kind not in {"application/pdf", "text/plain"}:
-        raise ValueError(
+        raise ConfigurationError(
             f"document(...): {kind or 'these bytes'} is not sent as a document; "
             "pass a PDF, or media_type='text/plain'"
         )
@@ -344,7 +345,7 @@ def _check_utf8(data: bytes) -> None:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise ConfigurationError(
             f"document(...): this text is not UTF-8 at byte {error.start}: a model would read it damaged; "
             "decode it as what it is, and pass text.encode()"
         ) from error
@@ -352,7 +353,7 @@ def _check_utf8(data: bytes) -> None:
 
 def _url(source: str) -> str:
     if not source.startswith(("http://", "https://")):
-        raise ValueError(f"{source!r} is not a URL; for a file pass pathlib.Path({source!r})")
+        raise ConfigurationError(f"{source!r} is not a URL; for a file pass pathlib.Path({source!r})")
     return source
 
 
@@ -360,6 +361,10 @@ def _content(source: bytes | Path) -> tuple[bytes, str]:
     """The bytes, and what the name of the file says they are."""
     if isinstance(source, bytes):
         return source, ""
+    if not isinstance(cast("object", source), Path):
+        raise ConfigurationError(
+            f"{source!r} cannot be attached; pass bytes, a pathlib.Path, or the text of a URL"
+        )
     return source.read_bytes(), mimetypes.guess_type(source.name)[0] or ""
 
 
@@ -386,8 +391,10 @@ INTERFACES: Final = ("openai", "openai-responses", "anthropic", "local")
 """What may stand before the colon in a model's name: whose interface is spoken, or where it is."""
 
 
-def model_complaint(name: str) -> str:
-    """Say what is wrong with the form of a model's name, or nothing; nothing is looked up or sent."""
+def model_complaint(name: object) -> str:
+    """Say what is wrong with a model, or the form of its name, or nothing; nothing is looked up or sent."""
+    if not isinstance(name, str):
+        return "" if _is_model(name) else f"{name!r} is no model; {_MODELS}"
     if name in AUTOMATIC:
         return ""
     interface, colon, model = name.partition(":")
@@ -396,10 +403,19 @@ def model_complaint(name: str) -> str:
     bare = model if colon and interface != "auto" else name
     known = (*AUTOMATIC, *(f"{each}:{bare}" for each in _likely(bare)))
     hint = nearest(name, known) if bare else ""
-    return (
-        f"no model {name!r}{hint}; write 'openai:NAME', 'openai-responses:NAME', 'anthropic:NAME', "
-        "'local:PATH', 'auto' or 'auto:small', or pass a Model object"
-    )
+    return f"no model {name!r}{hint}; {_MODELS}"
+
+
+_MODELS: Final = (
+    "write 'openai:NAME', 'openai-responses:NAME', 'anthropic:NAME', 'local:PATH', 'auto' or 'auto:small', "
+    "or pass a Model object"
+)
+
+
+def _is_model(thing: object) -> bool:
+    """Whether something can be asked as a model; its price is not looked up for that."""
+    names = (getattr(thing, "name", None), getattr(thing, "provider", None))
+    return callable(getattr(thing, "complete", None)) and all(isinstance(one, str) for one in names)
 
 
 def _likely(bare: str) -> tuple[str, ...]:

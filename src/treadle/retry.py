@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import builtins
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
-from treadle import durations
+from treadle import given
+from treadle.errors import ConfigurationError
+
+_KINDS: Final = ("exponential", "fixed", "incrementing")
 
 
+@given.told_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """How long to wait before the next attempt, in seconds.
@@ -19,12 +24,22 @@ class Wait:
             adds it each time (tenacity's ``wait_exponential``, ``wait_fixed``, ``wait_incrementing``).
         maximum: No wait is longer.
         jitter: Up to this much is added, drawn from the run's seed, so that replaying draws it again.
+
+    Raises:
+        ConfigurationError: The kind is unknown, or a length of time is no number of 0 or more.
     """
 
     kind: Literal["exponential", "fixed", "incrementing"] = "exponential"
     initial: float = 0.5
     maximum: float = 60.0
     jitter: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be waited for."""
+        given.one_of("Wait", "kind", self.kind, _KINDS)
+        given.number("Wait", "initial", self.initial, example="0.5")
+        given.number("Wait", "maximum", self.maximum, example="60")
+        given.number("Wait", "jitter", self.jitter, example="0.5")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -46,12 +61,16 @@ class Retry:
     Example:
         >>> Retry(attempts=3, on=ConnectionError).on
         ('builtins.ConnectionError',)
+
+    Raises:
+        ConfigurationError: An option is not what is wanted; the text says what to write.
     """
 
     attempts: int
     on: tuple[str, ...]
     wait: Wait
 
+    @given.told("Retry")
     def __init__(
         self,
         *,
@@ -59,20 +78,13 @@ class Retry:
         on: type[BaseException] | Sequence[type[BaseException] | str] = (),
         wait: Wait | float | str | None = None,
     ) -> None:
-        if attempts < 1:
-            raise ValueError(
-                f"Retry(attempts=...) counts the first one too, so it is at least 1, not {attempts}"
-            )
-        classes = (on,) if isinstance(on, type) else on
-        if wait is None:
-            wait = Wait()
-        elif not isinstance(wait, Wait):
-            length = 0.0 if wait == 0 else durations.seconds(wait)
-            wait = Wait(kind="fixed", initial=length, maximum=max(length, Wait().maximum), jitter=0.0)
+        if type(attempts) is not int or attempts < 1:
+            wanted = "a whole number that counts the first one too, so at least 1"
+            raise given.wrong("Retry", "attempts", attempts, wanted, "3")
         put = object.__setattr__
         put(self, "attempts", attempts)
-        put(self, "on", tuple(c if isinstance(c, str) else qualified_name(c) for c in classes))
-        put(self, "wait", wait)
+        put(self, "on", error_names("Retry(on=...)", on))
+        put(self, "wait", _waits(wait))
 
     def matches(self, types: Sequence[str], *, retryable: bool) -> bool:
         """Tell whether a failure of these classes (its own and those above it) is tried again."""
@@ -95,6 +107,7 @@ class Retry:
         return min(wait.maximum, max(grown, retry_after or 0.0))
 
 
+@given.told_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBudget:
     """How many requests to models a run may send again, in all: ``Engine(retry_budget=RetryBudget(...))``.
@@ -109,16 +122,17 @@ class RetryBudget:
     Example:
         >>> RetryBudget(share=0.1, least=10).allows(again=19, firsts=100)
         True
+
+    Raises:
+        ConfigurationError: A number is none, or below 0.
     """
 
     share: float = 0.2
     least: int = 100
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share < float("inf"):
-            raise ValueError(f"RetryBudget(share=...) is a number of 0 or more, not {self.share!r}")
-        if self.least < 0:
-            raise ValueError(f"RetryBudget(least=...) is a whole number of 0 or more, not {self.least!r}")
+        given.number("RetryBudget", "share", self.share, example="0.1")
+        given.whole("RetryBudget", "least", self.least, least=0, example="20")
 
     def allows(self, *, again: int, firsts: int) -> bool:
         """Whether one more may be sent again, after so many were."""
@@ -141,6 +155,42 @@ def _grown(wait: Wait, attempt: int) -> float:
         "incrementing": tenacity.wait_incrementing(wait.initial, wait.initial, wait.maximum),
     }
     return float(strategies[wait.kind](cast("tenacity.RetryCallState", _Turn(attempt))))
+
+
+def _waits(wait: Wait | float | str | None) -> Wait:
+    """The waits that are meant; a length of time alone is one that stays the same."""
+    if wait is None or isinstance(wait, Wait):
+        return wait or Wait()
+    is_none = type(wait) in {int, float} and wait == 0
+    length = 0.0 if is_none else given.seconds("Retry", "wait", wait)
+    return Wait(kind="fixed", initial=length, maximum=max(length, Wait().maximum), jitter=0.0)
+
+
+def error_names(what: str, on: object) -> tuple[str, ...]:
+    """The names of error classes, as failures are recorded with them.
+
+    Args:
+        what: Where they were given, for the message.
+        on: A class, or several; a class may be given by its name with that of its module.
+
+    Raises:
+        ConfigurationError: It is something else; a name without a module would never match.
+    """
+    classes = cast("Sequence[object]", on if isinstance(on, list | tuple | set | frozenset) else (on,))
+    return tuple(_error_name(what, one) for one in classes)
+
+
+def _error_name(what: str, one: object) -> str:
+    if isinstance(one, type) and issubclass(one, BaseException):
+        return qualified_name(one)
+    if isinstance(one, str) and "." in one.strip("."):
+        return one
+    meant = one if isinstance(one, str) else type(one).__name__ if isinstance(one, BaseException) else ""
+    example = meant if hasattr(builtins, meant) else "ConnectionError"
+    raise ConfigurationError(
+        f"{what} is an error class or a list of them, not {one!r}; write on={example}, or its name with "
+        "that of its module, as in on=['shop.errors.Busy']"
+    )
 
 
 def qualified_name(cls: type) -> str:

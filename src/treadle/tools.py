@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
-from treadle import durations
+from treadle import given
 from treadle.errors import ConfigurationError
 from treadle.interfaces import ListedTool, ToolServer, ToolSession
 from treadle.mcp.client import McpServer
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+@given.told("mcp_tools")
 def mcp_tools(
     server: str | Sequence[str],
     *,
@@ -77,12 +79,17 @@ def mcp_tools(
         env=env,
         cwd=None if cwd is None else str(cwd),
         headers=headers,
-        timeout=durations.seconds(timeout),
+        timeout=given.seconds("mcp_tools", "timeout", timeout),
     )
     return RemoteTools(made, prefix=prefix, effects=effects, in_doubt=in_doubt)
 
 
 def _target(server: str | Sequence[str]) -> str | tuple[str, ...]:
+    if not isinstance(cast("object", server), str | list | tuple):
+        raise ConfigurationError(
+            f"mcp_tools({server!r}) is neither a URL nor a command; write mcp_tools(['mcp-server-...', ...]) "
+            "or mcp_tools('http://127.0.0.1:8000/mcp')"
+        )
     if not isinstance(server, str):
         if server:
             return tuple(server)

@@ -45,6 +45,25 @@ def test_an_error_of_a_graphs_own_code_is_a_fault_at_its_line_and_the_other_grap
     assert "wrong.py:right: no faults" in outcome.out
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("budget = Budget(usd='abc')", "given.py:2: Budget(usd='abc'): that is not an amount of money"),
+        ("policy = Retry(atempts=3)", "given.py:2: Retry has no option 'atempts'; did you mean 'attempts'"),
+        ("@node(timout=3)\nasync def f() -> None: ...", "given.py:2: @node has no option 'timout'"),
+        ("@graph\ndef g() -> None:\n    Budget(udd=1)", "given.py:4: Budget has no option 'udd'"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_a_wrong_option_is_told_with_its_line(
+    treadle: Treadle, folder: Path, verb: str, text: str, words: str
+) -> None:
+    (folder / "given.py").write_text(f"from treadle import Budget, Retry, graph, node\n{text}\n")
+    outcome = treadle(verb, "given.py")
+    assert outcome.code == (1 if verb == "check" and "@graph" in text else 2)
+    assert words in outcome.err.replace("\n  ", " ")
+
+
 @pytest.mark.parametrize("verb", ["check", "graph", "run"])
 def test_one_graph_of_a_file_is_named_behind_it(treadle: Treadle, wrong: str, verb: str) -> None:
     value = ("--value", '"x"') if verb == "run" else ()

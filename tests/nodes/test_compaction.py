@@ -123,7 +123,9 @@ async def test_an_empty_summary_cuts_instead() -> None:
 
 @pytest.mark.parametrize("wrong", [{"limit": 0}, {"limit": 9, "keep": 0}, {"limit": 9, "share": 1.5}])
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigurationError, match=r"write for example Compact\(limit=128_000"):
+    with pytest.raises(
+        ConfigurationError, match=r"write for example Compact\((limit=128_000|keep=3|share=0.75)\)"
+    ):
         Compact(**wrong)
 
 

@@ -292,9 +292,9 @@ def test_a_graph_called_outside_of_a_graph_says_what_to_write() -> None:
 def test_options_that_mean_nothing_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="'repeatable', 'once'"):
         tool(effect="twice")  # type: ignore[call-overload]
-    with pytest.raises(ValueError, match="asks nobody"):
+    with pytest.raises(WiringError, match="asks nobody"):
         human(to="")
-    with pytest.raises(ValueError, match="not a duration"):
+    with pytest.raises(WiringError, match="not a duration"):
         node(timeout="soon")
     with pytest.raises(WiringError, match="without `/`"):
         double.named("a/b")

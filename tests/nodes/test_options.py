@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from treadle import Ask, Prompt, WiringError, agent, graph, human, node
+from treadle import Ask, Prompt, Retriever, WiringError, agent, graph, human, node, tool
 from treadle.compose import check_model
 from treadle.errors import ConfigurationError, ResultRefused
 from treadle.nodes.node import model_faults
@@ -111,3 +114,100 @@ def test_a_declared_model_is_told_the_same_as_when_it_is_opened(name: str) -> No
     except ConfigurationError as error:
         opened = str(error)
     assert model_faults(name) == ([opened] if opened else [])
+
+
+async def thought(x: int) -> Prompt[int]:
+    return Prompt(str(x))
+
+
+async def asked(x: int) -> Ask[int]:
+    return Ask(str(x))
+
+
+@pytest.mark.parametrize(
+    ("decorator", "options", "text"),
+    [
+        (agent, {"model": 42}, "model=42 is no model; write 'openai:NAME'"),
+        (agent, {"model": None}, "model=None is no model; leave it out, which is model='auto'"),
+        (agent, {"instructions": 3}, "instructions=3 is no text"),
+        (agent, {"name": 3}, "3 is no name for a node or graph; write some text"),
+        (
+            agent,
+            {"modle": "auto"},
+            "@agent has no option 'modle'; did you mean 'model'?; it takes model, tools",
+        ),
+        (
+            agent,
+            {"timeout": "soon"},
+            "timeout='soon' is not a duration; write seconds, or text such as '30s'",
+        ),
+        (agent, {"idle": -1}, "idle=-1 is no duration above zero"),
+        (agent, {"timeout": True}, "timeout=True is not a duration"),
+        (node, {"timout": 3}, "@node has no option 'timout'; did you mean 'timeout'?"),
+        (node, {"timeout": []}, "timeout=[] is not a duration"),
+        (node, {"name": b"x"}, "b'x' is no name"),
+        (tool, {"max_call": 3}, "@tool has no option 'max_call'; did you mean 'max_calls'?"),
+        (graph, {"budgte": 3}, "@graph has no option 'budgte'; did you mean 'budget'?"),
+        (graph, {"on_failure": "drian"}, "on_failure='drian' says nothing known; did you mean 'drain'?"),
+        (graph, {"on_failure": 3}, "on_failure=3 says nothing known; write 'drain' or 'cancel'"),
+        (human, {"to": 3}, "@human(to=3) asks nobody; name a person or a group"),
+        (human, {"to": "a", "within": "soon"}, "within='soon' is not a duration"),
+        (human, {"to": "a", "withn": "3s"}, "@human has no option 'withn'; did you mean 'within'?"),
+        (human, {}, "@human: missing a required argument: 'to'"),
+        (Retriever, {"name": "x", "index": 3}, 'index=3 is no index; write index="handbook.sqlite"'),
+        (
+            Retriever,
+            {"name": "x", "index": Path("a.db")},
+            'write index="a.db", or give an object with `search`',
+        ),
+        (Retriever, {"name": "", "index": "a.db"}, "'' is no name for a retriever"),
+        (Retriever, {"name": "x", "indx": "a.db"}, "Retriever has no option 'indx'; did you mean 'index'?"),
+        (think.using, {"model": 42}, "model=42 is no model; write 'openai:NAME'"),
+        (doubled.using, {"model": 42}, "model=42 is no model"),
+        (double.using, {"timeout": "soon"}, "timeout='soon' is not a duration"),
+        (double.named, {"name": 3}, "3 is no name for a node"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused_where_it_is_written(
+    decorator: Any, options: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(WiringError, match=re.escape(text)) as told:
+        decorator(**options)(asked if decorator is human else thought)
+    assert str(told.value).startswith(__file__)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"effect": "onec"},
+            "@tool(effect=...) is one of 'repeatable', 'once', not 'onec'; did you mean 'once'?",
+        ),
+        ({"effect": ["once"]}, "@tool(effect=...) is one of 'repeatable', 'once', not ['once']"),
+        ({"in_doubt": "aks"}, "is one of 'ask', 'retry', 'fail', not 'aks'; did you mean 'ask'?"),
+        ({"in_doubt": None}, "is one of 'ask', 'retry', 'fail', not None"),
+    ],
+)
+def test_an_unknown_policy_of_a_tool_is_told_with_the_nearest(options: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(text)):
+        tool(**options)
+
+
+@pytest.mark.parametrize(
+    ("decorator", "text"),
+    [(human, r"takes its options by name; write @human\(to=...\)"), (graph, "3 is no function|no function")],
+)
+def test_a_decorator_over_what_it_cannot_stand_over_says_so(decorator: Any, text: str) -> None:
+    with pytest.raises(WiringError, match=text):
+        decorator(3)
+
+
+def test_the_names_around_a_body_are_seen_through_a_decorator_without_options() -> None:
+    class Form(BaseModel):
+        x: int
+
+    @agent
+    async def fill(x: int) -> Prompt[Form]:
+        return Prompt(str(x))
+
+    assert fill.result.type is Form

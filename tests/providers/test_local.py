@@ -14,12 +14,12 @@ import pytest
 import tiny_gguf
 from pydantic import BaseModel
 
-from treadle import Engine, Prompt, agent, graph, node
+from treadle import Engine, Prompt, Retry, agent, graph, node
 from treadle.compose import check_model, choose_model
-from treadle.errors import ConfigurationError, PlanError, RequestRejected
+from treadle.errors import ConfigurationError, PlanError, ProviderUnavailable, RequestRejected
 from treadle.events import MoneySettled
 from treadle.messages import Delta, ModelRequest, ToolSpec, user
-from treadle.models import LocalModel
+from treadle.models import LocalModel, Model, hedge
 from treadle.nodes.graph import Graph
 from treadle.nodes.node import Node
 from treadle.providers import local_process
@@ -55,7 +55,7 @@ async def model(tiny: str) -> AsyncIterator[LocalModel]:
     assert not local_process.running()
 
 
-def judging(model: str | LocalModel) -> Graph[[str], Verdict]:
+def judging(model: str | Model) -> Graph[[str], Verdict]:
     @agent(model=model)
     async def judge(ticket: str) -> Prompt[Verdict]:
         return Prompt(f"How is it? {ticket}")
@@ -176,16 +176,45 @@ async def test_a_file_that_cannot_be_served_is_a_fault_of_the_plan(
     for refusal in (check_model, choose_model):
         with pytest.raises(ConfigurationError, match=said):
             refusal(f"local:{path}")
-    with pytest.raises(ConfigurationError, match=said):
-        LocalModel(path)
-    with pytest.raises(PlanError, match=said):
-        _ = judging(f"local:{path}").plan
+    for model in (f"local:{path}", LocalModel(path), hedge(LocalModel(path), after="2s")):
+        with pytest.raises(PlanError, match=said):
+            _ = judging(model).plan
+
+
+def test_all_files_of_a_graph_that_are_missing_are_told_at_once(tiny: str) -> None:
+    first, second = (_judge("", LocalModel(f"{tiny}.{name}")).named(name) for name in ("first", "second"))
+
+    @graph
+    def judged(ticket: str) -> tuple[Verdict, Verdict]:
+        return first(ticket), second.using(retry=Retry(attempts=2))(ticket)
+
+    with pytest.raises(PlanError) as told:
+        _ = judged.plan
+    assert all(f"{tiny}.{name}" in str(told.value) for name in ("first", "second"))
+    assert len(told.value.faults) == 2
+
+
+async def test_a_model_of_a_missing_file_that_is_asked_all_the_same_says_so(tiny: str) -> None:
+    model = LocalModel(missing(tiny))
+    assert "put a GGUF file there" in model.complaint
+    with pytest.raises(ProviderUnavailable, match="put a GGUF file there"):
+        await model.complete(ask())
+    await model.aclose()
 
 
 def test_without_the_package_it_is_said_what_to_install(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(ConfigurationError, match=r"not installed; pip install 'treadle\[local\]'"):
-        LocalModel(tiny)
+        check_model(f"local:{tiny}")
+    assert "pip install 'treadle[local]'" in LocalModel(tiny).complaint
+
+
+def test_a_variable_with_a_file_that_is_not_there_is_refused(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TREADLE_LOCAL_MODEL", missing(tiny))
+    with pytest.raises(ConfigurationError, match="put a GGUF file there"):
+        choose_model("auto")
 
 
 async def test_nothing_is_done_for_a_graph_with_a_missing_file(tiny: str) -> None:
@@ -208,8 +237,9 @@ async def test_nothing_is_done_for_a_graph_with_a_missing_file(tiny: str) -> Non
     assert done == []
 
 
-def test_a_file_whose_model_is_replaced_need_not_be_there(tiny: str) -> None:
-    judge, script = _judge(missing(tiny)), ScriptedModel([])
+@pytest.mark.parametrize("is_object", [False, True])
+def test_a_file_whose_model_is_replaced_need_not_be_there(tiny: str, is_object: bool) -> None:
+    judge, script = _judge(missing(tiny), LocalModel(missing(tiny)) if is_object else None), ScriptedModel([])
 
     @graph
     def judged(ticket: str) -> Verdict:
@@ -223,8 +253,8 @@ def test_a_file_whose_model_is_replaced_need_not_be_there(tiny: str) -> None:
         assert replaced.plan.digest
 
 
-def _judge(path: str) -> Node[[str], Verdict]:
-    @agent(model=f"local:{path}")
+def _judge(path: str, model: LocalModel | None = None) -> Node[[str], Verdict]:
+    @agent(model=model or f"local:{path}")
     async def judge(ticket: str) -> Prompt[Verdict]:
         return Prompt(ticket)
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from treadle.budget import Price, Usage
-from treadle.errors import RequestRejected
+from treadle.errors import ConfigurationError, RequestRejected
 from treadle.interfaces import Model
 from treadle.messages import Message, ModelRequest, ModelResponse, OutputSpec, Text, ToolSpec, user
 from treadle.testing import ScriptedModel, call
@@ -109,5 +109,5 @@ def test_text_or_a_coroutine_function_is_no_script() -> None:
         return ""
 
     for script in ("hello", answer):
-        with pytest.raises(TypeError, match="a list of answers, or a plain function"):
+        with pytest.raises(ConfigurationError, match="a list of answers, or a plain function"):
             ScriptedModel(script)

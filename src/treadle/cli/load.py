@@ -82,16 +82,23 @@ def wire(graph: AnyGraph) -> Plan:
 
     Raises:
         PlanError, WiringError: It is wrong.
-        WiringError: Its function raised something else; the text says at which line.
+        WiringError: It gives something that is not what is wanted, or its function raised something else;
+            the text says at which line.
     """
     try:
         return graph.plan
+    except ConfigurationError as error:
+        raise WiringError(f"{_line_of(graph, error)}: {error}") from error
     except TreadleError:
         raise
     except Exception as error:
-        file = sys.modules[graph.__module__].__file__ or ""
-        line = _line(error, Path(file))
+        line = _line_of(graph, error)
         raise WiringError(f"{line}: wiring {graph.name!r} raised {type(error).__name__}: {error}") from error
+
+
+def _line_of(graph: AnyGraph, error: BaseException) -> str:
+    """Where in the file of a graph an error came from."""
+    return _line(error, Path(sys.modules[graph.__module__].__file__ or ""))
 
 
 def split_reference(reference: str) -> tuple[str, str]:
@@ -183,6 +190,8 @@ def _leads_to(name: str, path: Path) -> bool:
 def _execute(execute: Any, module: ModuleType, path: Path) -> None:
     try:
         execute(module)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{_line(error, path)}: {error}") from error
     except (TreadleError, KeyboardInterrupt):
         raise
     except SyntaxError as error:

@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, Protocol, cast
 
 from typing_extensions import TypeVar
 
-from treadle import durations
+from treadle import given
 from treadle.ids import RunId
 from treadle.interfaces.outside import Index
 from treadle.interfaces.tools import ToolServer, ToolSession
@@ -38,6 +38,9 @@ class Ask(Generic[T]):
     Example:
         >>> Ask("May we refund 30 euros?", to="support-leads", within="4h", answer=bool).within
         14400.0
+
+    Raises:
+        ConfigurationError: The question is no text, or ``within`` no length of time.
     """
 
     prompt: str
@@ -56,10 +59,12 @@ class Ask(Generic[T]):
         answer: type[T] | None = None,
     ) -> None:
         put = object.__setattr__
+        if not isinstance(cast("object", prompt), str):
+            raise given.wrong("Ask", "prompt", prompt, "text", "f'May order {order.number} go?'")
         put(self, "prompt", prompt)
         put(self, "show", show)
         put(self, "to", to)
-        put(self, "within", None if within is None else durations.seconds(within))
+        put(self, "within", None if within is None else given.seconds("Ask", "within", within))
         put(self, "answer", answer)
 
     @property

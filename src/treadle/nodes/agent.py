@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Concatenate, Generic, Protocol, Self, overload
+from typing import Any, Concatenate, Generic, Protocol, Self, cast, overload
 
 from typing_extensions import TypeVar
 
+from treadle import given
 from treadle.budget import Budget
 from treadle.interfaces import Context, Model
 from treadle.messages import Attachment, Message, system, user
@@ -27,11 +28,12 @@ from treadle.nodes.compact import Compact
 from treadle.nodes.graph import Graph
 from treadle.nodes.graph_step import GraphStep
 from treadle.nodes.node import Node, P, R, model_faults, model_name, name_of, policies_of
-from treadle.nodes.options import check_values
+from treadle.nodes.options import check_values, object_faults
 from treadle.nodes.signature import Signature, check_async
 from treadle.nodes.tool import Toolbox, check_tools, tool_faults
 from treadle.nodes.tool_schema import identifier
 from treadle.plan.parts import Policies, WorkKind
+from treadle.plan.ref import refuse, told
 from treadle.retry import Retry
 
 T = TypeVar("T", default=Any)
@@ -52,12 +54,21 @@ class Prompt(Generic[T]):
         @agent(model="auto:small")
         async def triage(ticket: Ticket) -> Prompt[Triage]:
             return Prompt(f"Classify this ticket: {ticket.body}")
+
+    Raises:
+        ConfigurationError: The question or the instructions are no text.
     """
 
     text: str
     system: str = ""
     history: tuple[Message, ...] = ()
     attach: tuple[Attachment, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no model could be sent."""
+        for name, value in (("text", self.text), ("system", self.system)):
+            if not isinstance(cast("object", value), str):
+                raise given.wrong("Prompt", name, value, "text", "f'...'")
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -133,10 +144,12 @@ class Agent(Node[P, R]):
         found = list(super().faults)
         if isinstance(self.model, str):
             found.extend(model_faults(self.model, is_asked=self.policies.model is None))
-        if self.policies.model is not None and self._live_model is None:
-            found.extend(model_faults(self.policies.model))
-        if self.conduct.compact is not None and isinstance(self.conduct.compact.summary, str):
-            found.extend(model_faults(self.conduct.compact.summary))
+        elif self.policies.model is None:
+            found.extend(object_faults(self.model))
+        if self.policies.model is not None:
+            found.extend(_faults_of_model(self._live_model or self.policies.model))
+        if self.conduct.compact is not None and self.conduct.compact.summary is not None:
+            found.extend(_faults_of_model(self.conduct.compact.summary))
         found.extend(_ambiguous([tool.name for tool in self.tools]))
         found.extend(f"tool {tool.name!r}: {fault}" for tool in self.tools for fault in self._faults_of(tool))
         return tuple(found)
@@ -189,6 +202,23 @@ class Agent(Node[P, R]):
         """
         prompt: Prompt[Any] = await self.evaluate_to(Prompt, ctx, arguments)
         return await converse(ctx, self.spec, prompt.messages)
+
+
+def _faults_of_model(model: str | Model) -> list[str]:
+    return model_faults(model) if isinstance(model, str) else object_faults(model)
+
+
+def _check_own(*, model: object, instructions: object) -> None:
+    """Make sure that an agent is given a model, and text for its instructions.
+
+    Raises:
+        WiringError: One of them is something else.
+    """
+    check_values({"model": model, "instructions": instructions})
+    if model is None:
+        refuse("model=None is no model", "leave it out, which is model='auto', or name one")
+    if instructions is None:
+        refuse("instructions=None is no text", "leave it out")
 
 
 def _ambiguous(names: Sequence[str]) -> Iterator[str]:
@@ -253,6 +283,7 @@ def agent(
 ) -> _Decorator: ...
 
 
+@told("@agent")
 def agent(
     function: Callable[..., Any] | None = None,
     /,
@@ -315,6 +346,7 @@ def agent(
         max_output=max_output,
         min_output=min_output,
     )
+    _check_own(model=model, instructions=instructions)
     check_values({"max_repeats": max_repeats, "max_repairs": max_repairs, "compact": compact})
     conduct = Conduct(max_repeats=max_repeats, max_repairs=max_repairs, compact=compact)
 

@@ -10,9 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from treadle import given
 from treadle.errors import ConfigurationError
 from treadle.interfaces import Context, Model
-from treadle.messages import Message, ModelRequest, ModelResponse, Part, Text, ToolResult, system, user
+from treadle.messages import (
+    Message,
+    ModelRequest,
+    ModelResponse,
+    Part,
+    Text,
+    ToolResult,
+    model_complaint,
+    system,
+    user,
+)
 
 BYTES_A_TOKEN: Final = 4
 """What text that no provider has counted yet is taken for; about what tokenizers make of English."""
@@ -20,6 +31,7 @@ BYTES_A_TOKEN: Final = 4
 Step = Callable[[ModelRequest], ModelResponse]
 
 
+@given.told_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compact:
     """When a conversation is made shorter, and how: ``@agent(compact=Compact(limit=128_000))``.
@@ -42,7 +54,7 @@ class Compact:
         64000
 
     Raises:
-        ConfigurationError: A number is out of its range.
+        ConfigurationError: An option is not what is wanted; the text says what to write.
     """
 
     limit: int
@@ -53,11 +65,13 @@ class Compact:
 
     def __post_init__(self) -> None:
         """Refuse what could never work."""
-        if min(self.limit, self.keep, self.max_summary) < 1 or not 0 < self.share <= 1:
-            raise ConfigurationError(
-                f"{self!r}: limit, keep and max_summary are whole numbers above 0, share is above 0 and at "
-                "most 1; write for example Compact(limit=128_000, share=0.75, keep=3)"
-            )
+        given.whole("Compact", "limit", self.limit, least=1, example="128_000")
+        given.share("Compact", "share", self.share, example="0.75")
+        given.whole("Compact", "keep", self.keep, least=1, example="3")
+        given.whole("Compact", "max_summary", self.max_summary, least=1, example="1024")
+        complaint = "" if self.summary is None else model_complaint(self.summary)
+        if complaint and not isinstance(self.summary, str):  # a name is looked at with the plan
+            raise ConfigurationError(f"Compact(summary=...): {complaint}")
 
     @property
     def above(self) -> int:

@@ -10,6 +10,7 @@ from treadle.interfaces import Context
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
 from treadle.plan.parts import WorkKind
+from treadle.plan.ref import told
 from treadle.retry import Retry
 
 
@@ -56,6 +57,7 @@ def node(
 ) -> _Decorator: ...
 
 
+@told("@node")
 def node(
     function: Callable[..., Any] | None = None,
     /,

@@ -7,22 +7,22 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, Protocol, Self, cast, overload
+from typing import Any, Generic, Literal, Protocol, Self, cast, get_args, overload
 
 from typing_extensions import Unpack
 
 from treadle.budget import Budget
-from treadle.errors import PlanError, ResultRefused, WiringError
+from treadle.errors import PlanError, ResultRefused, WiringError, nearest
 from treadle.interfaces import Model
 from treadle.nodes.node import Changes, P, R, budget_faults, changed, model_faults, name_of, policies_of
-from treadle.nodes.options import check_name, check_names
+from treadle.nodes.options import check_name, check_names, object_faults
 from treadle.nodes.signature import Signature
 from treadle.plan import storable
 from treadle.plan.arguments import bound
 from treadle.plan.build import build
 from treadle.plan.parts import Definition, Parameter, Policies
 from treadle.plan.plan import Plan
-from treadle.plan.ref import refuse
+from treadle.plan.ref import refuse, told
 from treadle.plan.where import where
 from treadle.plan.wiring import current
 from treadle.retry import Retry
@@ -115,6 +115,7 @@ class Graph(Generic[P, R]):
                 found.append(f"input {parameter.name!r} cannot be stored: {complaint}")
         if self.policies.model is not None and self.live_model is None:
             found.extend(model_faults(self.policies.model))
+        found.extend(object_faults(self.live_model))
         found.extend(budget_faults(self.policies.budget))
         return tuple(found)
 
@@ -215,6 +216,7 @@ def graph(
 ) -> _Decorator: ...
 
 
+@told("@graph")
 def graph(
     function: Callable[..., Any] | None = None,
     /,
@@ -249,12 +251,17 @@ def graph(
             return when(t.is_easy, quick(ticket), desk(ticket))
 
     Raises:
-        WiringError: The function is an ``async def``.
+        WiringError: The function is an ``async def`` or no function, or an option is not what is wanted.
     """
 
+    if on_failure not in get_args(OnFailure):
+        hint = nearest(on_failure, get_args(OnFailure)) if isinstance(cast("object", on_failure), str) else ""
+        refuse(f"on_failure={on_failure!r} says nothing known{hint}", "write 'drain' or 'cancel'")
     policies = policies_of(retry=retry, timeout=timeout, idle=idle, budget=budget)
 
     def declare(body: Callable[..., Any]) -> Graph[..., Any]:
+        if not callable(body):
+            refuse(f"@graph stands over {body!r}, which is no function", "put it over `def main(...):`")
         label = name_of(body, name)
         if inspect.iscoroutinefunction(body):
             raise WiringError(

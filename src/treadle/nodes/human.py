@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Concatenate, Protocol, overload
+from typing import Any, Concatenate, Protocol, cast, overload
 
 from treadle import durations
 from treadle.interfaces import Ask, Context
 from treadle.nodes.node import Node, P, R, name_of
+from treadle.nodes.options import check_values
 from treadle.nodes.signature import Signature, check_async
 from treadle.plan.parts import DEFAULT, Policies, WorkKind
+from treadle.plan.ref import refuse, told
 
 
 class Human(Node[P, R]):
@@ -66,6 +68,7 @@ class _Decorator(Protocol):
     def __call__(self, function: Callable[P, Coroutine[Any, Any, Ask[R]]], /) -> Human[P, R]: ...
 
 
+@told("@human")
 def human(*, to: str, within: float | str | None = None, name: str | None = None) -> _Decorator:
     """Declare a node that a person computes: the type of the answer is the form they fill in.
 
@@ -83,11 +86,11 @@ def human(*, to: str, within: float | str | None = None, name: str | None = None
             return Ask(f"Answer {ticket.customer}", show=ticket)
 
     Raises:
-        WiringError: The body is no ``async def``.
-        ValueError: ``within`` is no length of time, or ``to`` is empty.
+        WiringError: The body is no ``async def``, ``within`` is no length of time, or ``to`` names nobody.
     """
-    if not to:
-        raise ValueError("@human(to='') asks nobody; name a person or a group")
+    if not isinstance(cast("object", to), str) or not to:
+        refuse(f"@human(to={to!r}) asks nobody", "name a person or a group, as in to='support-leads'")
+    check_values({"within": within})
     due = None if within is None else durations.seconds(within)
 
     def declare(body: Callable[..., Any]) -> Any:

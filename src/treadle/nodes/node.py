@@ -258,6 +258,8 @@ def policies_of(
     check_values(
         {
             "retry": retry,
+            "timeout": timeout,
+            "idle": idle,
             "budget": budget,
             "max_turns": max_turns,
             "max_output": max_output,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, cast
 
 from treadle.budget import Budget
 from treadle.interfaces import Context, Index, Passage
 from treadle.nodes.node import Node, policies_of
+from treadle.nodes.options import check_name
 from treadle.nodes.signature import Signature
 from treadle.plan.parts import WorkKind
+from treadle.plan.ref import refuse, told
 from treadle.retry import Retry
 
 
@@ -23,6 +26,9 @@ class Retriever(Node[..., list[Passage]]):
         timeout: Of one search, in seconds or as ``"30s"``.
         budget: What one search may consume.
 
+    Raises:
+        WiringError: An option is not what is wanted.
+
     Example::
 
         handbook = Retriever("handbook", index="handbook.sqlite")
@@ -32,6 +38,7 @@ class Retriever(Node[..., list[Passage]]):
             return handbook(question, k=4)
     """
 
+    @told("Retriever")
     def __init__(
         self,
         name: str,
@@ -41,6 +48,10 @@ class Retriever(Node[..., list[Passage]]):
         timeout: float | str | None = None,
         budget: Budget | None = None,
     ) -> None:
+        check_name("retriever", name)
+        if not isinstance(index, str) and not callable(getattr(index, "search", None)):
+            written = f'index="{index}"' if isinstance(index, os.PathLike) else 'index="handbook.sqlite"'
+            refuse(f"index={index!r} is no index", f"write {written}, or give an object with `search`")
         policies = policies_of(retry=retry, timeout=timeout, budget=budget)
         super().__init__(self.search, Signature(self.search), policies, name)
         self.index = index

@@ -140,10 +140,13 @@ def _default(parameter: Parameter) -> Any:
         return [repr(type(parameter.default))]  # a mark such as a sentinel: its type is all that is known
 
 
+_BETWEEN: Final = ("treadle.nodes", "treadle.given")
+
+
 def _locals_around() -> dict[str, Any] | None:
     """Give the names of the function that a body is defined in, for annotations that use them."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("treadle.nodes"):
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_BETWEEN):
         frame = frame.f_back
     if frame is None or frame.f_locals is frame.f_globals:
         return None

@@ -7,7 +7,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Concatenate, Final, Literal, Protocol, cast, get_args, overload, runtime_checkable
 
+from treadle import given
 from treadle.budget import Budget
+from treadle.errors import ConfigurationError
 from treadle.interfaces import Context
 from treadle.nodes.finder import Finder
 from treadle.nodes.graph import Graph
@@ -15,7 +17,7 @@ from treadle.nodes.graph_step import GraphStep
 from treadle.nodes.node import Node, P, R, name_of, policies_of
 from treadle.nodes.signature import Signature, check_async
 from treadle.plan.parts import WorkKind
-from treadle.plan.ref import refuse
+from treadle.plan.ref import refuse, told
 from treadle.retry import Retry
 
 Effect = Literal["repeatable", "once"]
@@ -127,6 +129,7 @@ def tool(
 ) -> _Decorator: ...
 
 
+@told("@tool")
 def tool(
     function: Callable[..., Any] | None = None,
     /,
@@ -170,7 +173,7 @@ def tool(
 
     Raises:
         WiringError: The body is no ``async def``.
-        ValueError: An unknown effect or settlement.
+        ConfigurationError: An unknown effect or settlement.
     """
     _one_of("effect", effect, Effect)
     finder = Finder(in_doubt) if callable(in_doubt) else None
@@ -196,10 +199,11 @@ def _settlement(in_doubt: InDoubt, finder: Finder | None) -> str:
         _one_of("in_doubt", cast("str", in_doubt), Settlement)
         return cast("str", in_doubt)
     if finder.name in get_args(Settlement):
-        raise ValueError(f"@tool(in_doubt={finder.name}): call the function something else than a policy")
+        raise ConfigurationError(
+            f"@tool(in_doubt={finder.name}): call the function something else than a policy"
+        )
     return finder.name
 
 
 def _one_of(option: str, value: str, known: Any) -> None:
-    if value not in known.__args__:
-        raise ValueError(f"@tool({option}={value!r}): it is one of {', '.join(map(repr, known.__args__))}")
+    given.one_of("@tool", option, value, get_args(known))

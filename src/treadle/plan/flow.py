@@ -11,13 +11,14 @@ from typing import Any, Never, TypeVarTuple, cast
 
 from typing_extensions import TypeVar
 
-from treadle.errors import nearest
+from treadle.errors import ConfigurationError, WiringError, nearest
 from treadle.plan import binding, shapes
 from treadle.plan.fits import fits, labels
 from treadle.plan.parts import Argument, Binding, Case, Wire
-from treadle.plan.ref import StandIn, ref_of, refuse
+from treadle.plan.ref import StandIn, ref_of, refuse, told
+from treadle.plan.where import where
 from treadle.plan.wiring import Frame, current
-from treadle.retry import qualified_name
+from treadle.retry import error_names
 from treadle.values import parse
 
 A = TypeVar("A")
@@ -44,6 +45,7 @@ def _frame(word: str, instead: str) -> Frame:
     return frame
 
 
+@told("when")
 def when(condition: bool, then: A, otherwise: B) -> A | B:
     """Choose between two branches by a condition; only the chosen one is needed.
 
@@ -71,6 +73,7 @@ def when(condition: bool, then: A, otherwise: B) -> A | B:
     return cast("A | B", chosen)
 
 
+@told("match")
 def match(subject: object, cases: Mapping[Any, A], otherwise: N = _Otherwise.missing) -> A | N:
     """Choose one of several branches by a value, or by its class; only the chosen one is needed.
 
@@ -85,6 +88,10 @@ def match(subject: object, cases: Mapping[Any, A], otherwise: N = _Otherwise.mis
         WiringError: Called outside of a graph.
     """
     frame = _frame("match", "elsewhere write Python's own match statement")
+    if not isinstance(cast("object", cases), Mapping):
+        refuse(
+            f"match takes its cases as a dict, not {cases!r}", 'write match(x, {"a": one(x), "b": two(x)})'
+        )
     looked_at, declared = binding.infer(frame, subject, frame.fault)
     recorded: list[Case] = []
     types: list[Any] = []
@@ -179,6 +186,7 @@ def _nearest(case: Case, known: list[Any]) -> str:
     return nearest(case.live, texts) if isinstance(case.live, str) else ""
 
 
+@told("fallback")
 def fallback(first: A, *others: B, on: type[BaseException] | Sequence[type[BaseException]] = ()) -> A | B:
     """Take the first that succeeds; the next is needed only where the one before has failed.
 
@@ -197,16 +205,24 @@ def fallback(first: A, *others: B, on: type[BaseException] | Sequence[type[BaseE
     if not others:
         frame.fault("fallback has nothing to fall back to; give it a second argument, or leave it out")
     found = [binding.infer(frame, one, frame.fault) for one in (first, *others)]
-    classes = (on,) if isinstance(on, type) else on
     chosen = frame.control(
         "fallback",
         cases=tuple(Case(binding=bound) for bound, _ in found),
-        on=tuple(map(qualified_name, classes)),
+        on=_taken(on),
         declared=shapes.union(declared for _, declared in found),
     )
     return cast("A | B", chosen)
 
 
+def _taken(on: object) -> tuple[str, ...]:
+    """The names of the errors that lead to the next."""
+    try:
+        return error_names("fallback(on=...)", on)
+    except ConfigurationError as error:
+        raise WiringError(f"{where()}: {error}") from None
+
+
+@told("race")
 def race(first: A, *others: B) -> A | B:
     """Start all and take the first that succeeds; the others are cancelled, and charged for what they took.
 
@@ -257,6 +273,7 @@ def do(*refs: *tuple[*Ts, T]) -> T:
     return cast("T", last)
 
 
+@told("not_")
 def not_(x: object) -> bool:
     """Turn a condition round; on an ordinary value it is Python's ``not``.
 
@@ -275,6 +292,7 @@ def not_(x: object) -> bool:
     return cast("bool", frame.expression("not", (Argument("value", bound),), bool))
 
 
+@told("is_none")
 def is_none(x: object) -> bool:
     """Ask whether a value is ``None``.
 
@@ -291,6 +309,7 @@ def is_none(x: object) -> bool:
     return cast("bool", frame.expression("is_none", (Argument("value", bound),), bool))
 
 
+@told("some")
 def some(x: T | None) -> T:
     """Take a value that may be ``None`` for one that is not; where it is ``None`` the read fails.
 
@@ -308,6 +327,7 @@ def some(x: T | None) -> T:
     return cast("T", frame.expression("some", (Argument("value", bound),), rest))
 
 
+@told("narrow")
 def narrow(x: object, cls: type[T]) -> T:
     """Take a value of a wider type for one of a class; where it is another the read fails.
 

@@ -9,11 +9,14 @@ own type, so the refusals here are for what types allow and wiring does not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol, TypeVar
 
+from treadle import given
 from treadle.errors import WiringError
 from treadle.plan.parts import Read, Wire
 from treadle.plan.where import is_asked_by, where
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Recorder(Protocol):
@@ -67,6 +70,11 @@ def spell(path: tuple[Read, ...]) -> str:
 def refuse(what: str, mend: str) -> NoReturn:
     """Raise ``WiringError`` for the line of the user's code that is running."""
     raise WiringError(f"{where()}: {what}; {mend}")
+
+
+def told(owner: str) -> Callable[[F], F]:
+    """Decorate what is called while a graph is declared or wired; see ``treadle.given.told``."""
+    return given.told(owner, lambda text: WiringError(f"{where()}: {text}"))
 
 
 class StandIn:

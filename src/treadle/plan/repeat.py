@@ -13,7 +13,7 @@ from treadle.plan.bodies import arguments_of, blueprint, check_round, first_para
 from treadle.plan.declared import Blueprint
 from treadle.plan.fits import fits
 from treadle.plan.parts import Argument, Parameter
-from treadle.plan.ref import refuse
+from treadle.plan.ref import refuse, told
 from treadle.plan.wiring import Frame, current
 
 I = TypeVar("I")  # noqa: E741 - an item
@@ -100,6 +100,7 @@ class _Each:
     at_once: int
     on_error: OnError
 
+    @told("each")
     def __call__(self, node: Any, items: object, /, *args: Any, **kwargs: Any) -> Any:
         frame = _frame("each", "elsewhere write a `for`")
         body = blueprint("each", node)
@@ -156,6 +157,7 @@ def loop(node: Callable[[T], T], start: T, /, *, until: Callable[[T], bool], at_
 def loop(*, until: Callable[[T], bool], at_most: int) -> _Looping[T]: ...
 
 
+@told("loop")
 def loop(*args: Any, until: Callable[[Any], bool], at_most: int) -> Any:
     """Do something with its own result again and again, until that is good enough.
 
@@ -188,6 +190,7 @@ class _Loop:
     until: Callable[[Any], bool]
     at_most: int
 
+    @told("loop")
     def __call__(self, node: Any, start: object, /, *args: Any, **kwargs: Any) -> Any:
         frame = _frame("loop", "elsewhere write a `while`")
         body = blueprint("loop", node)

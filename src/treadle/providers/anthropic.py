@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from treadle import given
 from treadle.budget import Price
 from treadle.messages import ModelRequest
 from treadle.providers import anthropic_wire, names
@@ -76,6 +77,7 @@ class AnthropicModel(HttpModel):
         'genai-prices'
     """
 
+    @given.told("AnthropicModel")
     def __init__(
         self,
         name: str,
@@ -98,8 +100,8 @@ class AnthropicModel(HttpModel):
             timeout=timeout,
             options=options,
         )
-        self._cache = cache
-        self._native_output = native_output
+        self._cache = cache if cache is None else given.yes_or_no("AnthropicModel", "cache", cache)
+        self._native_output = given.yes_or_no("AnthropicModel", "native_output", native_output)
 
     def _body(self, request: ModelRequest, *, stream: bool) -> dict[str, Any]:
         return anthropic_wire.request_body(

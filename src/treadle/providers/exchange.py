@@ -11,11 +11,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from pydantic_core import to_json
 
-from treadle import durations
+from treadle import given
 from treadle.budget import Price, Usage
 from treadle.messages import Delta, Message, ModelRequest, ModelResponse, OutputSpec, ToolSpec
 from treadle.providers import bounds, names
@@ -75,6 +75,22 @@ class Interface:
     per_request: int
 
 
+def check_asking(owner: str, *, price: object, options: object) -> None:
+    """Make sure that a price is a ``Price``, and further fields of requests a mapping by name.
+
+    Raises:
+        ConfigurationError: One of them is something else.
+    """
+    if price is not None and not isinstance(price, Price):
+        example = "Price(input_mtok=Decimal('0.25'), output_mtok=Decimal('2'))"
+        raise given.wrong(owner, "price", price, "a Price of treadle.models", example)
+    if options is None:
+        return
+    known = cast("Mapping[object, object]", options)
+    if not isinstance(options, Mapping) or not all(isinstance(name, str) for name in known):
+        raise given.wrong(owner, "options", known, "a dict of further fields by name", "{'seed': 1}")
+
+
 class HttpModel(ABC):
     """A model behind an interface.  Implements ``StreamingModel``.
 
@@ -90,7 +106,8 @@ class HttpModel(ABC):
         provider: Who serves it, in the history, spans and errors; by default whose the SDK is.
 
     Raises:
-        ConfigurationError: The URL or key cannot be one, or an option is Treadle's own to write.
+        ConfigurationError: The URL or key cannot be one, an option is Treadle's own to write, or
+            something is not what is wanted.
     """
 
     def __init__(
@@ -106,13 +123,15 @@ class HttpModel(ABC):
         options: Mapping[str, Any] | None,
         provider: str = "",
     ) -> None:
-        self.name: Final = name
-        self.provider: Final = provider or sdk.provider
+        owner = type(self).__name__
+        check_asking(owner, price=price, options=options)
+        self.name: Final = given.text(owner, "name", name, example="'gpt-6-luna'")
+        self.provider: Final = given.text(owner, "provider", provider or sdk.provider, example="'openai'")
         self._service = sdk.service(
             name,
             base_url=base_url,
             api_key=api_key,
-            timeout=durations.seconds(timeout),
+            timeout=given.seconds(owner, "timeout", timeout),
             provider=self.provider,
         )
         self.base_url: Final = self._service.asked.address

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from treadle import durations
+from treadle import given, weights
 from treadle.budget import Price
 from treadle.errors import ConfigurationError
 from treadle.interfaces import Model
@@ -25,11 +25,11 @@ class Hedged:
     """
 
     def __init__(self, model: str | Model, *, after: float | str) -> None:
-        complaint = model_complaint(model) if isinstance(model, str) else ""
+        complaint = model_complaint(model)
         if complaint or isinstance(model, Hedged):
             raise ConfigurationError(complaint or f"{model!r} is hedged already; hedge a model once")
         self.hedged: Final = model
-        self.hedge_after: Final = durations.seconds(after)
+        self.hedge_after: Final = given.seconds("hedge", "after", after)
 
     def __repr__(self) -> str:
         return f"hedge({self.hedged!r}, after={self.hedge_after:g})"
@@ -39,6 +39,12 @@ class Hedged:
         """What the model is called in plans."""
         model = self.hedged
         return model if isinstance(model, str) else f"{model.provider}:{model.name}"
+
+    @property
+    def complaint(self) -> str:
+        """What keeps the model from being asked on this machine, or nothing."""
+        model = self.hedged
+        return weights.complaint_of(model) if isinstance(model, str) else getattr(model, "complaint", "")
 
     @property
     def name(self) -> str:
@@ -80,6 +86,7 @@ class Hedged:
         return self.hedged
 
 
+@given.told("hedge")
 def hedge(model: str | Model, *, after: float | str) -> Model:
     """Give a model whose requests are sent a second time where the first takes long.
 
@@ -94,7 +101,8 @@ def hedge(model: str | Model, *, after: float | str) -> Model:
             nineteen of twenty requests stay under, so that few are sent twice.
 
     Raises:
-        ConfigurationError: The name has no known form, or the model is hedged already.
+        ConfigurationError: It is no model, its name has no known form, it is hedged already, or
+            ``after`` is no length of time.
 
     Example:
         >>> hedge("openai:gpt-6-luna", after="2s")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import anyio.lowlevel
 from anyio import to_thread
 
-from treadle import durations, weights
+from treadle import given, weights
 from treadle.budget import Price
-from treadle.errors import ConfigurationError, ProviderUnavailable, RequestRejected
+from treadle.errors import ProviderUnavailable, RequestRejected
 from treadle.messages import Delta, Message, ModelRequest, ModelResponse
 from treadle.providers import local_process
+from treadle.providers.exchange import check_asking
 from treadle.providers.local_process import Address, Settings, Supervisor
 from treadle.providers.openai import OpenAIModel
 from treadle.providers.service import TIMEOUT
@@ -50,16 +51,15 @@ class LocalModel:
         options: Further fields of every request, such as ``{"seed": 1, "top_k": 1}``.
 
     Raises:
-        ConfigurationError: There is no such file, it is no GGUF, xllamacpp is not installed, or a
-            number is not one that can be meant.
+        ConfigurationError: An option is not what is wanted.  That there is no such file, that it is no
+            GGUF, or that xllamacpp is not installed, is a fault of the plan instead (see ``complaint``).
 
     Example:
-        >>> LocalModel("/models/none.gguf")
-        Traceback (most recent call last):
-        ...
-        treadle.errors.ConfigurationError: the model file '/models/none.gguf' cannot be read ...
+        >>> LocalModel("/models/none.gguf").complaint
+        "the model file '/models/none.gguf' cannot be read ...
     """
 
+    @given.told("LocalModel")
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -72,25 +72,31 @@ class LocalModel:
         start_timeout: float | str = START_TIMEOUT,
         options: Mapping[str, Any] | None = None,
     ) -> None:
+        if not isinstance(cast("object", path), str | os.PathLike) or not os.fspath(path):
+            raise given.wrong("LocalModel", "path", path, "the path of a GGUF file", "'model.gguf'")
         self.name: Final = os.fspath(path)
         self.provider: Final = "local"
-        complaint = weights.complaint(self.name) or _number_complaint(threads, context, at_once)
-        if complaint:
-            raise ConfigurationError(complaint)
         self._settings: Final = Settings(
             path=weights.found_at(self.name),
             name=self.name,
-            threads=threads,
-            context=context,
-            at_once=at_once,
+            threads=given.whole("LocalModel", "threads", threads, least=1, example="4"),
+            context=given.whole("LocalModel", "context", context, least=0, example="8192"),
+            at_once=given.whole("LocalModel", "at_once", at_once, least=1, example="2"),
         )
-        self._start_timeout: Final = durations.seconds(start_timeout)
+        self._start_timeout: Final = given.seconds("LocalModel", "start_timeout", start_timeout)
+        check_asking("LocalModel", price=price, options=options)
+        given.seconds("LocalModel", "timeout", timeout)
         self._asking: Final[dict[str, Any]] = {"price": price, "timeout": timeout, "options": options}
         self._counting: Final = self._spoken_at(Address(_NOWHERE, "none"))
         self._lines: dict[object, _Line] = {}
 
     def __repr__(self) -> str:
         return f"LocalModel({self.name!r})"
+
+    @property
+    def complaint(self) -> str:
+        """Why the file cannot be served on this machine, or nothing; a fault of plans that ask the model."""
+        return weights.complaint(self.name)
 
     @property
     def price(self) -> Price | None:
@@ -237,16 +243,6 @@ class _Starting:
     def __init__(self) -> None:
         self.over = anyio.Event()
         self.failure = ""
-
-
-def _number_complaint(threads: int, context: int, at_once: int) -> str:
-    if threads < 1 or at_once < 1:
-        return f"LocalModel(threads={threads}, at_once={at_once}): both must be at least 1"
-    if context < 0:
-        return (
-            f"LocalModel(context={context}) must be a number of tokens, or 0 for all the model was made for"
-        )
-    return ""
 
 
 def _too_long(error: RequestRejected, context: int) -> RequestRejected:

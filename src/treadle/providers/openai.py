@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
+from treadle import given
 from treadle.budget import Price
 from treadle.messages import ModelRequest
 from treadle.providers import names, openai_wire
@@ -69,6 +70,7 @@ class OpenAIModel(HttpModel):
         'local'
     """
 
+    @given.told("OpenAIModel")
     def __init__(
         self,
         name: str,
@@ -93,6 +95,8 @@ class OpenAIModel(HttpModel):
             provider=provider,
         )
         self._is_own = names.is_openai(self.base_url) or names.is_azure(self.base_url)
+        if limit_as is not None:
+            given.one_of("OpenAIModel", "limit_as", limit_as, get_args(LimitParameter))
         self._limit_as = limit_as or ("max_completion_tokens" if self._is_own else "max_tokens")
 
     def _body(self, request: ModelRequest, *, stream: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from treadle import given
 from treadle.budget import Price
 from treadle.messages import ModelRequest
 from treadle.providers import openai_responses_wire, openai_wire
@@ -54,6 +55,7 @@ class OpenAIResponsesModel(HttpModel):
         'https://api.openai.com/v1'
     """
 
+    @given.told("OpenAIResponsesModel")
     def __init__(
         self,
         name: str,

@@ -249,6 +249,8 @@ def checked_key(key: str) -> str:
     Raises:
         ConfigurationError: It holds characters that no key has; they are not shown.
     """
+    if not isinstance(cast("object", key), str):
+        raise ConfigurationError(f"api_key= is text, not a value of type {type(key).__name__}")
     key = key.strip()
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError("the API key holds characters that no key has; copy it again")
@@ -261,6 +263,8 @@ def checked_url(url: str, *, example: str) -> str:
     Raises:
         ConfigurationError: It is no address.
     """
+    if not isinstance(cast("object", url), str):
+        raise ConfigurationError(f"base_url={url!r} is no text; write for example {example!r}")
     url = url.strip().rstrip("/")
     if not url.startswith(("http://", "https://")) or not names.host(url) or not names.has_port(url):
         told = names.without_password(url)

@@ -8,6 +8,8 @@ import anyio
 from anyio.lowlevel import checkpoint
 from anyio.to_thread import current_default_thread_limiter
 
+from treadle import given
+
 START: Final = 1_800_000_000.0
 """Where a clock begins: 2027-01-15 08:00 UTC, far from any real now, so that a mix-up is seen."""
 
@@ -28,6 +30,9 @@ class JumpingClock:
         start: The time it begins with, in seconds since 1970 (UTC).
         patience: Real seconds in which nothing happens before an attempt is timed out.
 
+    Raises:
+        ConfigurationError: A number is none.
+
     Attributes:
         jumps: The moments it jumped to, oldest first.
 
@@ -40,9 +45,10 @@ class JumpingClock:
         86400.0
     """
 
+    @given.told("JumpingClock")
     def __init__(self, start: float = START, *, patience: float = PATIENCE) -> None:
-        self._now = start
-        self._patience = patience
+        self._now = given.number("JumpingClock", "start", start, example="1_800_000_000.0")
+        self._patience = given.number("JumpingClock", "patience", patience, example="0.05")
         self._asleep: list[tuple[float, bool]] = []
         self._looks = 0
         self._is_watched = False

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from treadle.errors import ConfigurationError
+
 Check = Callable[[dict[str, Any]], str]
 """Looks at the body of a request and says what is wrong with it, or ``""``."""
 
@@ -46,6 +48,8 @@ def messages_check(document: Path) -> Check:
 
 
 def _read(document: Path) -> dict[str, Any]:
+    if not isinstance(cast("object", document), Path):
+        raise ConfigurationError(f"{document!r} is no pathlib.Path; write Path({str(document)!r})")
     raw = document.read_bytes()
     return cast("dict[str, Any]", json.loads(gzip.decompress(raw) if document.suffix == ".gz" else raw))
 

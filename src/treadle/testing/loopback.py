@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+from treadle import given
 from treadle.interfaces import Model
 from treadle.providers import serving
 from treadle.providers.serving import Reply
@@ -52,6 +53,9 @@ class ModelServer(serving.ModelServer):
             and what ``check`` said of it.
         port: 0 takes a free one.
 
+    Raises:
+        ConfigurationError: An option is not what is wanted.
+
     Attributes:
         received: The requests for completions, in the order they arrived.
         complaints: What ``check`` said of bad ones.
@@ -63,6 +67,7 @@ class ModelServer(serving.ModelServer):
         True
     """
 
+    @given.told("ModelServer")
     def __init__(
         self,
         model: Model | serving.Answer,
@@ -72,6 +77,12 @@ class ModelServer(serving.ModelServer):
         count_file: Path | None = None,
         port: int = 0,
     ) -> None:
+        if not (callable(model) or callable(getattr(model, "complete", None))):
+            raise given.wrong("ModelServer", "model", model, "a model or a function of the request", "...")
+        if not (faults is None or callable(faults) or isinstance(cast("object", faults), Mapping)):
+            wanted = "a dict of replies by number of the request, or a function of it"
+            raise given.wrong("ModelServer", "faults", faults, wanted, "{1: Reply(status=503)}")
+        given.whole("ModelServer", "port", port, least=0, example="0")
         super().__init__(model, port=port)
         self._fault = faults if callable(faults) else (faults or {}).get
         self._check = check
@@ -178,6 +189,7 @@ class ServerProcess:
         return len(self.digests())
 
 
+@given.told("server_process")
 @contextlib.contextmanager
 def server_process(
     target: str, *, count_file: Path, port: int = 0, schema: Path | None = None

@@ -6,7 +6,7 @@ import collections
 import inspect
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -14,8 +14,9 @@ from anyio.lowlevel import checkpoint
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from treadle import given
 from treadle.budget import ZERO, Price, Usage
-from treadle.errors import RequestRejected
+from treadle.errors import ConfigurationError, RequestRejected
 from treadle.messages import (
     Delta,
     Document,
@@ -54,6 +55,9 @@ class ScriptedModel:
         price: Nothing by default.
         name: What it is called in histories and tables.
 
+    Raises:
+        ConfigurationError: The answers are neither, or an option is not what is wanted.
+
     Attributes:
         requests: The last 1,000 requests, oldest first.
 
@@ -64,6 +68,7 @@ class ScriptedModel:
         'hello'
     """
 
+    @given.told("ScriptedModel")
     def __init__(
         self,
         answers: Iterable[Answer] | Callable[[ModelRequest], Answer],
@@ -71,9 +76,16 @@ class ScriptedModel:
         price: Price | None = None,
         name: str = "scripted",
     ) -> None:
-        if isinstance(answers, str) or inspect.iscoroutinefunction(answers):
-            raise TypeError("ScriptedModel wants a list of answers, or a plain function of the request")
-        self.name: Final = name
+        is_script = callable(answers) or isinstance(cast("object", answers), Iterable)
+        if not is_script or isinstance(answers, str | Mapping) or inspect.iscoroutinefunction(answers):
+            raise ConfigurationError(
+                "ScriptedModel wants a list of answers, or a plain function of the request, not "
+                f"{answers!r}; write ScriptedModel([...])"
+            )
+        if price is not None and not isinstance(cast("object", price), Price):
+            example = "Price(input_mtok=Decimal('0.25'), output_mtok=Decimal('2'))"
+            raise given.wrong("ScriptedModel", "price", price, "a Price of treadle.models", example)
+        self.name: Final = given.text("ScriptedModel", "name", name, example="'small'")
         self.provider: Final = "scripted"
         self.price: Final = price or _FREE
         self.requests: Final = collections.deque[ModelRequest](maxlen=_REMEMBERED)
