@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -96,11 +96,22 @@ class Limit:
 NO_LIMIT: Final = Limit()
 
 
-def check_limits(limits: Mapping[str, Limit] | None) -> Mapping[str, Limit]:
+_PROVIDERS: Final = ("openai", "anthropic", "local", "scripted")
+"""Whose models a release can ask by a name, and that of scripted ones; other model objects have others."""
+
+
+def check_limits(limits: Mapping[str, Limit] | None, providers: Collection[str] = ()) -> Mapping[str, Limit]:
     """Make sure that each key of ``Engine(limits=)`` can name a model.
 
+    Any text may be the provider of a model object; but one that differs from a known provider by a letter
+    or two that changed places, and that nobody here is known to have, is a slip of the pen.
+
+    Args:
+        limits: The limits, by name.
+        providers: Those that models of the engine's graphs are known to have.
+
     Raises:
-        ConfigurationError: One is no name, or what it stands for is no ``Limit``.
+        ConfigurationError: One is no name or is misspelt, or what it stands for is no ``Limit``.
     """
     if not isinstance(limits, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
         raise ConfigurationError(f"limits= maps names of models to Limit(...), and is not {limits!r}")
@@ -112,6 +123,7 @@ def check_limits(limits: Mapping[str, Limit] | None) -> Mapping[str, Limit]:
             )
         if not isinstance(limit, Limit):  # pyright: ignore[reportUnnecessaryIsInstance] - users come untyped
             raise ConfigurationError(f"limits={{{name!r}: {limit!r}}}: write Limit(...) of treadle.models")
+        _check_provider(name, providers)
     return dict(limits or {})
 
 
@@ -122,6 +134,35 @@ def _names_models(name: object) -> bool:
     provider, colon, model = name.partition(":")
     is_whole = "*" not in provider and (model == "*" or "*" not in model)
     return bool(provider and colon and model) and is_whole and provider != "auto"
+
+
+def _check_provider(name: str, providers: Collection[str]) -> None:
+    provider, _, model = name.partition(":")
+    if provider in _PROVIDERS or provider in providers:
+        return
+    if provider == "openai-responses":
+        raise ConfigurationError(
+            f"limits={{{name!r}: ...}}: what is asked by Responses is of the provider 'openai', too; "
+            f"write 'openai:{model}'"
+        )
+    meant = next((known for known in (*_PROVIDERS, *sorted(providers)) if _is_slip(provider, known)), "")
+    if meant:
+        raise ConfigurationError(
+            f"limits={{{name!r}: ...}} limits nothing: no model is of the provider {provider!r}; did you "
+            f"mean '{meant}:{model}'?  Where a model object has this provider, name a graph that asks it: "
+            "Engine(graphs=[...])"
+        )
+
+
+def _is_slip(written: str, known: str) -> bool:
+    """Whether a name is another but for one letter, two that changed places, or capitals."""
+    written = written.lower()
+    if not written.isalpha() or abs(len(written) - len(known)) > 1:
+        return written == known
+    start = next((n for n, (a, b) in enumerate(zip(written, known, strict=False)) if a != b), len(known))
+    left, right = written[start:], known[start:]
+    swapped = left[1:2] + left[:1] + left[2:]
+    return right in (left, left[1:], swapped) or right[1:] in (left, left[1:])
 
 
 def limit_of(limits: Mapping[str, Limit], *, provider: str, model: str) -> Limit:

@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 import anyio
 from anyio.abc import TaskGroup
 
-from treadle import compose
+from treadle import compose, given
 from treadle.budget import Budget
 from treadle.engine.beginning import open_span, require_same, started_event
 from treadle.engine.clock import SystemClock
@@ -32,7 +32,7 @@ from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
 from treadle.engine.questions import event_of, in_order, overdue_run, request_to_answer
 from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
-from treadle.engine.registry import Registry, check_budgets, checked_id, take_options
+from treadle.engine.registry import Registry, check_budgets, check_door, checked_id, take_options
 from treadle.engine.services import EngineServices
 from treadle.engine.taking_up import NOTHING_TOLD, Past, past, rebuild
 from treadle.engine.telling import Handles, tell
@@ -78,6 +78,7 @@ class Engine:
             reply = await handle.result()
     """
 
+    @given.told("Engine")
     def __init__(
         self,
         store: str | Store = "memory:",
@@ -92,13 +93,13 @@ class Engine:
         clock: Clock | None = None,
         fresh_copies: bool = False,
     ) -> None:
-        self.store = compose.open_store(store) if isinstance(store, str) else store
+        check_door(graphs, resources, tenant=tenant, clock=clock, fresh_copies=fresh_copies)
+        self.store = compose.as_store(store)
         self._tenant = tenant or ""
         self._purse = Purse(check_budgets(budgets))
         self._recoveries = check_recoveries(recoveries)
         clock, tracer = clock or SystemClock(), compose.open_tracer()
         self.services = EngineServices(clock, tracer, resources, fresh_copies=fresh_copies)
-        self.services.limit(limits, retry_budget)
         self._graphs = Registry(self.services.rehearsals.__setitem__)
         self._outside = Outside(self, self.services.clock)
         self.services.watch_deadline = self._outside.watch_deadline
@@ -110,8 +111,8 @@ class Engine:
         self._group: TaskGroup | None = None
         self._stack = AsyncExitStack()
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
-        for graph in graphs:
-            self._graphs.add(graph)
+        self._graphs.add_all(graphs)
+        self.services.limit(limits, retry_budget, self._graphs.providers)
 
     async def __aenter__(self) -> Self:
         await self.store.open()
@@ -490,8 +491,6 @@ class Engine:
             tell(loop, tracked, error)
         finally:
             self._under_way.over(loop.run_id)
-
-    # -- small things ----------------------------------------------------------------------------------
 
     async def flush(self, run_id: RunId) -> None:
         """Return when all that a run under way has appended is safe."""

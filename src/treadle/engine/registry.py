@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, cast
 
+from treadle import given
 from treadle.budget import Budget
 from treadle.errors import ConfigurationError, nearest
 from treadle.nodes.graph import Graph
@@ -45,6 +46,21 @@ class Registry:
         if rehearsal is not None:
             self._rehearse(graph.name, rehearsal)
 
+    def add_all(self, graphs: Iterable[Graph[..., Any]]) -> None:
+        """Take several in.
+
+        Raises:
+            ConfigurationError, PlanError: As ``add``.
+        """
+        for graph in graphs:
+            self.add(graph)
+
+    @property
+    def providers(self) -> set[str]:
+        """The providers of the models that the agents in the plans are declared with."""
+        nodes = (node for graph in self._graphs.values() for node in graph.plan.all_nodes())
+        return {provider for node in nodes if node.callee is not None for provider in _providers(node.callee)}
+
     def __contains__(self, name: str) -> bool:
         return name in self._graphs
 
@@ -61,6 +77,37 @@ class Registry:
                 "write Engine(..., graphs=[...])"
             )
         return found
+
+
+def _providers(callee: object) -> Iterator[str]:
+    """What stands before the colon in the names of the models that an agent, or its tools, ask."""
+    policies, definition = getattr(callee, "policies", None), getattr(callee, "definition", None)
+    for model in (getattr(policies, "model", None), getattr(definition, "model", None)):
+        yield (model or "").partition(":")[0]
+    for tool in getattr(callee, "tools", ()):
+        yield from _providers(getattr(tool, "target", tool))
+
+
+def check_door(
+    graphs: object, resources: object, *, tenant: object, clock: object, fresh_copies: object
+) -> None:
+    """Make sure that what an engine is made with is of the kinds it wants, before anything is opened.
+
+    Raises:
+        ConfigurationError: Something is of another kind.
+    """
+    for name, value in (("graphs", graphs), ("resources", resources)):
+        is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+        if not is_list:
+            called = value.name if isinstance(value, Graph) else "..."
+            raise ConfigurationError(f"{name}={value!r} is no list; write {name}=[{called}]")
+    if tenant is not None:
+        checked_id("tenant", tenant)
+    if clock is not None and not all(callable(getattr(clock, name, None)) for name in ("now", "sleep_until")):
+        raise given.wrong(
+            "Engine", "clock", clock, "a clock such as that of treadle.testing", "JumpingClock()"
+        )
+    given.yes_or_no("Engine", "fresh_copies", fresh_copies)
 
 
 def check_graph(graph: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
 import anyio
@@ -66,8 +66,18 @@ class EngineServices:
         self.watch_deadline: Callable[[RunId, QuestionId, float], None] = _no_deadlines
         self.watch_command: Callable[[Command], None] | None = None
 
-    def limit(self, limits: Mapping[str, Limit] | None, retry_budget: RetryBudget | None) -> None:
+    def limit(
+        self,
+        limits: Mapping[str, Limit] | None,
+        retry_budget: RetryBudget | None,
+        providers: Collection[str] = (),
+    ) -> None:
         """Set what may be asked of models, by name, and what each run may send again.
+
+        Args:
+            limits: By ``PROVIDER:NAME``, ``PROVIDER:*`` or ``*``.
+            retry_budget: ``None`` takes the usual one.
+            providers: Those of the model objects in the engine's graphs.
 
         Raises:
             ConfigurationError: A limit names no model, or one of them is something else.
@@ -76,7 +86,7 @@ class EngineServices:
             raise ConfigurationError(
                 f"retry_budget= is RetryBudget(...) of treadle.models, not {retry_budget!r}"
             )
-        self.gates = Gates(check_limits(limits), self.clock)
+        self.gates = Gates(check_limits(limits, providers), self.clock)
         self.retry_budget = retry_budget or RetryBudget()
 
     async def model(self, declared: str | Model, graph: str) -> Model:
