@@ -326,7 +326,7 @@ async def test_each_item_has_a_budget_of_its_own(level: str) -> None:
     else:
         assert found == ["yes", "yes", "yes"]
     assert len(model.requests) == 3
-    assert not live.accounts._by_id, "the accounts of items outlive them"
+    assert not live.accounts._tree.by_id, "the accounts of items outlive them"
 
 
 async def test_a_run_out_of_money_stops_its_items(calls: Calls) -> None:

@@ -324,8 +324,8 @@ async def test_ten_thousand_items_leave_nothing_behind_but_their_results(place: 
         handle = await engine.start(g, count, run_id="r")
         (live,) = engine.loops.values()
         assert await handle.result() == count // 2
-    course = live.scheduler._course
-    kept = (course.parts, live.sites.by_part, live.accounts._paths, live.accounts._scopes, live.errors)
+    course, tree = live.scheduler._course, live.accounts._tree
+    kept = (course.parts, live.sites.by_part, tree.paths, tree.scopes, live.errors)
     assert [len(one) <= 10 for one in kept] == [True] * 5, [len(one) for one in kept]
     assert len(live.histories.attempts) <= 10
 
@@ -348,7 +348,7 @@ async def test_items_that_ask_models_in_budgeted_steps_leave_nothing_behind(plac
         handle = await engine.start(g, 30, run_id="r")
         (live,) = engine.loops.values()
         assert await handle.result() == 30
-    kept = (live.histories.attempts, live.requests_made, live.retries._asked, live.accounts._by_id)
+    kept = (live.histories.attempts, live.requests_made, live.retries._asked, live.accounts._tree.by_id)
     assert [len(one) <= 5 for one in kept] == [True] * 4, [len(one) for one in kept]
 
 

@@ -323,7 +323,7 @@ class Driver:
                 if rung and part.program.kinds[vertex] is Kind.FALLBACK:
                     *earlier, reached = part.program.cases[vertex][: rung + 1]
                     before = {need for one in earlier for need in one}
-                    begun = [need for need in reached if part.attempts.get(need) and need not in before]
+                    begun = [need for need in reached if part.attempts[need] and need not in before]
                     if begun and all(_holders(part, need) == [vertex] for need in begun):
                         found[part.id, vertex] = rung
         return found
@@ -366,8 +366,8 @@ def whole_state(scheduler: Scheduler) -> dict[str, object]:
 def _state_of(part: Part) -> Iterator[tuple[str, object]]:
     for name in set(Part.__slots__) - {"program", "owner", "demand", "items"}:
         yield name, getattr(part, name)
-    for name in set(type(part.demand).__slots__) - {"_program", "holders"}:
-        yield f"demand {name}", getattr(part.demand, name)
-    yield "demand holders", [*map(tuple, part.demand.holders)]
+    demand = part.demand.share()  # so that it does not matter what was shared until now
+    for name in set(type(demand).__slots__) - {"_program"}:
+        yield f"demand {name}", getattr(demand, name)
     for vertex, items in part.items.items():
         yield f"items {vertex}", (items.limit, items.begun, items.ended, list(items.open))

@@ -103,7 +103,7 @@ class Table:
 
     def attempt(self, name: str) -> int:
         part, vertex = self.scheduler._find(NodeId(name))
-        return part.attempts.get(vertex, 1)
+        return part.attempts[vertex] or 1
 
     def state(self, name: str) -> str:
         return self.scheduler.state_of(NodeId(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import pytest
-from driver import SEED
+from driver import SEED, started, whole_state
 from pydantic import BaseModel
 from table import Table, both, check, plus, source, sources
 
@@ -50,6 +50,26 @@ def test_a_node_starts_when_its_own_inputs_are_ready_beside_a_slow_sibling() -> 
     t = Table(g)
     t.start()
     assert t.done("quick") == ["start after_quick"]
+
+
+def test_what_becomes_of_one_run_does_not_reach_those_that_begin_alike() -> None:
+    @graph
+    def g() -> int:
+        a, b, c, d = sources("a b c d")
+        return both(fallback(plus.named("plus_a")(a), b), when(check(c), d, 7))
+
+    t = Table(g)  # replays what it is fed, from what its first run has left for others
+
+    def begin() -> dict[str, object]:
+        other = Scheduler(t.program, seed=SEED)
+        other.handle(started())
+        return whole_state(other)
+
+    t.start()
+    before = begin()
+    assert (t.fails("a"), t.done("c"), t.done("check")) == (["start b"], ["start check"], ["decide when"])
+    assert (t.decided("when", 1), t.fails("b")) == ([], ["end failed"])
+    assert begin() == before
 
 
 def test_a_shared_node_runs_once() -> None:

@@ -12,7 +12,11 @@ def forget_calls(
     part: Part, histories: Histories | None, requests_made: AllMade, retries: Retries | None
 ) -> None:
     """Forget what was called in an item or a round, whose nodes never run again."""
-    for vertex, newest in part.attempts.items() if histories is not None or requests_made else ():
+    if histories is None and not requests_made:
+        return
+    for vertex, newest in enumerate(part.attempts):
+        if not newest:
+            continue
         node = part.node(vertex)
         for attempt in range(1, newest + 1):
             requests_made.pop((node, attempt), None)

@@ -84,10 +84,10 @@ class RunLoop:
     """
 
     __slots__ = (
-        "_append", "_broken", "_claims", "_early", "_group", "_handle", "_histories", "_questions",
-        "_retries", "_sessions", "_watch", "accounts", "claimer", "compiled", "ended", "errors", "graph",
-        "log", "now", "requests_made", "run_id", "running", "scheduler", "seed", "services", "sites", "span",
-        "started", "workers", "workspace",
+        "_broken", "_claims", "_early", "_group", "_histories", "_questions", "_retries", "_sessions",
+        "_watch", "accounts", "claimer", "compiled", "ended", "errors", "graph", "log", "now",
+        "requests_made", "run_id", "running", "scheduler", "seed", "services", "sites", "span", "started",
+        "workers", "workspace",
     )  # fmt: skip
 
     def __init__(
@@ -132,11 +132,9 @@ class RunLoop:
         self.ended: RunEnded | None = None
         self.claimer: Claimer | None = None
         self.span = span
-        self._handle = self.scheduler.handle
-        self._append = log.append
         self._watch = services.watch_command
         self._group: TaskGroup | None = None
-        self._early: list[Event] = []
+        self._early: tuple[Event, ...] = ()
         self._broken: TreadleError | None = None
 
     # -- what most runs do without: made by the first who asks, for thousands are under way at once --------
@@ -221,7 +219,7 @@ class RunLoop:
         store, and brings the run back.
         """
         if not self.workers.are_open:
-            self._early.append(event)
+            self._early = (*self._early, event)
             return
         try:
             with faults_told(self.run_id):
@@ -318,7 +316,7 @@ class RunLoop:
 
     def take(self, event: Event, *, is_recorded: bool = False) -> None:
         """Do what ``feed`` does, for an event that leaves no question behind: the fast path."""
-        commands = self._handle(event)
+        commands = self.scheduler.handle(event)
         if commands:
             if self.claimer is not None:
                 self._take_slowly(event, commands, is_recorded=is_recorded)
@@ -331,7 +329,7 @@ class RunLoop:
         elif self.claimer is not None:
             self.claimer.see(event)
         if not is_recorded:
-            self._append(event)
+            self.log.append(event)
 
     def _take_slowly(self, event: Event, commands: list[Command], *, is_recorded: bool) -> None:
         events = [] if is_recorded else [event]
@@ -383,7 +381,7 @@ class RunLoop:
         """Answer an attempt from a record made under another plan, where there is one."""
         if self.claimer is None:
             return None
-        workspace = self.sites.by_part[command.part].workspace
+        workspace = self.sites.of(command.part).workspace
         answer = self.claimer.answer(command, workspace, self.now())
         if isinstance(answer, AttemptFailed):
             self.histories.see(answer)
@@ -415,7 +413,7 @@ class RunLoop:
     def _forget(self, part: Part) -> None:
         """Forget what is known of an item or a round in which nothing is under way any more."""
         forget_calls(part, self._histories, self.requests_made, self._retries)
-        for vertex in {*part.attempts, *part.demand.failures} if self.errors else ():
+        for vertex in range(len(part.attempts)) if self.errors else ():
             self.errors.pop(part.node(vertex), None)
         self.accounts.leave(part.id)
         if self.span is not None:
@@ -431,7 +429,7 @@ class RunLoop:
         self.span.end(at=self.now(), error=error, status=status)
 
     def _decide(self, command: Decide) -> Decided:
-        choice, error = choose(self.sites.by_part[command.part].workspace, command.index)
+        choice, error = choose(self.sites.of(command.part).workspace, command.index)
         if error is None:
             return Decided(at=self.now(), node=command.node, choice=choice)
         self.errors[command.node] = error

@@ -31,6 +31,9 @@ from treadle.errors import BudgetExceeded, InternalError
 
 _tickets: Final = itertools.count()
 
+_NONE: Final[frozenset[Measure]] = frozenset()
+"""Shared, because thousands of accounts are open at once, and few providers surprise."""
+
 
 class Account:
     """What one budget has left: a tenant's, the run's, a subgraph's or a node's.
@@ -51,7 +54,7 @@ class Account:
         self.budget = budget
         self.spent = spent
         self.held = NOTHING
-        self.surprises: frozenset[Measure] = frozenset()
+        self.surprises = _NONE
         self.meter = Meter()
         self.holds: dict[Hold, None] = {}
         self.line: list[_Request] = []

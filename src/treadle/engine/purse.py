@@ -30,6 +30,9 @@ _ROOT: Final = PartId("")
 _ALL: Final = 1_000_000_000
 """No store holds more runs."""
 
+_NEVER: Final[Mapping[Key, Sequence[Span]]] = {}
+"""How long calls ran before a run was taken up, where nobody did."""
+
 Request = tuple[NodeId, int, StepId, int]
 """Names one request of a run: node, attempt, step, and its count within the step."""
 
@@ -67,7 +70,8 @@ class Purse:
         history = list(events)
         above = (self._tenant(tenant),) if tenant else ()
         accounts = RunAccounts(plan, plan.policies.budget if budget is None else budget, above)
-        accounts.charge(history)
+        if history:
+            accounts.charge(history)
         if tenant:
             self.remember(tenant, run_id, accounts.run.spent)
         return accounts
@@ -124,6 +128,29 @@ class Purse:
         return self._tenants[name]
 
 
+class _Tree:
+    """What stands below a run's own account: accounts by id, and what was found out about the ways there.
+
+    Attributes:
+        by_id: All of them.
+        scopes: The accounts above what stands in each scope of a part.
+        paths: The accounts above each node that was asked for.
+        inside: Those nodes, by the item or round they stand in.
+        steps: The accounts of a node's steps.
+        counted: The stretches of time before the run was taken up that the account of a step has counted.
+    """
+
+    __slots__ = ("by_id", "counted", "inside", "paths", "scopes", "steps")
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Account] = {}
+        self.scopes: dict[PartId, Mapping[str, tuple[Account, ...]]] = {}
+        self.paths: dict[NodeId, tuple[Account, ...]] = {}
+        self.inside: dict[PartId, list[NodeId]] = {}
+        self.steps: dict[NodeId, set[str]] = {}
+        self.counted: dict[str, Timeline] = {}
+
+
 class RunAccounts:
     """The accounts of one run, found by node.
 
@@ -131,28 +158,29 @@ class RunAccounts:
         run: The run's own; ``run.spent`` is what the run cost so far.
     """
 
-    __slots__ = (
-        "_above", "_by_id", "_counted", "_inside", "_paths", "_plan", "_ran", "_scopes", "_steps", "run",
-    )  # fmt: skip
+    __slots__ = ("_above", "_grown", "_plan", "_ran", "run")
 
     def __init__(self, plan: Planned, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
         self._plan = plan
         self._above = above
         self.run = Account(RUN, budget)
-        self._by_id: dict[str, Account] = {}
-        self._scopes: dict[PartId, Mapping[str, tuple[Account, ...]]] = {}
-        self._paths: dict[NodeId, tuple[Account, ...]] = {}
-        self._inside: dict[PartId, list[NodeId]] = {}
-        self._steps: dict[NodeId, set[str]] = {}
-        self._ran: dict[Key, list[Span]] = {}
-        self._counted: dict[str, Timeline] = {}
+        self._grown: _Tree | None = None
+        self._ran = _NEVER
+
+    @property
+    def _tree(self) -> _Tree:
+        """What stands below the run's own: made by the first who asks, for most runs do without."""
+        if self._grown is None:
+            self._grown = _Tree()
+        return self._grown
 
     def path(self, node: NodeId) -> tuple[Account, ...]:
         """The accounts above a node's model calls, outermost first: tenant, run, subgraphs, node."""
         planned = self._plan.by_id.get(node)
         if planned is not None and planned.policies.budget is None:  # as most: nothing is to be kept
             return self._around(_ROOT)[planned.scope]
-        path = self._paths.get(node)
+        tree = self._tree
+        path = tree.paths.get(node)
         if path is None:
             planned = planned or self._plan.find(node)
             if planned is None:
@@ -160,17 +188,18 @@ class RunAccounts:
             part = _ROOT if node in self._plan.by_id else split(node)[0]
             around = self._around(part)
             if part:
-                self._inside.setdefault(part, []).append(node)
+                tree.inside.setdefault(part, []).append(node)
             path = self._below(around[planned.scope], f"node {node}", planned.policies.budget)
-            self._paths[node] = path
+            tree.paths[node] = path
         return path
 
     def _around(self, part: PartId) -> Mapping[str, tuple[Account, ...]]:
         """The accounts above what stands in the scopes of a part: those around its ``each`` or ``loop``,
         then one of its own where its graph has a budget, then those of its subgraphs."""
-        found = self._scopes.get(part)
+        scopes = self._tree.scopes
+        found = scopes.get(part)
         if found is None and not part:
-            found = self._scopes[part] = self._nest((*self._above, self.run), self._plan.scopes)
+            found = scopes[part] = self._nest((*self._above, self.run), self._plan.scopes)
         elif found is None:
             node = owner_of(part)[0]
             repeated = self._plan.find(node)
@@ -179,7 +208,7 @@ class RunAccounts:
             outer = self.path(node)
             body = repeated.body
             above = self._below(outer, f"subgraph {part}", body.policies.budget)
-            found = self._scopes[part] = self._nest(above, body.scopes, f"{part}/")
+            found = scopes[part] = self._nest(above, body.scopes, f"{part}/")
         return found
 
     def _nest(
@@ -193,14 +222,16 @@ class RunAccounts:
 
     def leave(self, part: PartId) -> None:
         """Forget the accounts of an item or a round that is over."""
-        scopes = self._scopes.pop(part, {})
-        for scope in scopes:
-            self._by_id.pop(f"subgraph {part}/{scope}" if scope else f"subgraph {part}", None)
-        for node in self._inside.pop(part, ()):
-            del self._paths[node]
-            for name in (f"node {node}", *self._steps.pop(node, ())):
-                self._by_id.pop(name, None)
-                self._counted.pop(name, None)
+        tree = self._grown
+        if tree is None:
+            return
+        for scope in tree.scopes.pop(part, ()):
+            tree.by_id.pop(f"subgraph {part}/{scope}" if scope else f"subgraph {part}", None)
+        for node in tree.inside.pop(part, ()):
+            del tree.paths[node]
+            for name in (f"node {node}", *tree.steps.pop(node, ())):
+                tree.by_id.pop(name, None)
+                tree.counted.pop(name, None)
 
     def nested(
         self, path: tuple[Account, ...], node: NodeId, step: StepId, budget: Budget | None
@@ -212,7 +243,7 @@ class RunAccounts:
         name = f"step {node}:{step}"
         found = self._below(path, name, budget)
         if budget is not None:
-            self._steps.setdefault(node, set()).add(name)
+            self._tree.steps.setdefault(node, set()).add(name)
         if found is not path:
             self.count_on(found[-1:], node, step)
         return found
@@ -223,7 +254,7 @@ class RunAccounts:
         spans = self._ran.get((node, step), ())
         for account in accounts:
             if spans and account.is_timed:
-                counted = self._counted.setdefault(account.id, Timeline())
+                counted = self._tree.counted.setdefault(account.id, Timeline())
                 account.meter.add(sum(map(counted.add, spans)))
 
     def charge(self, events: Iterable[Event]) -> None:
@@ -241,7 +272,7 @@ class RunAccounts:
             if not name.startswith("tenant "):
                 accounts.setdefault(name, self._account(name))
             if name.startswith("step "):
-                self._steps.setdefault(event.node, set()).add(name)
+                self._tree.steps.setdefault(event.node, set()).add(name)
         for account in accounts.values():
             account.charge(event.charged, held=held)
         for account in self._above:  # its spending is known already
@@ -266,9 +297,10 @@ class RunAccounts:
     def _account(self, name: str) -> Account:
         if name == RUN:
             return self.run
-        if name not in self._by_id:
-            self._by_id[name] = Account(name)
-        return self._by_id[name]
+        by_id = self._tree.by_id
+        if name not in by_id:
+            by_id[name] = Account(name)
+        return by_id[name]
 
 
 def lost(events: Iterable[Event], *, at: float) -> list[MoneySettled]:

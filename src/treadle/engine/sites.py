@@ -13,7 +13,7 @@ from treadle.engine.compiled import Compiled, Runner
 from treadle.engine.workspace import Workspace
 from treadle.errors import InternalError
 from treadle.events import Event, NodeCompleted
-from treadle.ids import NodeId, PartId, split
+from treadle.ids import PartId, split
 from treadle.scheduler.commands import Command, Enter, Leave
 from treadle.scheduler.part import Part
 from treadle.scheduler.replay import retrace
@@ -40,7 +40,13 @@ class Sites:
         scheduler: Knows what its choices came to.
         inputs: What the run was started with, by name.
         fresh_copies: Whether everybody who asks for a value gets a copy of their own.
+
+    Attributes:
+        root: That of the run's own part.
+        by_part: Those of items and rounds.
     """
+
+    __slots__ = ("_fresh_copies", "_left", "by_part", "root", "scheduler")
 
     def __init__(
         self,
@@ -52,16 +58,21 @@ class Sites:
     ) -> None:
         self.scheduler = scheduler
         self._fresh_copies = fresh_copies
-        workspace = Workspace(compiled.plan, compiled.program, scheduler.root, fresh_copies=fresh_copies)
+        if fresh_copies:
+            inputs = {name: Payload(data=payload.data) for name, payload in inputs.items()}
+        plan, program, root = compiled.plan, compiled.program, scheduler.root
+        workspace = Workspace(plan, program, root, inputs=inputs, fresh_copies=fresh_copies)
         self.root = Site(compiled, workspace)
-        self.by_part: dict[PartId, Site] = {PartId(""): self.root}
-        self._left: list[Part] = []
-        for name, payload in inputs.items():
-            workspace.recall(compiled.program.index[NodeId(name)], payload)
+        self.by_part: dict[PartId, Site] = {}
+        self._left: tuple[Part, ...] = ()
+
+    def of(self, part: PartId) -> Site:
+        """The site of a part that was entered."""
+        return self.by_part[part] if part else self.root
 
     def enter(self, command: Enter) -> None:
         """Make the workspace of an item or a round."""
-        around = self.by_part[command.inside]
+        around = self.of(command.inside)
         compiled = around.compiled.bodies[command.index]
         workspace = Workspace(
             compiled.plan,
@@ -81,9 +92,9 @@ class Sites:
         """
         site = self.by_part[command.part]
         outcome = site.workspace if command.failure is None else command.failure
-        around = self.by_part[command.inside].workspace
+        around = self.of(command.inside).workspace
         around.keep(command.index, command.number, outcome, is_needed=not is_over)
-        self._left.append(self.scheduler.part(command.part))
+        self._left = (*self._left, self.scheduler.part(command.part))
 
     def forget(self) -> list[Part]:
         """Forget the parts that were left, with all that stands in them, and give them.
@@ -93,7 +104,7 @@ class Sites:
         forgotten = [inner for part in self._left if part.is_quiet for inner in part.walk()]
         for part in forgotten:
             self.by_part.pop(part.id, None)
-        self._left = [part for part in self._left if not part.is_quiet]
+        self._left = tuple(part for part in self._left if not part.is_quiet)
         return forgotten
 
     def recall(self, event: NodeCompleted) -> None:

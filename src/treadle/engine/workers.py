@@ -209,14 +209,15 @@ class Workers:
         """Take attempts from the queue until it is empty, or until this worker is cancelled; then go."""
         slot = Slot(anyio.CancelScope())
         with slot.scope:
-            running, sites, run = self.running, self._sites.by_part, self._run
+            running, run = self.running, self._run
+            root, inner = self._sites.root, self._sites.by_part
             copy_context = contextvars.copy_context
             context, taken, watch = self._clean, 0, self._watch
             while (self._next or self._take_ready()) and not slot.is_cancelled:
                 slot.command = command = self._next.pop()
                 if not self._has_spare:
                     self.start_spare()
-                site = sites[command.part]
+                site = inner[command.part] if command.part else root
                 runner = site.runners[command.index]
                 if runner is None:
                     raise _no_work(command)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from pydantic import ValidationError
@@ -19,6 +20,8 @@ from treadle.scheduler.program import RESULT, Program
 from treadle.values import JSON, Payload, codec
 
 UNSET: Final = object()
+_NONE: Final = cast("dict[Any, Any]", MappingProxyType({}))
+"""What most workspaces have of most things: shared, because thousands of runs are under way at once."""
 
 
 def made_anew(call: str) -> str:
@@ -54,13 +57,17 @@ class Workspace:
 
     Args:
         part: What its choices came to.
+        inputs: What the plan was given, by name, decoded when somebody asks for it.
         fresh_copies: Whether everybody who asks for a value is given a copy of their own, read from
             what is recorded, so that tests see who counts on changing what others hold.
         around: Of an item or a round: the workspace that its ``each`` or ``loop`` stands in, the vertex
             of that, and which item or round it is.
     """
 
-    __slots__ = ("_around", "_fresh_copies", "_outcomes", "_part", "_payloads", "_plan", "_program", "values")
+    __slots__ = (
+        "_around", "_fresh_copies", "_inputs", "_outcomes", "_part", "_payloads", "_plan", "_program",
+        "values",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -68,14 +75,16 @@ class Workspace:
         program: Program,
         part: Part,
         *,
+        inputs: Mapping[str, Payload] = _NONE,
         fresh_copies: bool = False,
         around: tuple[Workspace, int, int] | None = None,
     ) -> None:
         self._plan = plan
         self._program = program
         self._part = part
-        self._payloads: dict[int, Payload] = {}
-        self._outcomes: dict[int, dict[int, Any]] = {}
+        self._inputs = inputs
+        self._payloads: dict[int, Payload] = _NONE
+        self._outcomes: dict[int, dict[int, Any]] = _NONE
         self._around = around
         self._fresh_copies = fresh_copies
         unset = [UNSET] * len(program.ids)
@@ -83,13 +92,15 @@ class Workspace:
 
     def recall(self, index: int, payload: Payload) -> None:
         """Take in a recorded result; it is decoded when somebody asks for it."""
+        if self._payloads is _NONE:
+            self._payloads = {}
         self._payloads[index] = Payload(data=payload.data) if self._fresh_copies else payload
 
     def write(self, index: int, value: Any) -> None:
         """Keep what a value was written as, in place of the value; what is computed is not kept."""
         node = self._plan.nodes[index] if index < len(self._plan.nodes) else None
         if node is not None and node.codec is not None and node.kind in KEPT:
-            self._payloads[index] = Payload(data=node.codec.encode(value))
+            self.recall(index, Payload(data=node.codec.encode(value)))
 
     def value(self, index: int) -> Any:
         """The value of a vertex that is done."""
@@ -106,7 +117,7 @@ class Workspace:
         if index == self._program.result:
             return (yield from self._resolve(self._plan.result))
         node = self._plan.nodes[index]
-        payload = self._payloads.get(index)
+        payload = self._payloads.get(index) or self._inputs.get(node.id)
         if payload is not None:
             try:
                 return (node.codec or JSON).unpack(payload)
@@ -144,6 +155,8 @@ class Workspace:
             outcome: The workspace that gives its result, or why it failed.
             is_needed: Whether the result is looked up now, so that the workspace can be forgotten.
         """
+        if self._outcomes is _NONE:
+            self._outcomes = {}
         kept = self._outcomes.setdefault(index, {})
         kept[number] = outcome
         if is_needed:

@@ -5,7 +5,8 @@ It knows nothing of events: ``scheduler.py`` notes what happened, and then lets 
 
 from __future__ import annotations
 
-from typing import Final
+from types import MappingProxyType
+from typing import Final, cast
 
 from treadle.errors import InternalError
 from treadle.ids import NodeId, PartId
@@ -40,6 +41,9 @@ from treadle.scheduler.states import (
 
 _WORK, _EXPRESSION, _CHOICE = Kind.WORK, Kind.EXPRESSION, Kind.CHOICE
 _ACTIVE = Mode.ACTIVE
+_NONE: Final = cast("dict[NodeId, None]", MappingProxyType({}))
+"""Who waits for people in most runs: shared, because thousands are under way at once."""
+
 ITEM: Final = "scheduler.item"
 """Under this name a program keeps how an item that goes through it begins."""
 
@@ -66,7 +70,7 @@ class Course:
         self.mode = Mode.NEW
         self.end: EndRun | None = None
         self.busy = 0
-        self.parked: dict[NodeId, None] = {}
+        self.parked: dict[NodeId, None] = _NONE
         self.commands: list[Command] = []
         self.left: list[Part] = []
         self._moving: list[Part] = []
@@ -118,7 +122,7 @@ class Course:
                 continue
             kind = kinds[vertex]
             if kind is _WORK:
-                self.start(part, vertex, part.attempts.get(vertex, 0) + 1)
+                self.start(part, vertex, part.attempts[vertex] + 1)
             elif kind is _EXPRESSION or (kind is _CHOICE and vertex not in part.chosen):
                 self.decide(part, vertex)
             elif vertex in part.program.repeats:
@@ -176,7 +180,7 @@ class Course:
         """Take in how many items there are, or whether the last round was the last one needed."""
         repeat = part.program.repeats[vertex]
         if not repeat.at_most:
-            part.items[vertex] = Items(repeat, choice)
+            part.note_begun(vertex, Items(repeat, choice))
             self._go_on(part, vertex)
         elif choice:
             part.demand.finish(vertex)
@@ -191,7 +195,7 @@ class Course:
         elif self.mode is not _ACTIVE:
             part.states[vertex] = IDLE
         elif items is None:
-            part.items[vertex] = Items(repeat, repeat.at_most)
+            part.note_begun(vertex, Items(repeat, repeat.at_most))
             self._go_on(part, vertex)
         elif repeat.at_most and items.ended and not items.open:
             self.decide(part, vertex)  # whether the last round was the last one needed
@@ -326,12 +330,20 @@ class Course:
             CancelAttempt(node=part.node(vertex), index=vertex, part=part.id, at_once=at_once)
         )
 
+    def park(self, part: Part, vertex: int) -> None:
+        """Let a vertex wait for people."""
+        if self.parked is _NONE:
+            self.parked = {}
+        part.states[vertex] = PARKED
+        self.parked[part.node(vertex)] = None
+
     def withdraw(self, part: Part, vertex: int) -> None:
         """Close the questions of a vertex that waits for people."""
         node = part.node(vertex)
         part.states[vertex] = IDLE
         part.forget_waits(vertex)
-        self.parked.pop(node, None)
+        if node in self.parked:
+            del self.parked[node]
         self.commands.append(Withdraw(node=node, index=vertex))
 
     def stop_everything(self, *, cancel: bool) -> None:
@@ -450,13 +462,12 @@ def _opening(program: Program) -> Opening | None:
     if ITEM not in program.memo:
         trial = Course(program, Demand(program))
         trial.mode = _ACTIVE
-        trial.root.demand.begin()
-        trial.settle(trial.root)
+        root = trial.root
+        root.demand.begin()
+        trial.settle(root)
         is_alike = all(isinstance(command, StartAttempt | Decide) for command in trial.commands)
         program.memo[ITEM] = (
-            Opening(
-                trial.root.demand, trial.root.attempts, trial.busy, trial.mode, None, tuple(trial.commands)
-            )
+            Opening(root.demand.share(), root.attempts, trial.busy, trial.mode, None, tuple(trial.commands))
             if is_alike
             else None
         )

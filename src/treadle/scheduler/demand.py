@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final
+from types import MappingProxyType
+from typing import Final, TypeVar, cast
 
 from treadle.errors import AllFailed
 from treadle.events import Failure
@@ -26,6 +27,8 @@ _NOBODY: Final[tuple[int, ...]] = ()
 _FALLBACK: Final = Kind.FALLBACK
 _RACE: Final = Kind.RACE
 
+T = TypeVar("T")
+
 
 class Demand:
     """The state of each vertex, and the holds between them.
@@ -33,12 +36,15 @@ class Demand:
     A vertex *counts on* what it waits for, and *loosely* holds what it will need whichever way it
     decides.  Each list is indexed as the program's vertices.
 
+    Thousands of runs and items begin alike.  What they rarely change they share with the one that
+    ``share`` gave, in forms that refuse a change; a method that changes any of it takes ``_own`` first.
+
     Attributes:
         states: ``IDLE`` and so on.
         missing: How many unfinished vertices a waiting one counts on.
         needs: How many holds there are on an unfinished vertex; the result has one of its own.
-        holders: Who counts on an unfinished vertex, once for each hold; as a tuple where other runs that
-            began alike may share it.
+        holders: Who counts on a vertex, or did before its outcome was carried on, once for each hold; as
+            a tuple where other runs that began alike may share it.
         chosen: The case of a choice, the present rung of a fallback, or the winner of a race.
         failures: Why a vertex failed.
         reached: The rung that each fallback has come to: failures of those before it were taken for good.
@@ -48,8 +54,8 @@ class Demand:
     """
 
     __slots__ = (
-        "_adrift", "_gone", "_program", "chosen", "failures", "finished", "holders", "hops", "inside",
-        "missing", "needs", "orphans", "reached", "ready", "states",
+        "_adrift", "_gone", "_is_shared", "_program", "chosen", "failures", "finished", "holders", "hops",
+        "inside", "missing", "needs", "orphans", "reached", "ready", "states",
     )  # fmt: skip
 
     def __init__(self, program: Program) -> None:
@@ -69,35 +75,58 @@ class Demand:
         self.orphans: list[int] = []
         self._gone: dict[int, list[int]] = {}
         self._adrift: frozenset[int] = frozenset()
+        self._is_shared = False
 
     def begin(self) -> None:
         """Demand the run's result."""
+        self._own()
         self.needs[self._program.result] = 1
         self.demand([self._program.result])
 
+    def share(self) -> Demand:
+        """Make one that runs which begin alike are copied from, with what they have in common."""
+        made = self.copy()
+        made._is_shared = True  # noqa: SLF001 - its own, here and below
+        made.needs = _fixed(self.needs)
+        made.holders = _fixed([*map(tuple, self.holders)])
+        made.orphans, made.hops = _fixed(self.orphans), _fixed(self.hops)
+        made.chosen, made.failures = _locked(self.chosen), _locked(self.failures)
+        made.reached = _locked(self.reached)
+        made._gone = _locked({need: _fixed(gone) for need, gone in self._gone.items()})  # noqa: SLF001
+        return made
+
     def copy(self) -> Demand:
-        """An independent copy, for a run that begins as another one began."""
+        """Begin as a shared one began."""
         made = Demand.__new__(Demand)
         made._program = self._program  # noqa: SLF001 - its own, here and below
+        made._is_shared = self._is_shared  # noqa: SLF001
         made.inside = self.inside
-        made.states = self.states.copy()
-        made.missing = self.missing[:]
-        made.needs = self.needs[:]
-        made.holders = [*map(tuple, self.holders)]  # of a tuple this is the tuple itself
-        made.chosen = self.chosen.copy()
-        made.failures = self.failures.copy()
-        made.reached, made.hops = self.reached.copy(), self.hops[:]
-        made.ready, made.finished, made.orphans = self.ready[:], self.finished[:], self.orphans[:]
-        made._gone = {need: gone[:] for need, gone in self._gone.items()}  # noqa: SLF001
-        made._adrift = self._adrift  # noqa: SLF001
+        made.states, made.missing = self.states.copy(), self.missing.copy()
+        made.ready, made.finished = self.ready.copy(), self.finished.copy()
+        made.needs, made.holders, made.orphans = self.needs, self.holders, self.orphans
+        made.chosen, made.failures = self.chosen, self.failures
+        made.reached, made.hops = self.reached, self.hops
+        made._gone, made._adrift = self._gone, self._adrift  # noqa: SLF001
         return made
+
+    def _own(self) -> None:
+        """Share nothing any more."""
+        if self._is_shared:
+            self._is_shared = False
+            self.needs, self.holders = [*self.needs], [*self.holders]
+            self.orphans, self.hops = [*self.orphans], [*self.hops]
+            self.chosen, self.failures = {**self.chosen}, {**self.failures}
+            self.reached = {**self.reached}
+            self._gone = {need: [*gone] for need, gone in self._gone.items()}
 
     def let_result_go(self) -> None:
         """Take the hold on the result away; what only it needed is looked at once outcomes have travelled."""
+        self._own()
         self._let_go(self._program.result)
 
     def forget(self) -> None:
         """Forget every failure and every hold: what is done stays done, and what was taken stays taken."""
+        self._own()
         while self.hops:
             vertex, before = self.hops.pop()
             self.reached[vertex] = before
@@ -117,6 +146,7 @@ class Demand:
 
     def demand(self, stack: list[int]) -> None:
         """Demand vertices that are idle, and all they need to begin with."""
+        self._own()
         states, program = self.states, self._program
         while stack:
             vertex = stack.pop()
@@ -141,6 +171,7 @@ class Demand:
 
     def take_case(self, vertex: int, case: int) -> None:
         """Hold the case a choice has come to, then let go of what was held for all of them."""
+        self._own()
         stack: list[int] = []
         _, loose = self._held_by(vertex)
         self._adrift -= {vertex}
@@ -247,6 +278,7 @@ class Demand:
 
     def abandon(self, vertex: int) -> None:
         """Make a waiting vertex idle, as if it had never been demanded."""
+        self._own()
         self.states[vertex] = IDLE
         self._let_go_of_all(vertex, again=True)
         self.chosen.pop(vertex, None)
@@ -256,6 +288,7 @@ class Demand:
 
         Where somebody needs it again before it is decided, it waits for the decision alone.
         """
+        self._own()
         _, loose = self._held_by(vertex)
         self._adrift |= {vertex}
         for need in loose:
@@ -314,6 +347,7 @@ class Demand:
 
     def fail(self, vertex: int, failure: Failure) -> None:
         """Fail a vertex that holds its inputs, or a rung, or a case; ``arrive`` carries it on."""
+        self._own()
         self._let_go_of_all(vertex, again=False)
         if self._adrift:
             self._adrift -= {vertex}
@@ -329,11 +363,12 @@ class Demand:
         holders = self.holders[vertex]
         if not holders:
             return
-        self.holders[vertex] = _NOBODY
         if self._gone and vertex in self._gone:
+            self._own()
             holders = _without(holders, self._gone.pop(vertex))
         states = self.states
         if states[vertex] == FAILED:
+            self._own()
             failure = self.failures[vertex]
             for holder in holders:
                 if states[holder] == WAITING:
@@ -353,6 +388,7 @@ class Demand:
         """Let a race be won, unless it has been already, and let go of the losers."""
         if vertex in self.chosen:
             return
+        self._own()
         self._let_go_of_all(vertex, again=True)
         self._win(vertex, runner)
 
@@ -417,6 +453,16 @@ class Demand:
                 assert bool(held[vertex]) == (state != IDLE) or state in (CANCELLING, DECIDING, PARKED), (
                     f"{ids[vertex]} is {NAMES[state]} with {held[vertex]} holders"
                 )
+
+
+def _fixed(items: list[T]) -> list[T]:
+    """The same items, in a form that refuses a change."""
+    return cast("list[T]", tuple(items))
+
+
+def _locked(items: dict[int, T]) -> dict[int, T]:
+    """The same, of what is found by vertex."""
+    return cast("dict[int, T]", MappingProxyType(items.copy()))
 
 
 def _without(holders: Iterable[int], gone: list[int]) -> list[int]:

@@ -28,7 +28,7 @@ class Opening:
     """What ``RunStarted`` comes to: the same for all runs of a program."""
 
     demand: Demand
-    attempts: dict[int, int]
+    attempts: list[int]
     busy: int
     mode: Mode
     end: EndRun | None

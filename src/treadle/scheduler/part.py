@@ -36,8 +36,7 @@ class Part:
         owner, vertex, number: Of an item or a round: the part and the vertex it belongs to, and which
             of them it is.
         states: The state of each vertex (``demand.IDLE`` and so on).
-        chosen: The case a choice took, the rung a fallback is at, or who won a race, by vertex.
-        attempts: The number of the newest attempt, by vertex.
+        attempts: The number of the newest attempt at each vertex, 0 before the first.
         tries: How many attempts have failed since the run last got fresh ones, by vertex.
         due: When a backoff ends, by vertex.
         answered: Questions of running attempts that were answered meanwhile, by vertex.
@@ -48,8 +47,8 @@ class Part:
     """
 
     __slots__ = (
-        "answered", "attempts", "chosen", "demand", "doubted", "due", "id", "is_over", "items", "number",
-        "owner", "program", "states", "tries", "vertex",
+        "answered", "attempts", "demand", "doubted", "due", "id", "is_over", "items", "number", "owner",
+        "program", "states", "tries", "vertex",
     )  # fmt: skip
 
     def __init__(
@@ -60,12 +59,12 @@ class Part:
         self.vertex = vertex
         self.number = number
         self.id = PartId("") if owner is None else part_id(owner.node(vertex), number)
-        self.attempts: dict[int, int] = {}
+        self.attempts = [0] * len(program.ids)
         self.tries: dict[int, int] = _NONE
         self.due: dict[int, float] = _NONE
         self.answered: dict[int, set[QuestionId]] = _NONE
         self.doubted: dict[int, Doubt] = _NONE
-        self.items: dict[int, Items] = {}
+        self.items: dict[int, Items] = _NONE
         self.is_over = False
         self.take(demand)
 
@@ -74,7 +73,11 @@ class Part:
         self.demand = demand
         demand.inside = self.id
         self.states = demand.states
-        self.chosen = demand.chosen
+
+    @property
+    def chosen(self) -> dict[int, int]:
+        """The case a choice took, the rung a fallback is at, or who won a race, by vertex."""
+        return self.demand.chosen
 
     def node(self, vertex: int) -> NodeId:
         """What a vertex is called in the run."""
@@ -94,6 +97,12 @@ class Part:
             and not any(state in (DECIDING, RUNNING, CANCELLING) for state in self.states)
             and all(child.is_quiet for items in self.items.values() for child in items.open.values())
         )
+
+    def note_begun(self, vertex: int, items: Items) -> None:
+        """Note that an ``each`` or a ``loop`` goes through its items or rounds."""
+        if self.items is _NONE:
+            self.items = {}
+        self.items[vertex] = items
 
     def count_try(self, vertex: int, so_far: int = 0) -> int:
         """Note that an attempt has failed, and say how many have; ``so_far`` where that is known."""

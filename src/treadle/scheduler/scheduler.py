@@ -177,7 +177,7 @@ class Scheduler:
         course.settle(root)
         if len(course.parts) == 1:
             self._program.memo[OPENING] = Opening(
-                root.demand.copy(), root.attempts.copy(), course.busy, course.mode, course.end,
+                root.demand.share(), root.attempts.copy(), course.busy, course.mode, course.end,
                 tuple(course.commands),
             )  # fmt: skip
 
@@ -194,7 +194,7 @@ class Scheduler:
         course = self._course
         part = course.root
         vertex = self._program.index.get(event.node, -1)
-        if vertex < 0 or part.states[vertex] != RUNNING or part.attempts.get(vertex) != event.attempt:
+        if vertex < 0 or part.states[vertex] != RUNNING or part.attempts[vertex] != event.attempt:
             part, vertex = self._running(event)  # not in the run's own part, or not as usual
         course.busy -= 1
         part.states[vertex] = DONE
@@ -208,7 +208,7 @@ class Scheduler:
             and not demand.orphans
         ):
             vertex = ready.pop()
-            course.start(part, vertex, part.attempts.get(vertex, 0) + 1)
+            course.start(part, vertex, part.attempts[vertex] + 1)
         elif ready or demand.orphans or not course.busy:
             course.settle(part)
 
@@ -255,7 +255,7 @@ class Scheduler:
     def _take_over(self, event: AttemptFailed) -> None:
         """Go on counting attempts where an earlier plan has stopped."""
         part, vertex = self._find(event.node)
-        if vertex >= 0 and part.attempts.get(vertex, 0) < event.attempt:
+        if vertex >= 0 and part.attempts[vertex] < event.attempt:
             part.attempts[vertex] = event.attempt
 
     def _retry(self, part: Part, vertex: int, event: AttemptFailed) -> bool:
@@ -287,8 +287,7 @@ class Scheduler:
         elif answered is not None and not answered.isdisjoint(event.questions):
             self._wake(part, vertex)  # an answer came while the attempt was being unwound
         else:
-            part.states[vertex] = PARKED
-            course.parked[event.node] = None
+            course.park(part, vertex)
             if event.in_doubt:
                 part.note_doubt(vertex)
         course.settle(part)
@@ -389,7 +388,7 @@ class Scheduler:
     ) -> tuple[Part, int]:
         part, vertex = self._find(event.node)
         is_running = vertex >= 0 and part.states[vertex] in (RUNNING, CANCELLING)
-        if not is_running or part.attempts.get(vertex) != event.attempt:
+        if not is_running or part.attempts[vertex] != event.attempt:
             raise self._impossible(event, self._where(event.node))
         return part, vertex
 
@@ -397,7 +396,7 @@ class Scheduler:
         part, vertex = self._find(node)
         if vertex < 0:
             return f"the plan has no node {node!r}"
-        return f"node {node!r} is {NAMES[part.states[vertex]]} (attempt {part.attempts.get(vertex, 0)})"
+        return f"node {node!r} is {NAMES[part.states[vertex]]} (attempt {part.attempts[vertex]})"
 
     def _impossible(self, event: Event, where: str) -> InternalError:
         return InternalError(f"{type(event).__name__} cannot be: {where}; please report this: {self.story()}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol, cast
 
 from treadle.errors import OwnershipLost, StoreError
 from treadle.events import Event
@@ -14,6 +15,9 @@ from treadle.stores.writer import Job, Waiter, Writer
 
 Encoded = tuple[Event, bytes, Payloads, Mapping[str, str]]
 """An event, its text, its payloads and their digests."""
+
+_NOBODY: Final = cast("dict[Waiter, int]", MappingProxyType({}))
+"""Who waits for a queue to get shorter: mostly nobody, and thousands of logs are open at once."""
 
 
 class Entry(Job):
@@ -131,7 +135,7 @@ class WriterLog:
         self.error: StoreError | None = None
         self.released = False
         self.is_clean = False
-        self.slack: dict[Waiter, int] = {}
+        self.slack = _NOBODY
         self.was_abandoned = False
 
     @property
@@ -173,6 +177,8 @@ class WriterLog:
         """Return when fewer than ``below`` events are queued, or nothing can be committed any more."""
         while self.queued >= max(below, 1) and self.error is None:
             waiter = Waiter()
+            if self.slack is _NOBODY:
+                self.slack = {}
             self.slack[waiter] = below
             self._writer.hurry(waiter)
             if self.queued < max(below, 1):
