@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from treadle import Ask, Prompt, Retriever, WiringError, agent, graph, human, node, tool
+from treadle import Ask, PlanError, Prompt, Retriever, WiringError, agent, each, graph, human, node, tool
 from treadle.compose import check_model
 from treadle.errors import ConfigurationError, ResultRefused
 from treadle.nodes.node import model_faults
@@ -211,3 +211,43 @@ def test_the_names_around_a_body_are_seen_through_a_decorator_without_options() 
         return Prompt(str(x))
 
     assert fill.result.type is Form
+
+
+@node
+async def alone(x: int) -> int:
+    return x
+
+
+@agent(max_turns=2)
+async def short(x: int) -> Prompt[int]:
+    return Prompt(str(x))
+
+
+def test_what_a_graph_is_given_for_agents_reaches_those_that_say_nothing() -> None:
+    @graph
+    def inner(x: int) -> int:
+        return short(think(x))
+
+    @graph
+    def outer(xs: list[int]) -> list[int]:
+        return each(inner, xs)
+
+    found = {node.id: node.policies.max_turns for node in outer.using(max_turns=5).plan.all_nodes()}
+    assert (found["think"], found["short"]) == (5, 2)
+
+
+@pytest.mark.parametrize("limit", ["max_turns", "max_output", "min_output"])
+def test_a_limit_for_agents_is_a_fault_of_a_graph_without_any(limit: Any) -> None:
+    @graph
+    def inner(x: int) -> int:
+        return alone(x)
+
+    @graph
+    def outer(x: int) -> int:
+        return think(inner.using(**{limit: 7})(x))
+
+    said = f"{limit}=7 is for the agents that it wires, and it wires none; leave it out"
+    for wrong, subject in ((inner.using(**{limit: 7}), "graph 'inner'"), (outer, "subgraph 'inner'")):
+        with pytest.raises(PlanError) as told:
+            _ = wrong.plan
+        assert [subject in fault and said in fault for fault in told.value.faults] == [True]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from treadle import WiringError, do, each, fallback, graph, loop, match, node, not_, race, when
+from treadle import PlanError, WiringError, do, each, fallback, graph, loop, match, node, not_, race, when
 
 untyped: dict[str, Any] = {
     word.__name__: word for word in (do, each, fallback, loop, match, not_, race, when)
@@ -50,3 +50,13 @@ def test_a_wrong_call_is_told_at_its_line(wire: Callable[[Any, Any], Any], words
     with pytest.raises(WiringError, match=re.escape(words)) as told:
         _ = wired.plan
     assert str(told.value).startswith(f"{__file__}:{wire.__code__.co_firstlineno}: ")
+
+
+@pytest.mark.parametrize("constant", [3, "abc", True])
+def test_each_over_a_constant_that_is_no_list_is_a_fault(constant: Any) -> None:
+    @graph
+    def wired(x: int) -> list[int]:
+        return each(double, constant)
+
+    with pytest.raises(PlanError, match=r"each goes through a list, and Literal\[.*\] is none"):
+        _ = wired.plan

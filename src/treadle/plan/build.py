@@ -15,7 +15,7 @@ from treadle.plan.parts import Binding, PlanNode, Wire
 from treadle.plan.plan import Plan
 from treadle.plan.ref import Ref, StandIn, ref_of
 from treadle.plan.shapes import title
-from treadle.plan.validate import check_calls, check_races, kept, sorted_faults
+from treadle.plan.validate import check_calls, check_handed_down, check_races, kept, sorted_faults
 from treadle.plan.where import defined_at
 from treadle.plan.wiring import Frame, Reporter, Wiring
 
@@ -45,6 +45,7 @@ def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") ->
     nodes = kept(wiring, result)
     check_calls(wiring, result, graph)
     check_races(wiring, result)
+    check_handed_down(wiring, graph)
     if wiring.faults:
         raise _error(graph, wiring)
     return Plan(

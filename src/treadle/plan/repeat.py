@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Final, Literal, ParamSpec, Protocol, TypeVar, get_origin, overload
 
 from treadle.errors import nearest
 from treadle.events import Failure
@@ -137,7 +137,7 @@ def _check_items(frame: Frame, body: Blueprint, first: Parameter, declared: Any)
 
 def _item_type(declared: Any) -> Any:
     stripped = shapes.strip(declared)
-    if shapes.class_of(stripped) in _NO_LISTS:
+    if shapes.class_of(stripped) in _NO_LISTS or get_origin(stripped) is Literal:
         return shapes.Missing("make a list of it in a node")
     members = shapes.tuple_items(stripped)
     return shapes.item(stripped, 0) if members is None else shapes.union(members)

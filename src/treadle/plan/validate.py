@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from treadle.ids import NodeId
 from treadle.plan.declared import Blueprint
@@ -33,6 +34,34 @@ def kept(wiring: Wiring, result: Binding) -> tuple[PlanNode, ...]:
             wiring.fault(f"node {node.id!r}", node.where, _unused(node))
             used.update(node.needs)
     return tuple(node for node in wiring.nodes.values() if node.kind == "input" or node.id in reached)
+
+
+_OF_AGENTS: Final = ("max_turns", "max_output", "min_output")
+
+
+def check_handed_down(wiring: Wiring, graph: Blueprint) -> None:
+    """Tell of limits that a graph hands down to its agents, and has none to hand them to."""
+    places = [("", f"graph {graph.name!r}", defined_at(graph.function), graph.policies)]
+    places += [(one.id, f"subgraph {one.id!r}", one.where, one.policies) for one in wiring.scopes]
+    for scope, subject, place, policies in places:
+        handed = [name for name in _OF_AGENTS if getattr(policies, name) is not None]
+        if handed and not _has_agent(_inside(wiring, scope)):
+            name = handed[0]
+            text = f"{name}={getattr(policies, name)} is for the agents that it wires, and it wires none"
+            wiring.fault(subject, place, f"{text}; leave it out, or write it on the agent that a body calls")
+
+
+def _inside(wiring: Wiring, scope: str) -> Iterator[PlanNode]:
+    """The nodes of a subgraph and of those in it; of the whole where it is ``""``."""
+    for node in wiring.nodes.values():
+        if not scope or node.scope == scope or node.scope.startswith(f"{scope}/"):
+            yield node
+
+
+def _has_agent(nodes: Iterable[PlanNode]) -> bool:
+    return any(
+        node.kind == "agent" or (node.body is not None and _has_agent(node.body.nodes)) for node in nodes
+    )
 
 
 def _unused(node: PlanNode) -> str:
