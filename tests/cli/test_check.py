@@ -95,6 +95,55 @@ def test_a_call_can_be_made_anew(treadle: Treadle, folder: Path, parked: str) ->
     assert (first["outcome"], first["why"]) == ("runs", "you said so")
 
 
+BODY = """
+from treadle import Ask, Context, graph, human, node, tool
+
+
+@tool(effect="once")
+async def pay(amount: int) -> str:
+    \"\"\"Pay.\"\"\"
+    return f"payment of {amount}"
+
+
+@human(to="clerks")
+async def approve(payments: str) -> Ask[str]:
+    return Ask(f"Is {payments} right?")
+
+
+@node
+async def settle(ctx: Context) -> str:
+    return await ctx.step(approve, await ctx.step(pay, 3))
+
+
+@graph
+def settled() -> str:
+    return settle()
+"""
+
+
+@pytest.mark.parametrize("said", ["--fresh", "--claim"])
+def test_what_is_told_of_a_call_inside_a_body_is_shown(treadle: Treadle, folder: Path, said: str) -> None:
+    (folder / "body.py").write_text(BODY)
+    treadle("run", "body.py", "--value", "{}")
+    [run] = treadle("runs", "--json").json_lines()
+    step = json.loads(treadle("show", run["run"], "--events", "--json").out.splitlines()[1])["step"]
+    call = f"settle/{step}"
+    told = call if said == "--fresh" else f"{call}={call}"
+    shown = " ".join(treadle("check", "body.py", "--against", run["run"], said, told).out.split())
+    outcome = "runs you said so" if said == "--fresh" else f"kept as {call}: you said so"
+    assert f"{call} {outcome}, when 'settle' makes it" in shown
+    wrong = treadle("check", "body.py", "--against", run["run"], "--fresh", f"setle/{step}")
+    assert (wrong.code, "there is no node" in wrong.err) == (2, True)
+
+
+def test_nothing_is_told_of_a_run_that_is_over(treadle: Treadle) -> None:
+    treadle("run", "orders.py", "--value", '{"number": 1}')
+    [run] = treadle("runs", "--json").json_lines()
+    for verb in (["check", "orders.py", "--against", run["run"]], ["resume", run["run"], "orders.py"]):
+        refused = treadle(*verb, "--fresh", "sort")
+        assert (refused.code, "is completed: nothing of it is to be claimed" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -22,7 +22,7 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
-from treadle.cli.resume import require_graphs
+from treadle.cli.resume import require_claimable, require_graphs
 from treadle.cli.words import console, print_json, table
 from treadle.engine.outlook import Outlook, check_against
 from treadle.errors import ConfigurationError, PlanError, WiringError
@@ -131,6 +131,7 @@ async def _look(
     async with existing_store(url) as store:
         run = await find_run(store, run_id)
         require_graphs(dict(graphs), [run])
+        require_claimable(run, claims)
         return await check_against(graphs[run.graph], run.id, store, claims=claims)
 
 

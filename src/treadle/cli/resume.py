@@ -75,8 +75,7 @@ def resume(
         typer.echo(f"nothing to resume: no run waits or was interrupted{_failed(failed)}", err=as_json)
         raise typer.Exit(0)
     if not everything and found[0].status in _OVER:
-        if claims:
-            raise ConfigurationError(f"{found[0].id} is {found[0].status}: nothing of it is to be claimed")
+        require_claimable(found[0], claims)
         typer.echo(f"{found[0].id} is {found[0].status} already: nothing runs", err=True)
         if file is None:
             raise typer.Exit(0 if found[0].status == "completed" else 1)
@@ -183,6 +182,14 @@ def _refused(run: RunSummary, message: str, error: TreadleError) -> Row:
         seconds=0.0,
         waits={},
     )
+
+
+def require_claimable(run: RunSummary, claims: Mapping[str, str | None]) -> None:
+    """Refuse what is said of the calls of a run that is over: it makes none any more."""
+    if claims and run.status in _OVER:
+        raise ConfigurationError(
+            f"{run.id} is {run.status}: nothing of it is to be claimed; leave --claim and --fresh out"
+        )
 
 
 def require_graphs(graphs: dict[str, Any], found: Sequence[RunSummary]) -> None:

@@ -89,15 +89,17 @@ def _print_events(history: list[Recorded], *, as_json: bool) -> None:
                 "at": one.event.at,
                 "kind": one.event.kind,
                 "node": getattr(one.event, "node", ""),
+                "step": getattr(one.event, "step", ""),
                 "hash": one.hash,
             }
             for one in history
         )
         return
-    rows = table("seq", "at", "event", "node", "hash", right=("seq",))
+    rows = table("seq", "at", "event", "call", "hash", right=("seq",), wrap=("call",))
     for one in history:
-        node = getattr(one.event, "node", "")
-        rows.add_row(str(one.seq), moment(one.event.at), one.event.kind, node, one.hash[:12])
+        node, step = getattr(one.event, "node", ""), getattr(one.event, "step", "")
+        call = f"{node}/{step}" if step else node
+        rows.add_row(str(one.seq), moment(one.event.at), one.event.kind, call, one.hash[:12])
     console().print(rows)
 
 

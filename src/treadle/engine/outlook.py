@@ -65,7 +65,8 @@ class Outlook:
 
     Attributes:
         is_edited: Whether the graph is another one than the run had last.
-        looks: The work nodes in the order of the plan, then what is dropped.
+        looks: The work nodes in the order of the plan, calls inside bodies that claims were given for, then
+            what is dropped.
         refused: Why resuming refuses, or ``""``.
     """
 
@@ -205,7 +206,7 @@ class _Rehearsal:
     def _check_told(self) -> None:
         plan, claims = self._compiled.plan, self._loop.claims
         for call, label in self._told.items():
-            if plan.find(NodeId(call)) is None and "#" not in call:
+            if self._around(call) is None or ("#" not in call and plan.find(NodeId(call)) is None):
                 raise ConfigurationError(f"there is no node {call!r} in the plan{nearest(call, plan.by_id)}")
             if label != FRESH and "/ask#" not in label and claims.named(label) is None:
                 known = [record.path for record in claims.unclaimed() if record.plan]
@@ -225,9 +226,30 @@ class _Rehearsal:
             run_id=before.started.run_id,
             graph=plan.name,
             is_edited=self.is_edited,
-            looks=(*looks, *(self._dropped() if not self._is_over else ())),
+            looks=(*looks, *self._told_inside(), *(self._dropped() if not self._is_over else ())),
             refused=refused,
         )
+
+    def _told_inside(self) -> Iterator[Look]:
+        """What a person said of calls inside bodies: it holds when the body makes them."""
+        for call, label in self._told.items():
+            node = self._around(call)
+            if node is None or node == call:
+                continue
+            if node in self._claimed or self._loop.scheduler.state_of(node) == "done":
+                yield Look(node=NodeId(call), outcome="unneeded", why=f"{node!r} is kept, so it is not made")
+            elif label == FRESH:
+                yield Look(node=NodeId(call), outcome="runs", why=f"you said so, when {node!r} makes it")
+            else:
+                why = f"as {label}: you said so, when {node!r} makes it"
+                yield Look(node=NodeId(call), outcome="kept", why=why, source=label)
+
+    def _around(self, call: str) -> NodeId | None:
+        """The node that a call is, or is made in."""
+        plan = self._compiled.plan
+        while call and plan.find(NodeId(call)) is None:
+            call = call.rpartition("/")[0]
+        return NodeId(call) if call else None
 
     # -- one node --------------------------------------------------------------------------------------
 
