@@ -6,11 +6,12 @@ import heapq
 from collections.abc import Sequence
 from typing import Final
 
-from treadle.engine.claims import FRESH, Claims
+from treadle.engine.claims import Claims
 from treadle.engine.failures import failure_of
 from treadle.engine.places import Places
 from treadle.engine.records import NODE, Identity, Spot, StepRecord
 from treadle.engine.requests import definition_digest
+from treadle.engine.uncertain import FRESH
 from treadle.engine.workspace import Workspace
 from treadle.errors import HistoryMismatch
 from treadle.events import AttemptFailed, Event, NodeCompleted

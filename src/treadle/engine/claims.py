@@ -17,17 +17,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from treadle.engine.records import NODE, AttemptRecords, Identity, Origin, Spot, StepRecord
 from treadle.engine.tries import Tries
-from treadle.errors import Ambiguity, AmbiguousHistory
+from treadle.engine.uncertain import FRESH, path_of, refuse, why_uncertain
+from treadle.errors import Ambiguity
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
 from treadle.values import digest
-
-FRESH: Final = ""
-"""What a call is told to take where it is to be made anew."""
 
 
 class Site(Protocol):
@@ -53,36 +51,6 @@ class Site(Protocol):
         """Its nodes of a definition that may take a record yet: neither done nor begun; ``None`` for items
         and rounds that may begin."""
         ...
-
-
-def in_words(ambiguities: Iterable[Ambiguity]) -> str:
-    """What cannot be told apart, and how to say it."""
-    found = list(ambiguities)
-    told = {one.call: (one.records[0] if one.records else None) for one in found}
-    lines = [
-        f"{one.call!r} could be recorded call {' or '.join(map(repr, one.records))}: {one.why}"
-        for one in found
-    ]
-    words = " ".join(f"--claim {call}={record}" for call, record in told.items())
-    return (
-        "the graph was edited, and which recorded effect or answer belongs to which call is not certain: "
-        f"{'; '.join(lines)}. Say what each call takes, or that it is made anew: engine.resume(run_id, "
-        f"claims={told!r}), with None for anew; `treadle resume RUN FILE {words}`, or --fresh {found[0].call}"
-    )
-
-
-def refuse(ambiguity: Ambiguity) -> None:
-    """Report a call that cannot be told apart.
-
-    Raises:
-        AmbiguousHistory: Always.
-    """
-    raise AmbiguousHistory(in_words([ambiguity]), ambiguities=[ambiguity])
-
-
-def path_of(node: NodeId, step: StepId) -> str:
-    """What a call is called: its node, or its node and the step."""
-    return f"{node}/{step}" if step else node
 
 
 _Place = tuple[int, NodeId, str]
@@ -372,7 +340,7 @@ class Claims:
         found = [*free, *unsure]
         rivals = self._rivals(equal, identity, node) if found else ()
         if len(found) > 1 or rivals or unsure:
-            self._refuse(found, rivals, node, step, _why(found, rivals, unsure))
+            self._refuse(found, rivals, node, step, why_uncertain(found, rivals, unsure))
             return None
         return free[0] if free else None
 
@@ -488,13 +456,3 @@ class Claims:
 
 def _place(record: StepRecord) -> _Place:
     return record.plan, record.node, record.step
-
-
-def _why(found: Sequence[StepRecord], rivals: Sequence[NodeId], unsure: Sequence[StepRecord]) -> str:
-    if len(found) > 1:
-        return f"{len(found)} equal calls were recorded, and none of them under this name"
-    if rivals:
-        names = ", ".join(map(repr, rivals))
-        return f"one call was recorded, and {names} {'is' if len(rivals) == 1 else 'are'} equal to it too"
-    node = unsure[0].node
-    return f"it was recorded in {node!r}, which is still in the plan and may claim it yet"

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
-from treadle.engine.claims import FRESH, in_words, path_of
 from treadle.engine.clock import SystemClock
 from treadle.engine.compiled import Compiled, compile_runners
 from treadle.engine.live import Services
@@ -20,6 +19,7 @@ from treadle.engine.recollect import Left, last_piece
 from treadle.engine.records import StepRecord
 from treadle.engine.registry import checked_id
 from treadle.engine.taking_up import NOTHING_TOLD, Past, is_another, past, rebuild
+from treadle.engine.uncertain import FRESH, in_words, path_of
 from treadle.errors import Ambiguity, AmbiguousHistory, ConfigurationError, HistoryMismatch, nearest
 from treadle.events import AttemptFailed, Event, NodeCompleted
 from treadle.ids import NodeId, RunId, StepId

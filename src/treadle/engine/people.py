@@ -10,11 +10,11 @@ from typing import Any, Final, Literal, Protocol
 from pydantic import BaseModel, ValidationError
 
 from treadle.engine.body import Body, Call
-from treadle.engine.claims import FRESH, refuse
 from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords
 from treadle.engine.requests import pack_arguments
+from treadle.engine.uncertain import FRESH, refuse
 from treadle.errors import Ambiguity, NodeTimeout, PlanError
 from treadle.events import QuestionAsked, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId, named_before, question_id

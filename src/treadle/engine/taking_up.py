@@ -8,7 +8,6 @@ from typing import Final
 
 from treadle.budget import Budget
 from treadle.engine.claiming import Claimer
-from treadle.engine.claims import path_of
 from treadle.engine.compiled import Compiled
 from treadle.engine.live import Services
 from treadle.engine.loop import RunLoop
@@ -18,6 +17,7 @@ from treadle.engine.questions import Questions
 from treadle.engine.recollect import recollect
 from treadle.engine.retries import Retries
 from treadle.engine.sites import retraced
+from treadle.engine.uncertain import path_of
 from treadle.errors import FormatMismatch, HistoryMismatch
 from treadle.events import (
     Event,
