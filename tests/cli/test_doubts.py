@@ -45,6 +45,54 @@ def test_the_inbox_shows_all_three_answers_to_a_doubt(treadle, doubt: str) -> No
     assert """or '{"outcome": "did_not_happen"}', or '{"outcome": "run_again"}'""" in out
 
 
+def test_the_inbox_tells_how_a_call_in_doubt_ended_and_of_no_answer_that_nobody_gave(
+    treadle, doubt: str
+) -> None:
+    out = treadle("inbox").out
+    assert "'pay' in node 'pay' began, and how it ended does not tell whether it happened. Did it?" in out
+    assert "it ended with OSError: the line broke" in out
+    assert "refused" not in out
+    assert "nobody recorded" not in out
+    [question] = treadle("inbox", "--json").json_lines()
+    assert (question["known"], question["complaint"]) == ("it ended with OSError: the line broke", "")
+
+
+def test_a_run_is_shown_with_the_error_that_left_its_call_in_doubt(treadle, doubt: str) -> None:
+    run = treadle("runs", "--json").json_lines()[0]["run"]
+    shown = treadle("show", run, "--json").out
+    assert "in doubt: OSError: the line broke (at shop.py:13)" in shown
+    assert "OSError: the line broke" in treadle("show", run).out
+
+
+PICKY = SHOP.replace(
+    "from pydantic import BaseModel", "from pydantic import BaseModel, field_validator"
+).replace(
+    "    number: int\n",
+    """    number: int
+
+    @field_validator("number")
+    @classmethod
+    def in_range(cls, number: int) -> int:
+        if number > 99:
+            raise ValueError("no such receipt")
+        return number
+""",
+)
+
+
+def test_an_answer_to_a_doubt_that_its_type_refuses_is_told_as_refused(treadle, folder: Path) -> None:
+    (folder / "shop.py").write_text(PICKY)
+    treadle("run", "shop.py", "--value", "3")
+    asked = treadle("inbox", "--json").json_lines()[0]["id"]
+    said = json.dumps({"outcome": "happened", "result": {"number": 100}})
+    assert treadle("answer", asked, "--value", said, "--as", "maria").code == 0
+    treadle("resume", "--all", "shop.py")
+    [question] = treadle("inbox", "--json").json_lines()
+    assert "no such receipt" in question["complaint"]
+    assert question["known"] == ""
+    assert "the last answer was refused: " in treadle("inbox").out
+
+
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
@@ -86,6 +134,7 @@ def test_a_run_that_fails_with_an_effect_in_doubt_says_so_at_its_end(treadle, fo
     assert "in doubt whether pay happened" in outcome.out
     [row] = treadle("run", "shop.py", "--value", "3", "--json").json_lines()
     assert row["doubts"] == ["pay"]
+    assert "began and ended with OSError: the line broke, which does not tell" in row["answer"]
 
 
 IN_A_STEP = """

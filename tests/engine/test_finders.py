@@ -131,7 +131,7 @@ async def test_where_it_cannot_tell_a_person_is_asked_and_told_why(way: Way, pla
             handle = await engine.start(shop, 3, run_id="r")
             assert await handle.settled() == "waiting"
             [question] = await engine.questions()
-            ended, looked = question.complaint.split("; ")
+            ended, looked = question.known.split("; ")
             assert ended == "it ended with Broken: no line"
             assert looked == "'find_payment' could not find out: OSError: the bank is closed"
     async with place.engine(shop) as engine:

@@ -69,6 +69,8 @@ def _print(found: list[Question], url: str, to: str | None) -> None:
             heading.append(f"  due {moment(question.deadline)}")
         out.print(heading)
         out.print(f"  {question.prompt}")
+        if question.known:
+            out.print(f"  {question.known}", style="red")
         if question.complaint:
             out.print(f"  the last answer was refused: {question.complaint}", style="red")
         for line in shown_lines(question.shown):

@@ -102,7 +102,7 @@ def death_line(run_id: str, deaths: int, *, store: str) -> str:
 
 def doubt_words(doubts: Sequence[str]) -> str:
     """Say which calls may have happened."""
-    return f"in doubt whether {', '.join(doubts)} happened; nobody recorded how it ended"
+    return f"in doubt whether {', '.join(doubts)} happened; what is recorded does not tell"
 
 
 def store_option(store: str) -> str:

@@ -163,8 +163,13 @@ def finder_of(callee: Callee) -> Callee | None:
 
 def doubt(maker: Maker, call: Call) -> InDoubt:
     """The error that says so."""
+    record = maker.records.steps.get(call.step)
+    ended = None if record is None else record.failure
+    how = "nobody recorded how it ended"
+    if ended is not None:
+        how = f"ended with {ended.type}: {ended.message}, which does not tell whether it happened"
     return InDoubt(
-        f"{call.callee.name!r}, called in node {maker.node!r}, began and nobody recorded how it ended; "
+        f"{call.callee.name!r}, called in node {maker.node!r}, began and {how}; "
         f"find out under its idempotency key {call.key}, or declare @tool(in_doubt='ask')",
         step=call.step,
         idempotency_key=call.key,

@@ -18,6 +18,7 @@ from treadle.engine.uncertain import FRESH, refuse
 from treadle.errors import Ambiguity, NodeTimeout, PlanError
 from treadle.events import QuestionAsked, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId, named_before, question_id
+from treadle.interfaces.storage import ENDED, NOT_FOUND_OUT
 from treadle.values import JSON, Codec, Payload, canonical, codec, digest
 
 
@@ -180,11 +181,11 @@ def _cause(calls: Asker, call: Call) -> str:
     if record is None:
         return ""
     ended = record.failure
-    known = [] if ended is None else [f"it ended with {ended.type}: {ended.message}"]
+    known = [] if ended is None else [f"{ENDED}{ended.type}: {ended.message}"]
     if isinstance(record.finding, StepFailed):
         looked = record.finding.failure
         finder = call.callee.policies.in_doubt
-        known.append(f"{finder!r} could not find out: {looked.type}: {looked.message}")
+        known.append(f"{finder!r}{NOT_FOUND_OUT}{looked.type}: {looked.message}")
     return "; ".join(known)
 
 
@@ -199,6 +200,7 @@ async def open_doubt(calls: Asker, call: Call) -> bool:
 
 
 def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
+    """The question, known by its first words alone: what came to light since makes no other one of it."""
     asked = QuestionAsked(
         at=calls.live.now(),
         node=calls.node,
@@ -206,16 +208,20 @@ def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
         step=StepId(f"{call.step}/doubt" if call.step else "doubt"),
         question=QuestionId(""),
         to="operators",
-        prompt=(
-            f"{call.callee.name!r} in node {calls.node!r} began, and nobody recorded how it ended. "
-            f"Did it happen? (idempotency key {call.key})"
-        ),
+        prompt=f"{call.callee.name!r} in node {calls.node!r} {_UNRECORDED} (idempotency key {call.key})",
         schema=_doubt_form(call.callee.result),
         about="doubt",
         complaint=_cause(calls, call),
     )
     shown = pack_arguments(call.callee, call.arguments)  # what it is known by: its place, not its arguments
-    return replace(asked, question=_identify(calls.live, asked), shown=shown)
+    prompt = asked.prompt
+    if asked.complaint.startswith(ENDED):
+        prompt = prompt.replace(_UNRECORDED, _UNTOLD)
+    return replace(asked, question=_identify(calls.live, asked), shown=shown, prompt=prompt)
+
+
+_UNRECORDED: Final = "began, and nobody recorded how it ended. Did it happen?"
+_UNTOLD: Final = "began, and how it ended does not tell whether it happened. Did it?"
 
 
 @functools.lru_cache(maxsize=1024)

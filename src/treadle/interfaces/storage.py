@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from treadle.budget import Amounts
 from treadle.events import Event, Recorded, RunStarted
@@ -56,6 +56,7 @@ class Question:
         state: ``"open"``; ``"answered"`` also while an answer waits to be taken up.
         opening: Counts how often it was opened; an answer is to one opening.
         complaint: Why an earlier answer was refused, or ``""``.
+        known: Of a call in doubt, what is known of how it ended, or ``""``.
     """
 
     id: QuestionId
@@ -72,6 +73,15 @@ class Question:
     opening: int = 1
     about: Literal["answer", "doubt"] = "answer"
     complaint: str = ""
+    known: str = ""
+
+
+ENDED: Final = "it ended with "
+NOT_FOUND_OUT: Final = " could not find out: "
+"""What the recorded word on a call in doubt begins with, or says after the name of who looked.
+
+It stands where else the refusal of an answer is recorded; ``Question`` holds the two apart.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ database's tables with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -24,6 +25,7 @@ from treadle.events import (
 )
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import LedgerLine, Question
+from treadle.interfaces.storage import ENDED, NOT_FOUND_OUT
 
 State = Literal["open", "answered", "withdrawn"]
 Status = Literal["pending", "running", "waiting", "completed", "failed", "cancelled"]
@@ -157,8 +159,12 @@ def status(recorded: str, *, is_owned: bool, was_released: bool, questions: int)
     return "waiting" if was_released and questions else "pending"
 
 
+_IS_KNOWN: Final = re.compile(rf"{re.escape(ENDED)}|'[^']*'{re.escape(NOT_FOUND_OUT)}")
+
+
 def as_question(event: QuestionAsked, *, run_id: RunId, graph: str, state: State) -> Question:
     """Give a question as the inbox shows it."""
+    is_known = event.about == "doubt" and _IS_KNOWN.match(event.complaint) is not None
     return Question(
         id=event.question,
         run_id=run_id,
@@ -173,7 +179,8 @@ def as_question(event: QuestionAsked, *, run_id: RunId, graph: str, state: State
         state=state,
         opening=event.opening,
         about=event.about,
-        complaint=event.complaint,
+        complaint="" if is_known else event.complaint,
+        known=event.complaint if is_known else "",
     )
 
 

@@ -269,6 +269,8 @@ def _attempt(facts: RunFacts, attempt: AttemptFact, *, is_last: bool) -> Span:
     own = attempt.steps.get(StepId(""))
     if own is not None and status in {"cancelled", "lost"} and _may_have_acted(own):
         status = "in doubt"
+    if own is not None and not note and isinstance(own.ended, StepFailed) and own.ended.in_doubt:
+        note = f"in doubt: {failure_note(own.ended.failure)}"
     span = Span(
         kind="attempt",
         name=f"attempt {attempt.number}",
