@@ -164,6 +164,17 @@ def after_answer() -> list[Event]:
     ]
 
 
+def edited(at: float, *without: NodeId) -> RunResumed:
+    """The run is taken up under a plan that does not have some nodes."""
+    made = plan()
+    nodes = tuple(
+        node for node in made.nodes if node.id not in without and node.kind in {"input", "agent", "human"}
+    )
+    result = Wire(next(node.id for node in reversed(nodes)))
+    now = Plan(name="support", nodes=nodes, scopes=made.scopes, result=result)
+    return RunResumed(at=at, owner="me", fence=2, plan=now.payload)
+
+
 def record(events: list[Event]) -> list[Recorded]:
     return [Recorded(seq=seq, hash="", event=event) for seq, event in enumerate(events, start=1)]
 

@@ -35,6 +35,7 @@ from treadle.events import (
 )
 from treadle.ids import NodeId, QuestionId, StepId
 from treadle.plan.plan import Plan
+from treadle.values import Payload
 
 E = TypeVar("E")
 
@@ -95,6 +96,7 @@ class AttemptFact:
     Attributes:
         parked_at: When it was unwound to wait for people, while it still waits.
         worked: The stretches of time in which it was at work, as (start, end) in seconds since 1970.
+        epoch: The plan it last went on under: 0 is the first one, and each edit counts one more.
     """
 
     node: NodeId
@@ -108,6 +110,7 @@ class AttemptFact:
     progress: Progress | None = None
     last_at: float = 0.0
     began_at: float = 0.0
+    epoch: int = 0
 
     @property
     def requests(self) -> Iterator[RequestFact]:
@@ -122,14 +125,17 @@ class RunFacts:
 
     Attributes:
         plan: The newest plan, or ``None`` where its content was erased.
-        nodes: The attempts of each node, the first one first; nodes in order of appearance.
+        earlier: The documents of the plans before it, the newest first.
+        nodes: The attempts of each node, the first one first; nodes in order of appearance.  Under an
+            edited plan attempts are counted from 1 again.
         choices: The newest choice of each control word that made one.
         resumed: When a process took the run up again.
     """
 
     started: RunStarted
     plan: Plan | None
-    nodes: dict[NodeId, dict[int, AttemptFact]]
+    earlier: tuple[Payload, ...]
+    nodes: dict[NodeId, list[AttemptFact]]
     choices: dict[NodeId, Decided]
     resumed: list[RunResumed]
     cancel: CancelRequested | None
@@ -137,10 +143,15 @@ class RunFacts:
     last_at: float
 
     @property
+    def epoch(self) -> int:
+        """How often the plan was edited."""
+        return len(self.earlier)
+
+    @property
     def attempts(self) -> Iterator[AttemptFact]:
         """All attempts of all nodes."""
         for attempts in self.nodes.values():
-            yield from attempts.values()
+            yield from attempts
 
     @property
     def questions(self) -> Iterator[QuestionFact]:
@@ -151,7 +162,7 @@ class RunFacts:
     def latest(self, node: NodeId) -> AttemptFact | None:
         """The newest attempt at a node, or ``None`` where there was none."""
         attempts = self.nodes.get(node)
-        return attempts[max(attempts)] if attempts else None
+        return attempts[-1] if attempts else None
 
 
 def read_facts(history: Sequence[Recorded]) -> RunFacts:
@@ -164,14 +175,14 @@ def read_facts(history: Sequence[Recorded]) -> RunFacts:
         raise FormatMismatch("the history does not begin with 'run_started'; run `treadle verify` on it")
     reader = _Reader(history[0].event)
     for recorded in history[1:]:
-        reader.take(recorded.event)
+        reader.take(recorded)
     return reader.facts()
 
 
-def _plan(started: RunStarted, resumed: Sequence[RunResumed]) -> Plan | None:
-    newest = next((event.plan for event in reversed(resumed) if event.plan is not None), started.plan)
+def plan_in(document: Payload) -> Plan | None:
+    """Read a plan; ``None`` where that cannot be done."""
     try:
-        return Plan.from_json(newest.data)
+        return Plan.from_json(document.data)
     except (FormatMismatch, PlanError):
         return None  # erased, or from a newer release: everything else can be shown all the same
 
@@ -181,18 +192,21 @@ class _Reader:
 
     def __init__(self, started: RunStarted) -> None:
         self.started = started
-        self.nodes: dict[NodeId, dict[int, AttemptFact]] = {}
+        self.plans = [started.plan]
+        self.nodes: dict[NodeId, list[AttemptFact]] = {}
         self.choices: dict[NodeId, Decided] = {}
         self.resumed: list[RunResumed] = []
         self.cancel: CancelRequested | None = None
         self.ended: RunEnded | None = None
         self.last_at = started.at
         self._asked: dict[QuestionId, list[AttemptFact]] = {}
+        self._results: dict[int, Event] = {}
 
     def facts(self) -> RunFacts:
         return RunFacts(
             started=self.started,
-            plan=_plan(self.started, self.resumed),
+            plan=plan_in(self.plans[-1]),
+            earlier=tuple(reversed(self.plans[:-1])),
             nodes=self.nodes,
             choices=self.choices,
             resumed=self.resumed,
@@ -201,10 +215,12 @@ class _Reader:
             last_at=self.last_at,
         )
 
-    def take(self, event: Event) -> None:
+    def take(self, recorded: Recorded) -> None:
+        event = recorded.event
         self.last_at = max(self.last_at, event.at)
         if isinstance(event, NodeCompleted | AttemptFailed | AttemptCancelled):
             self._end(event)
+            self._results[recorded.seq] = event
         elif isinstance(event, StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed):
             self._step(event)
         elif isinstance(event, MoneyHeld | MoneySettled | CircuitActed):
@@ -234,24 +250,42 @@ class _Reader:
         """What was under way had stopped with its process, and is at work again from here on."""
         self.resumed.append(event)
         self.ended = None
-        for attempt in (each for attempts in self.nodes.values() for each in attempts.values()):
+        if event.plan is not None:
+            self.plans.append(event.plan)
+        for attempt in (each for attempts in self.nodes.values() for each in attempts):
             if attempt.ended is None and attempt.parked_at is None:
                 attempt.worked.append((attempt.began_at, attempt.last_at))
                 attempt.began_at = event.at
 
     def _attempt(self, node: NodeId, number: int, at: float) -> AttemptFact:
-        """The attempt an event belongs to; seen for the first time, it began with the event."""
-        attempts = self.nodes.setdefault(node, {})
-        if number not in attempts:
-            attempts[number] = AttemptFact(node=node, number=number, started_at=at, began_at=at)
-        attempt = attempts[number]
+        """The attempt an event belongs to; seen for the first time, it began with the event.
+
+        One that had ended before the plan was edited is another one; one that had not goes on.
+        """
+        attempt, epoch = self._last(node, number), len(self.plans) - 1
+        if attempt is None or (attempt.epoch < epoch and attempt.ended is not None):
+            attempt = AttemptFact(node=node, number=number, started_at=at, began_at=at, epoch=epoch)
+            self.nodes.setdefault(node, []).append(attempt)
+        elif attempt.epoch < epoch:
+            attempt.epoch = epoch
+            if attempt.parked_at is not None:
+                attempt.parked_at, attempt.began_at = None, at
         attempt.last_at = max(attempt.last_at, at)
         return attempt
 
+    def _last(self, node: NodeId, number: int) -> AttemptFact | None:
+        found = (one for one in reversed(self.nodes.get(node, ())) if one.number == number)
+        return next(found, None)
+
+    def _with_step(self, node: NodeId, number: int, step: StepId) -> AttemptFact | None:
+        """The newest attempt of a number that knows of a step: how one ended may come after an edit."""
+        attempts = reversed(self.nodes.get(node, ()))
+        return next((one for one in attempts if one.number == number and step in one.steps), None)
+
     def _end(self, event: NodeCompleted | AttemptFailed | AttemptCancelled) -> None:
+        if not isinstance(event, AttemptCancelled) and event.claimed and self._is_kept(event):
+            return
         attempt = self._attempt(event.node, event.attempt, event.started_at)
-        if isinstance(event, AttemptFailed) and event.claimed and attempt.ended is not None:
-            return  # it failed under an earlier plan, and is told already
         attempt.started_at = min(attempt.started_at, event.started_at)
         began = attempt.began_at if attempt.worked else attempt.started_at
         if attempt.parked_at is None:
@@ -263,9 +297,25 @@ class _Reader:
         if itself is not None and isinstance(event, NodeCompleted) and not _is_told(itself):
             itself.ended = event
 
+    def _is_kept(self, event: NodeCompleted | AttemptFailed) -> bool:
+        """Whether an outcome that is taken from a record is told already: it is this node's own last one."""
+        attempts = self.nodes.get(event.node)
+        last = attempts[-1] if attempts else None
+        if last is None or last.ended is None:
+            return False
+        is_same = last.ended is self._results.get(event.claimed)
+        if not is_same and getattr(last.ended, "claimed", 0) != event.claimed:
+            return False
+        was = last.epoch
+        for one in attempts or ():
+            one.epoch = len(self.plans) - 1 if one.epoch == was else one.epoch
+        return True
+
     def _step(self, event: StepStarted | StepCompleted | StepTried | StepFailed | StepClaimed) -> None:
         at = event.started_at if isinstance(event, StepCompleted | StepFailed) else event.at
-        attempt = self._attempt(event.node, event.attempt, at)
+        begins = isinstance(event, StepStarted | StepClaimed)
+        known = None if begins else self._with_step(event.node, event.attempt, event.step)
+        attempt = known or self._attempt(event.node, event.attempt, at)
         fact = attempt.steps.get(event.step)
         if isinstance(event, StepClaimed):
             attempt.steps.setdefault(event.step, StepFact(started=event, ended=event))
@@ -281,9 +331,10 @@ class _Reader:
             fact.ended = event
 
     def _request(self, event: MoneyHeld | MoneySettled | CircuitActed) -> None:
-        step = self._attempt(event.node, event.attempt, event.at).steps.get(event.step)
-        if step is None:
+        attempt = self._with_step(event.node, event.attempt, event.step)
+        if attempt is None:
             return
+        attempt.last_at, step = max(attempt.last_at, event.at), attempt.steps[event.step]
         if isinstance(event, CircuitActed):
             step.circuit.append(event)
             return

@@ -190,7 +190,7 @@ def _is_repeated(facts: RunFacts, node: PlanNode) -> bool:
     if node.settings["on_error"] != "stop":
         return True
     inside = [attempts for name, attempts in facts.nodes.items() if name.startswith(f"{node.id}(")]
-    return not any(isinstance(list(attempts.values())[-1].ended, AttemptFailed) for attempts in inside)
+    return not any(isinstance(attempts[-1].ended, AttemptFailed) for attempts in inside)
 
 
 def _is_tried(facts: RunFacts, plan: Plan, binding: Binding) -> bool:

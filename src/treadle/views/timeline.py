@@ -23,7 +23,16 @@ from treadle.events import (
 )
 from treadle.ids import NodeId, PartId, StepId, owner_of, split, within
 from treadle.plan.parts import REPEATED
-from treadle.views.facts import AttemptFact, QuestionFact, RequestFact, RunFacts, StepFact, read_facts
+from treadle.plan.plan import Plan
+from treadle.views.facts import (
+    AttemptFact,
+    QuestionFact,
+    RequestFact,
+    RunFacts,
+    StepFact,
+    plan_in,
+    read_facts,
+)
 
 SpanKind = Literal["run", "scope", "node", "attempt", "step", "request", "question"]
 SpanStatus = Literal[
@@ -122,7 +131,8 @@ def _run_status(facts: RunFacts) -> SpanStatus:
     if facts.ended is not None:
         return facts.ended.status
     open_questions = any(question.is_open for question in facts.questions)
-    busy = any(attempt.ended is None and attempt.parked_at is None for attempt in facts.attempts)
+    under_way = (one for one in facts.attempts if one.ended is None and one.epoch == facts.epoch)
+    busy = any(attempt.parked_at is None for attempt in under_way)
     return "waiting" if open_questions and not busy else "running"
 
 
@@ -155,6 +165,7 @@ class _Tree:
     def __init__(self, facts: RunFacts) -> None:
         self.facts = facts
         self.plan = facts.plan
+        self._earlier: list[Plan] | None = None
         self.nodes: dict[PartId, list[NodeId]] = {}
         self.parts: dict[NodeId, dict[PartId, None]] = {}
         for node in facts.nodes:
@@ -179,12 +190,19 @@ class _Tree:
         for node in self.nodes.get(part, ()):
             planned = None if plan is None else plan.by_id.get(split(node)[1] if part else node)
             if (planned.scope if planned is not None else "") == scope:
-                kind = planned.kind if planned is not None else "node"
-                spans.append(_node(self.facts, node, kind, list(self.facts.nodes[node].values())))
+                kind = planned.kind if planned is not None else self._former_kind(node)
+                spans.append(_node(self.facts, node, kind, self.facts.nodes[node]))
         for planned in plan.nodes if plan is not None and self.parts else ():
             if planned.kind in REPEATED and planned.scope == scope:
                 spans += self._repeated(within(part, planned.id))
         return sorted(spans, key=lambda span: span.started_at)
+
+    def _former_kind(self, node: NodeId) -> str:
+        """The kind of a node that the newest plan does not have."""
+        if self._earlier is None:
+            self._earlier = [plan for plan in map(plan_in, self.facts.earlier) if plan is not None]
+        found = (plan.find(node) for plan in self._earlier)
+        return next((planned.kind for planned in found if planned is not None), "node")
 
     def _repeated(self, node: NodeId) -> list[Span]:
         """An ``each`` or a ``loop`` with its items or rounds; nothing where none has begun."""
@@ -231,22 +249,31 @@ def _scope(name: str, children: Sequence[Span]) -> Span:
 
 
 def _node(facts: RunFacts, name: str, kind: str, attempts: Sequence[AttemptFact]) -> Span:
-    """A node; where there was one attempt, it stands for it."""
+    """A node; where there was one attempt, it stands for it.
+
+    Its time is that of its attempts under the plan that it last went on under.
+    """
     spans = [_attempt(facts, attempt, is_last=attempt is attempts[-1]) for attempt in attempts]
+    before = sum(attempt.epoch < attempts[-1].epoch for attempt in attempts)
+    spans = [*map(_of_earlier_plan, spans[:before]), *spans[before:]]
     title, callee = name.rpartition("/")[2], "person" if kind == "human" else kind
     if len(spans) == 1:
         return replace(spans[0], kind="node", name=title, callee=callee)
-    last = spans[-1]
-    end = None if last.seconds is None else last.started_at + last.seconds - spans[0].started_at
+    last, first = spans[-1], spans[before]
+    end = None if last.seconds is None else last.started_at + last.seconds - first.started_at
     span = Span(
         kind="node",
         name=title,
         callee=callee,
         status=last.status,
-        started_at=spans[0].started_at,
+        started_at=first.started_at,
         seconds=end,
     )
     return _above(span, spans)
+
+
+def _of_earlier_plan(span: Span) -> Span:
+    return replace(span, note=f"under an earlier plan{': ' * bool(span.note)}{span.note}")
 
 
 def _attempt(facts: RunFacts, attempt: AttemptFact, *, is_last: bool) -> Span:
@@ -259,6 +286,8 @@ def _attempt(facts: RunFacts, attempt: AttemptFact, *, is_last: bool) -> Span:
         status, note = "failed", failure_note(ended.failure)
     elif isinstance(ended, AttemptCancelled):
         status = "cancelled"
+    elif attempt.epoch < facts.epoch:
+        status = "lost" if attempt.parked_at is None else "withdrawn"
     elif attempt.parked_at is not None and facts.ended is None:
         status = "waiting"
     elif facts.ended is not None or not is_last:
