@@ -5,12 +5,13 @@ from __future__ import annotations
 import email.utils
 import time
 import traceback
+from typing import Any
 
 import pytest
 
 from treadle.errors import ProviderError, ProviderUnavailable, RateLimited, RequestRejected
 from treadle.messages import ModelRequest, user
-from treadle.models import OpenAIModel
+from treadle.models import AnthropicModel, OpenAIModel, OpenAIResponsesModel
 from treadle.providers.http_errors import LONGEST_WAIT, Asked, from_status, retry_after
 from treadle.testing import ModelServer, Reply, ScriptedModel
 
@@ -125,6 +126,54 @@ def test_the_parameter_at_fault_is_named() -> None:
     error = translated(400, {"code": "unsupported_parameter", "param": "tools[0].function"})
     assert "(unsupported_parameter)" in str(error)
     assert "'tools[0].function'" in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 409, 422, 429])
+def test_type_and_code_are_both_told(status: int) -> None:
+    error = translated(status, {"type": "invalid_request_error", "code": "unsupported_parameter"})
+    assert f"status {status} (invalid_request_error, unsupported_parameter): " in str(error)
+
+
+@pytest.mark.parametrize("code", [400, "400", "invalid_request_error", None])
+def test_a_code_that_says_nothing_more_is_left_out(code: object) -> None:
+    assert "status 400 (invalid_request_error): " in str(
+        translated(400, {"type": "invalid_request_error", "code": code})
+    )
+
+
+@pytest.mark.parametrize("status", [400, 418, 422])
+def test_where_the_words_of_the_provider_are_is_told(status: int) -> None:
+    told = "the provider's own words may repeat the prompt, so they are in error.__cause__ alone (in Python)"
+    assert str(translated(status, {"type": "invalid_request_error"})).endswith(told)
+
+
+def test_an_error_in_a_good_status_sends_nobody_to_a_cause_it_does_not_have() -> None:
+    assert "__cause__" not in str(translated(200, {"code": "invalid_prompt"}))
+
+
+@pytest.mark.parametrize("content", ["two words", "私の秘密の質問", "x" * 81, "a\nb", {"a": 1}, True])
+@pytest.mark.parametrize("field", ["type", "code", "param"])
+def test_what_is_no_identifier_is_never_told(field: str, content: object) -> None:
+    assert str(content) not in str(translated(400, {field: content}))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("interface", [OpenAIModel, OpenAIResponsesModel, AnthropicModel])
+async def test_what_each_interface_says_of_a_refusal_arrives(interface: Any) -> None:
+    said = {"message": "my secret prompt", "type": "invalid_request_error"}
+    if interface is not AnthropicModel:
+        said |= {"code": "unsupported_parameter", "param": "max_completion_tokens"}
+    body = {"type": "error", "error": said}
+    with ModelServer(ScriptedModel([]), faults={1: Reply(status=400, body=body)}) as server:
+        model = interface("m", base_url=server.url, api_key="sk-1234")
+        with pytest.raises(RequestRejected) as caught:
+            await model.complete(ModelRequest(messages=(user("hi"),)))
+        await model.aclose()
+    told = str(caught.value)
+    names = "(invalid_request_error, unsupported_parameter)" if "param" in said else "(invalid_request_error)"
+    assert f"status 400 {names}: " in told
+    assert ("'max_completion_tokens'" in told) == ("param" in said)
+    assert "my secret prompt" in str(caught.value.__cause__)
 
 
 @pytest.mark.anyio

@@ -1,8 +1,8 @@
 """The providers' errors as ours: translated once, here, by status and code.
 
 What a provider writes into its message may repeat the prompt or part of a key, so none of that text
-is taken over: status, code and parameter name are what is told; the original stands behind as the
-cause.  Sources: https://platform.openai.com/docs/guides/error-codes and
+is taken over: status, type, code and parameter name are what is told (Anthropic gives a type alone); the
+original stands behind as the cause.  Sources: https://platform.openai.com/docs/guides/error-codes and
 https://platform.claude.com/docs/en/api/errors (read in November 2026).
 """
 
@@ -12,7 +12,7 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -28,7 +28,7 @@ LONGEST_WAIT: Final = 600.0
 """Seconds; a provider that asks for more is asked again after this long."""
 
 _RETRYABLE: Final = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_IDENTIFIER: Final = re.compile(r"[\w.\[\]-]{1,80}")
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.\[\]-]{1,80}")
 _USED_UP: Final = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "billing_error"}
 )
@@ -64,13 +64,20 @@ published description) are about what was sent.
 """
 
 _MENDS: Final = {
-    400: "the request was not in the form it wants; the cause says more",
+    400: "the request was not in the form it wants",
     401: "the key was refused; set {key}, or api_key=, to a valid one",
     403: "the key may not do that; use one that may, or another model",
     404: "there is no such model or address; check the model's name and base_url",
     413: "the request is too large; send less",
-    422: "the request was not in the form it wants; the cause says more",
+    422: "the request was not in the form it wants",
 }
+
+_UNEXPLAINED: Final = frozenset({400, 422})
+"""Statuses that alone say little; whatever is not in ``_MENDS`` says as little."""
+
+_HIDDEN: Final = (
+    "; the provider's own words may repeat the prompt, so they are in error.__cause__ alone (in Python)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,13 +111,14 @@ def from_status(status: int, headers: Mapping[str, str], body: object, *, asked:
     """
     error = _error_of(body)
     code = _identifier(error.get("code")) or _identifier(error.get("type"))
-    told = f"{asked}: status {status}" + (f" ({code})" if code else "")
+    names = ", ".join(_names(status, error))
+    told = f"{asked}: status {status}" + (f" ({names})" if names else "")
     if _is_used_up(status, error):
         mend = "the quota or credit is used up; raise it at the provider, or use another key"
         return RateLimited(f"{told}: {mend}", provider=asked.provider, status=status)
     meant = status if status != 200 else _meant(code, _identifier(error.get("type")))
     if meant not in _RETRYABLE and meant < 500:
-        mend = _mend(meant, code, error).format(key=asked.key)
+        mend = _mend(meant, code, error, is_hidden=status != 200).format(key=asked.key)
         return RequestRejected(f"{told}: {mend}", provider=asked.provider, status=status)
     # What comes within a good status has no header that speaks of it, and a proxy's word is the last.
     wait = retry_after(headers) if status != 200 else None
@@ -145,7 +153,17 @@ def _meant(code: str, kind: str) -> int:
     return _NAMED.get(code) or (429 if "rate_limit" in code else _NAMED.get(kind, 500))
 
 
-def _mend(status: int, code: str, error: Mapping[str, Any]) -> str:
+def _names(status: int, error: Mapping[str, Any]) -> Iterator[str]:
+    """The type and the code of an error, but for what the status, or the type, says already."""
+    kind, code = _identifier(error.get("type")), _identifier(error.get("code"))
+    if kind not in ("", "error"):
+        yield kind
+    if code not in ("", kind, str(status)):
+        yield code
+
+
+def _mend(status: int, code: str, error: Mapping[str, Any], *, is_hidden: bool) -> str:
+    """What to do; ``is_hidden`` where a cause holds what the provider wrote."""
     said = str(error.get("message", "")).lower()
     kinds = {code, _identifier(error.get("type"))}
     if kinds & _OVERFLOW_CODES or any(words in said for words in _OVERFLOW_WORDS):
@@ -157,7 +175,8 @@ def _mend(status: int, code: str, error: Mapping[str, Any]) -> str:
         return "it redirects elsewhere, and prompts do not follow; set base_url to the final address"
     parameter = _identifier(error.get("param"))
     concerned = f"; it concerns {parameter!r}" if parameter else ""
-    return _MENDS.get(status, "the request was refused; the cause says more") + concerned
+    hidden = _HIDDEN if is_hidden and (status in _UNEXPLAINED or status not in _MENDS) else ""
+    return _MENDS.get(status, "the request was refused") + concerned + hidden
 
 
 def unreachable(asked: Asked) -> ProviderUnavailable:
@@ -229,5 +248,5 @@ def _error_of(body: object) -> Mapping[str, Any]:
 
 def _identifier(value: object) -> str:
     """A code or parameter name; text of any other form could be content, and is left out."""
-    text = str(value) if isinstance(value, str | int) else ""
+    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text if _IDENTIFIER.fullmatch(text) else ""
