@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import bdb
+import contextlib
+import copy
 import dataclasses
 import enum
 import inspect
+import json
+import re
+import sys
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 import pytest
 from pydantic import BaseModel, computed_field
 from typing_extensions import TypedDict
 
-from treadle import Plan, PlanError, WiringError, graph, is_none, narrow, node, not_, some, when
+from treadle import Plan, PlanError, WiringError, each, graph, is_none, narrow, node, not_, some, when
 
 
 class Doc(BaseModel):
@@ -171,7 +180,8 @@ REFUSED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("f-string of a list", lambda e: f"{[e.kind]}", "make the text there"),
     ("str", lambda e: str(e.kind), "make the text there"),
     ("str.format", lambda e: "{}".format(e.kind), "make the text there"),  # noqa: UP032 - it is refused
-    ("join", lambda e: "".join([e.kind]) if False else str(e.kind), "make the text there"),
+    ("join", lambda e: "".join([e.kind]), "make the text there"),
+    ("a method with a keyword", lambda e: e.docs[0].model_copy(update={"n": 1}), "call methods in a node"),
     ("int", lambda e: int(e.count), "in a node"),
     ("range", lambda e: range(e.count), "in a node"),
     ("key of a dict", lambda e: {e.kind: 1}, "match(x"),
@@ -284,4 +294,149 @@ def test_a_graph_that_catches_a_refusal_gets_nowhere_by_it() -> None:
         except TypeError:
             return when(e.is_new, 1, 2)
 
-    assert plan_of(hide).nodes[-2].kind == "when"
+    with pytest.raises(PlanError) as caught:
+        plan_of(hide)
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"{__file__}:{hide.__code__.co_firstlineno + 2}: 'make.is_new' is not known")
+
+
+def test_a_refusal_that_is_caught_is_told_with_all_the_other_faults() -> None:
+    def hide(e: Any) -> Any:
+        with contextlib.suppress(Exception):
+            len(e.docs)
+        return e.dosc
+
+    with pytest.raises(PlanError) as caught:
+        plan_of(hide)
+    assert [
+        ("count in a node" in fault, "did you mean 'docs'" in fault) for fault in caught.value.faults
+    ] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_a_refusal_in_the_body_of_an_each_is_not_forgotten_where_the_graph_around_it_catches_it() -> None:
+    @graph
+    def inner(doc: Doc) -> str:
+        return take("long" if doc.pages else "short")
+
+    def hide(e: Any) -> Any:
+        with contextlib.suppress(WiringError):
+            return each(inner, e.docs)
+        return "nothing"
+
+    with pytest.raises(PlanError, match=r"'doc\.pages' is not known while the graph is wired"):
+        plan_of(hide)
+
+
+def test_a_wrong_call_of_a_control_word_is_told_even_where_it_is_caught() -> None:
+    def hide(e: Any) -> Any:
+        with contextlib.suppress(TypeError):
+            untyped: Any = when
+            return untyped(e.is_new, 1)
+        return 2
+
+    with pytest.raises(PlanError, match="when: missing a required argument: 'otherwise'"):
+        plan_of(hide)
+
+
+class Watcher(bdb.Bdb):
+    """Shows the variables of a function after each of its lines, as debuggers do."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.code = function.__code__
+        self.shown: list[str] = []
+
+    def user_line(self, frame: FrameType) -> None:
+        for name, value in frame.f_locals.items() if frame.f_code is self.code else ():
+            try:
+                self.shown.append(f"{name}={value!r}")
+            except TypeError:
+                self.shown.append(f"{name}: not known")
+
+
+def test_a_debugger_may_look_at_a_stand_in_without_breaking_the_plan() -> None:
+    def first(e: Any) -> Any:
+        doc = e.docs[0]
+        return doc.text
+
+    watcher, tracing = Watcher(first), sys.gettrace()
+    plan = watcher.runcall(plan_of, first)
+    sys.settrace(tracing)
+    assert plan is not None
+    assert plan.nodes[1].id == "make.docs[0].text"
+    assert "doc: not known" in watcher.shown
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda e: json.dumps(e.kind),
+        lambda e: json.dumps({"a": e.kind}),
+        lambda e: Colour(e.kind),
+        lambda e: copy.deepcopy([e]),
+        lambda e: Path(e.kind),
+        lambda e: Pair(e, e) == Pair(e.docs, e),
+        lambda e: sorted([e, e], key=lambda one: -one.count),
+    ],
+)
+def test_what_a_library_does_with_a_stand_in_is_told_at_the_line_that_called_the_library(
+    read: Callable[[Any], Any],
+) -> None:
+    with pytest.raises(WiringError) as caught:
+        plan_of(read)
+    assert str(caught.value).startswith(f"{__file__}:{read.__code__.co_firstlineno}: ")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda e: "".join(["a", e.kind]),
+        lambda e: "abc".startswith(e.kind),
+        lambda e: "abc".replace("a", e.kind),
+        lambda e: e.kind in "abc",
+        lambda e: "%d" % e.count,  # noqa: UP031 - it is refused
+        lambda e: Decimal(e.count),
+        lambda e: re.match("a", e.kind),
+    ],
+)
+def test_what_python_itself_refuses_is_told_like_all_that_stand_ins_refuse(
+    read: Callable[[Any], Any],
+) -> None:
+    with pytest.raises(WiringError, match="pass it to a node") as caught:
+        plan_of(read)
+    assert str(caught.value).startswith(f"{__file__}:{read.__code__.co_firstlineno}: ")
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+def test_a_type_error_of_the_graph_function_itself_is_left_alone() -> None:
+    with pytest.raises(TypeError, match="unsupported operand") as caught:
+        plan_of(lambda _: sum(["a"], start=1))
+    assert type(caught.value) is TypeError
+
+
+INSTALLED = """
+import json
+from treadle import graph, node
+
+@node
+async def make() -> str:
+    return "text"
+
+@graph
+def reading() -> str:
+    return json.dumps(make())
+"""
+
+
+def test_a_graph_that_is_installed_itself_is_told_its_own_line(tmp_path: Path) -> None:
+    file = tmp_path / "site-packages" / "app.py"
+    file.parent.mkdir()
+    file.write_text(INSTALLED)
+    module: dict[str, Any] = {"__name__": "app"}
+    exec(compile(INSTALLED, str(file), "exec"), module)
+    with pytest.raises(WiringError) as caught:
+        _ = module["reading"].plan
+    assert str(caught.value).startswith(f"{file}:11: ")

@@ -86,10 +86,11 @@ def wire_body(
     frame.refuse_itself(body)
     wiring, place = Wiring(), where()
     inner = Frame(wiring, body, "", frame)
-    for text in inner_faults(body):
+    wiring.faults = frame.wiring.faults  # one list, also of what is refused in here and caught out there
+    known = inner_faults(body)
+    for text in known:
         wiring.fault(f"{body.name!r}", place, text)
-    if wiring.faults:
-        frame.wiring.faults.extend(wiring.faults)
+    if known:
         return None
     inputs = {
         one.name: input_of(wiring, inner, one.name, one.codec) for one in body.parameters if one.name in given
@@ -100,7 +101,6 @@ def wire_body(
     )
     nodes = kept(wiring, result)
     check_races(wiring, result)
-    frame.wiring.faults.extend(wiring.faults)
     return Plan(
         name=body.name,
         nodes=nodes,

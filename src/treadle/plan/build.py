@@ -16,7 +16,7 @@ from treadle.plan.plan import Plan
 from treadle.plan.ref import Ref, StandIn, ref_of
 from treadle.plan.shapes import title
 from treadle.plan.validate import check_calls, check_handed_down, check_races, kept, sorted_faults
-from treadle.plan.where import defined_at
+from treadle.plan.where import defined_at, raised_at
 from treadle.plan.wiring import Frame, Reporter, Wiring
 
 SHOWN = 20
@@ -74,24 +74,31 @@ def called(graph: Blueprint, inputs: Mapping[str, StandIn]) -> object:
     call = cast("Callable[..., object]", graph.function)
     try:
         return call(**inputs)
+    except WiringError:
+        raise
     except ValidationError as error:
         for item in error.errors(include_url=False, include_context=False):
             if type(item["input"]) is StandIn:
                 raise WiringError(_built_from(error, item["input"])) from error
         raise
+    except TypeError as error:
+        if StandIn.__name__ not in str(error):
+            raise
+        raise WiringError(_given_to_python(error)) from error
 
 
 def _built_from(error: ValidationError, found: StandIn) -> str:
-    place = "?"
-    trace = error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        if "pydantic" not in code.co_filename:
-            place = f"{code.co_filename}:{trace.tb_lineno}"
-        trace = trace.tb_next
     return (
-        f"{place}: a {error.title} was built from the stand-in {ref_of(found).text!r}, which has no value "
-        "while the graph is wired; build it in a node: async def build(x: ...) -> ..."
+        f"{raised_at(error)}: a {error.title} was built from the stand-in {ref_of(found).text!r}, which has "
+        "no value while the graph is wired; build it in a node: async def build(x: ...) -> ..."
+    )
+
+
+def _given_to_python(error: TypeError) -> str:
+    """For what Python's own types say themselves, such as ``"".join([x])``: they ask a stand-in nothing."""
+    return (
+        f"{raised_at(error)}: a stand-in has no value and no text while the graph is wired, and Python says "
+        f"{str(error)!r}; pass it to a node and compute or make the text there: async def make(x: ...) -> ..."
     )
 
 

@@ -9,14 +9,18 @@ own type, so the refusals here are for what types allow and wiring does not.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from treadle import given
 from treadle.errors import WiringError
 from treadle.plan.parts import Read, Wire
-from treadle.plan.where import is_asked_by, where
+from treadle.plan.where import is_asked_by, is_watched, refused_at, where
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+FAULTS: ContextVar[list[str] | None] = ContextVar("treadle_faults", default=None)
+"""Those of the graph that is being wired: a refusal that its function catches is told with them."""
 
 
 class Recorder(Protocol):
@@ -69,12 +73,20 @@ def spell(path: tuple[Read, ...]) -> str:
 
 def refuse(what: str, mend: str) -> NoReturn:
     """Raise ``WiringError`` for the line of the user's code that is running."""
-    raise WiringError(f"{where()}: {what}; {mend}")
+    raise _kept(f"{refused_at()}: {what}; {mend}")
+
+
+def _kept(text: str) -> WiringError:
+    """Make the error, and note it: a graph function that catches it gets no plan by that."""
+    faults = FAULTS.get()
+    if faults is not None and not is_watched():
+        faults.append(text)
+    return WiringError(text)
 
 
 def told(owner: str) -> Callable[[F], F]:
     """Decorate what is called while a graph is declared or wired; see ``treadle.given.told``."""
-    return given.told(owner, lambda text: WiringError(f"{where()}: {text}"))
+    return given.told(owner, lambda text: _kept(f"{where()}: {text}"))
 
 
 class StandIn:
@@ -239,7 +251,7 @@ _REFUSED: Final[tuple[tuple[str, tuple[str, str]], ...]] = (
 
 
 def _refusal(what: str, mend: str) -> Callable[..., NoReturn]:
-    def refused(self: StandIn, *_: object) -> NoReturn:
+    def refused(self: StandIn, *_: object, **__: object) -> NoReturn:
         refuse(f"{ref_of(self).text!r} {what}", mend)
 
     return refused

@@ -33,7 +33,7 @@ from treadle.plan.parts import (
     Scope,
     Wire,
 )
-from treadle.plan.ref import Ref, StandIn, ref_of, refuse, spell
+from treadle.plan.ref import FAULTS, Ref, StandIn, ref_of, refuse, spell
 from treadle.plan.where import where
 
 _CURRENT: ContextVar[Frame | None] = ContextVar("treadle_wiring", default=None)
@@ -305,12 +305,13 @@ class Frame:
 
     def run(self, body: Callable[[], Any]) -> Any:
         """Call a graph function with this frame as the one that records."""
-        token = _CURRENT.set(self)
+        token, faults = _CURRENT.set(self), FAULTS.set(self.wiring.faults)
         self.is_active = True
         try:
             return body()
         finally:
             self.is_active = False
+            FAULTS.reset(faults)
             _CURRENT.reset(token)
 
     # What stand-ins record.
