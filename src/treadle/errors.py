@@ -42,7 +42,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class TreadleError(Exception):
@@ -402,6 +402,10 @@ class RunExists(StoreError):
 
 class InternalError(TreadleError):
     """A bug of ours; please report it with the story it carries."""
+
+
+NEVER_TAKEN: Final = (InDoubt, WorkerLost, HistoryMismatch, InternalError, RunCancelled, PlanError)
+"""What ends a run whatever stands around it: no other attempt follows, nobody takes it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

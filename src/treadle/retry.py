@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from treadle import given
-from treadle.errors import ConfigurationError
+from treadle.errors import NEVER_TAKEN, ConfigurationError
 
 _KINDS: Final = ("exponential", "fixed", "incrementing")
 
@@ -174,7 +174,8 @@ def error_names(what: str, on: object) -> tuple[str, ...]:
         on: A class, or several; a class may be given by its name with that of its module.
 
     Raises:
-        ConfigurationError: It is something else; a name without a module would never match.
+        ConfigurationError: It is something else; a name without a module would never match, and neither
+            would what no failure of the work is: ``KeyboardInterrupt``, ``InDoubt``.
     """
     classes = cast("Sequence[object]", on if isinstance(on, list | tuple | set | frozenset) else (on,))
     return tuple(_error_name(what, one) for one in classes)
@@ -182,6 +183,11 @@ def error_names(what: str, on: object) -> tuple[str, ...]:
 
 def _error_name(what: str, one: object) -> str:
     if isinstance(one, type) and issubclass(one, BaseException):
+        if not issubclass(one, Exception) or issubclass(one, NEVER_TAKEN):
+            raise ConfigurationError(
+                f"{what}: {one.__name__} is never taken and never tried again; leave it out, or name errors "
+                "of the work itself, such as ConnectionError"
+            )
         return qualified_name(one)
     if isinstance(one, str) and "." in one.strip("."):
         return one

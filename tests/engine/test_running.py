@@ -239,6 +239,24 @@ async def test_some_and_narrow_give_the_value_or_say_what_they_met() -> None:
         await run(pages, "nothing")
 
 
+async def test_narrow_to_a_list_of_something_takes_no_none_for_one() -> None:
+    @node
+    async def tags(name: str) -> list[int] | None:
+        return [1, 2] if name == "some" else None
+
+    @node
+    async def total(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    @graph
+    def counted(name: str) -> int:
+        return total(narrow(tags(name), list[int]))
+
+    assert await run(counted, "some") == 3
+    with pytest.raises(ReadFailed, match=r"expected list\[int\], not NoneType"):
+        await run(counted, "none")
+
+
 async def test_a_graph_inside_a_graph_is_no_barrier_and_demands_only_what_it_uses() -> None:
     @node
     async def never() -> int:

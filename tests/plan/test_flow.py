@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 import pytest
 from pydantic import BaseModel
@@ -243,3 +243,82 @@ def test_ordinary_values_are_computed_at_once() -> None:
 def test_control_words_outside_of_a_graph_say_what_to_write(call: Callable[[], Any]) -> None:
     with pytest.raises(WiringError, match=r"outside of a graph.*(write|call)"):
         call()
+
+
+class Pages(BaseModel):
+    texts: list[int] | None = None
+    either: list[int] | list[str] = []
+    anything: Any = None
+
+
+class Row(TypedDict):
+    count: int
+
+
+@node
+async def pages() -> Pages:
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("Circle", "'Circle'; give the class itself"),
+        (Circle | Square, r"one class, not Circle \| Square; to leave out None write some\(x\)"),
+        (Literal["a"], r"Literal\['a'\]; give the class itself"),
+        (Row, "Row'>; give the class itself"),
+    ],
+)
+def test_narrow_to_what_no_value_can_be_asked_about_is_refused_at_its_line(wanted: Any, told: str) -> None:
+    with pytest.raises(WiringError, match=rf"test_flow\.py:\d+: narrow takes .*{told}"):
+        plan_of(lambda t: narrow(t.shape, wanted))
+    with pytest.raises(WiringError, match=told):
+        narrow(3, wanted)
+
+
+def test_narrow_to_a_list_of_something_is_taken_where_no_other_list_is_open() -> None:
+    @graph
+    def texts() -> list[int]:
+        return narrow(pages().texts, list[int])
+
+    assert texts.plan.nodes[-1].settings == {"class": "list[int]"}
+
+
+@pytest.mark.parametrize("field", ["either", "anything"])
+def test_narrow_to_a_list_of_something_is_a_fault_where_its_class_does_not_tell_it(field: str) -> None:
+    @graph
+    def texts() -> list[int]:
+        return narrow(getattr(pages(), field), list[int])
+
+    with pytest.raises(
+        PlanError, match=r"does not tell list\[int\] from (list\[str\]|.*Any); narrow to list,"
+    ):
+        _ = texts.plan
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        (list[int], r"not list\[int\]: .*; write list, and go on with narrow\(x, list\[int\]\)"),
+        (Circle | Square, r"not Circle \| Square; write a case for each of them"),
+        (Literal["a"], r"not Literal\['a'\]; write the value itself"),
+        (Row, "not Row; give otherwise="),
+    ],
+)
+def test_a_case_that_is_no_class_and_no_value_is_refused_at_its_line(label: Any, told: str) -> None:
+    with pytest.raises(WiringError, match=rf"test_flow\.py:\d+: match: a case is .*{told}"):
+        plan_of(lambda t: match(t.shape, {label: 1}, otherwise=2))
+
+
+@pytest.mark.parametrize(
+    ("body", "mend"),
+    [
+        (lambda t: match(t.shape, {Circle: area(t.shape), Square: 1.0}), r"write narrow\(x, Circle\)"),
+        (lambda t: say(t.note), r"surely not None, write some\(x\)"),
+    ],
+)
+def test_a_part_of_a_union_given_for_the_whole_is_told_how_to_go_on(
+    body: Callable[[Any], Any], mend: str
+) -> None:
+    with pytest.raises(PlanError, match=rf"is wanted; .*{mend}"):
+        plan_of(body)

@@ -8,7 +8,21 @@ from typing import Any
 
 import pytest
 
-from treadle import PlanError, WiringError, do, each, fallback, graph, loop, match, node, not_, race, when
+from treadle import (
+    InDoubt,
+    PlanError,
+    WiringError,
+    do,
+    each,
+    fallback,
+    graph,
+    loop,
+    match,
+    node,
+    not_,
+    race,
+    when,
+)
 
 untyped: dict[str, Any] = {
     word.__name__: word for word in (do, each, fallback, loop, match, not_, race, when)
@@ -36,6 +50,8 @@ async def double(x: int) -> int:
         (lambda w, x: w["fallback"](double(x), x, onn=ValueError), "fallback has no option 'onn'; did you"),
         (lambda w, x: w["fallback"](double(x), x, on=3), "fallback(on=...) is an error class or a list of"),
         (lambda w, x: w["fallback"](double(x), x, on="KeyError"), "not 'KeyError'; write on=KeyError"),
+        (lambda w, x: w["fallback"](double(x), x, on=InDoubt), "(on=...): InDoubt is never taken"),
+        (lambda w, x: w["fallback"](double(x), x, on=[KeyboardInterrupt]), "Interrupt is never taken"),
         (lambda w, x: w["fallback"](double(x), x, on=[3]), "fallback(on=...) is an error class or a list"),
         (lambda w, x: w["race"](double(x), x, on=ValueError), "race has no option 'on'"),
         (lambda w, _: w["not_"](), "not_: missing a required argument: 'x'"),

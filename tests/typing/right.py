@@ -167,6 +167,23 @@ def shapes(name: str) -> float:
     return match(found, {Circle: area(narrow(found, Circle)), Square: narrow(found, Square).side})
 
 
+@node
+async def sizes(name: str) -> list[int] | None:
+    return [1] if name else None
+
+
+@node
+async def largest(found: list[int]) -> int:
+    return max(found)
+
+
+@graph
+def size(name: str) -> int:
+    found = narrow(sizes(name), list[int])
+    assert_type(found, list[int])
+    return largest(found)
+
+
 @graph(name="everything", on_failure="cancel")
 def everything(ticket: Ticket, count: int = 1) -> str | None:
     order = find_order(some(ticket.order))

@@ -21,7 +21,7 @@ RIGHT = HERE / "right.py"
 START = """from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from treadle import Ask, Budget, Context, Prompt, Retry, agent, do, each, fallback, graph, human, is_none
 from treadle import loop, match, narrow, node, not_, race, run, some, tool, when
@@ -29,7 +29,7 @@ from treadle import loop, match, narrow, node, not_, race, run, some, tool, when
 from right import Circle, Order, Reply, Ticket, Triage, desk, find_order, handbook, quick, refund
 from right import area, is_good, polish, revise, shape, split, support, triage
 
-USED = (Any, Ask, Budget, Circle, Context, Decimal, Order, Prompt, Reply, Retry, Triage, agent, area)
+USED = (Any, Literal, Ask, Budget, Circle, Context, Decimal, Order, Prompt, Reply, Retry, Triage, agent, area)
 USED_TOO = (desk, do, fallback, find_order, human, is_none, match, narrow, node, not_, refund, run)
 USED_AS_WELL = (each, is_good, loop, polish, race, revise, shape, some, split, support, tool, when)
 
@@ -63,6 +63,8 @@ IN_GRAPH = {
     "subgraph result has another type": "desk(support(ticket))",
     "union that was not narrowed": "area(found)",
     "narrow to something that is no class": 'narrow(found, "Circle")',
+    "narrow to several classes": "narrow(found, Circle | Triage)",
+    "narrow to a value": 'narrow(t.difficulty, Literal["easy"])',
     "field of a union that not all have": "found.radius",
     "optional that was not made sure of": "find_order(ticket.order)",
     "result taken for another type": "order: Order = quick(ticket, passages)",

@@ -21,16 +21,8 @@ from treadle.plan.parts import PlanNode
 from treadle.retry import qualified_name
 from treadle.values import Codec
 
-_NEVER_TAKEN: Final = (
-    errors.InDoubt,
-    errors.WorkerLost,
-    errors.HistoryMismatch,
-    errors.InternalError,
-    errors.RunCancelled,
-    errors.PlanError,
-)
 _NEVER_RETRIED: Final = (
-    *_NEVER_TAKEN,
+    *errors.NEVER_TAKEN,
     errors.StoreError,
     errors.BudgetExceeded,
     errors.ResultRefused,
@@ -65,7 +57,7 @@ def failure_of(error: BaseException, *, node: str, attempt: int) -> Failure:
         attempt=attempt,
         where=where(error),
         retryable=_is_retryable(error),
-        takeable=not isinstance(error, _NEVER_TAKEN),
+        takeable=not isinstance(error, errors.NEVER_TAKEN),
         retry_after=retry_after if isinstance(retry_after, int | float) else None,
         details=dict(_details(error)) if isinstance(error, errors.TreadleError) else {},
     )
@@ -156,7 +148,7 @@ def leading(error: BaseException) -> BaseException:
     inside = tuple(_leaves(error))
     if len(inside) == 1:
         return inside[0]
-    return next((one for one in inside if isinstance(one, _NEVER_TAKEN)), error)
+    return next((one for one in inside if isinstance(one, errors.NEVER_TAKEN)), error)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

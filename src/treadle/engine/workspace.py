@@ -14,6 +14,7 @@ from treadle.engine.looking_up import Lookup, looked_up
 from treadle.errors import HistoryMismatch, InternalError, LoopLimit, ReadFailed
 from treadle.events import Failure
 from treadle.nodes.tool_schema import complaints
+from treadle.plan.classes import askable
 from treadle.plan.parts import REPEATED, WORK, Binding, Case, Constant, Group, Planned, PlanNode, Read, Wire
 from treadle.scheduler.part import Part
 from treadle.scheduler.program import RESULT, Program
@@ -356,7 +357,7 @@ def evaluate(node: PlanNode, operands: list[Any]) -> Any:
         raise ReadFailed(f"some(...) wired at {node.where} met None", node=node.id)
     if operation == "narrow" and not isinstance(subject, _class_of(node)):
         raise ReadFailed(
-            f"narrow(...) wired at {node.where} expected {_class_of(node).__name__}, "
+            f"narrow(...) wired at {node.where} expected {node.settings['class']}, "
             f"not {type(subject).__name__}",
             node=node.id,
         )
@@ -364,7 +365,7 @@ def evaluate(node: PlanNode, operands: list[Any]) -> Any:
 
 
 def _class_of(node: PlanNode) -> type:
-    return node.live if isinstance(node.live, type) else object
+    return askable(node.live) or object
 
 
 def _read(node: PlanNode, value: Any) -> Any:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 from treadle.errors import ResultRefused
 from treadle.plan import shapes
 from treadle.plan.arguments import Report
+from treadle.plan.classes import why_not
 from treadle.plan.fits import fits
 from treadle.plan.parts import Argument, Binding, Constant, Group, Parameter, Read, Wire
 from treadle.plan.ref import Recorder, Ref, StandIn, ref_of, refuse
@@ -174,7 +175,21 @@ def frame_of(frame: Any, ref: Ref) -> None:
 
 
 def _misfit(ref: Ref, wanted: Any) -> str:
-    return f"{ref.text!r} is {shapes.title(ref.declared)}, and {shapes.title(wanted)} is wanted"
+    text = f"{ref.text!r} is {shapes.title(ref.declared)}, and {shapes.title(wanted)} is wanted"
+    return text + _taken_for(ref, wanted)
+
+
+def _taken_for(ref: Ref, wanted: Any) -> str:
+    """How to go on with a part of a union, where that would fit."""
+    members = shapes.alternatives(ref.declared)
+    fitting = [one for one in members if fits(one, wanted)]
+    if not fitting:
+        return ""
+    if all(one is shapes.NOTHING or one in fitting for one in members):
+        return "; where it is surely not None, write some(x)"
+    if len(fitting) > 1 or why_not(fitting[0]) is not None:
+        return ""
+    return f"; in the branch of a match by class, write narrow(x, {shapes.title(fitting[0])})"
 
 
 def _mismatch(value: object, wanted: Any) -> str:

@@ -6,13 +6,14 @@ stand-ins.  A branch is a plain argument: it runs only where it is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Never, TypeVarTuple, cast
 
 from typing_extensions import TypeVar
 
 from treadle.errors import ConfigurationError, WiringError, nearest
 from treadle.plan import binding, shapes
+from treadle.plan.classes import askable, confused, no_case, why_not
 from treadle.plan.fits import fits, labels
 from treadle.plan.parts import Argument, Binding, Case, Wire
 from treadle.plan.ref import StandIn, ref_of, refuse, told
@@ -112,6 +113,9 @@ def match(subject: object, cases: Mapping[Any, A], otherwise: N = _Otherwise.mis
 
 
 def _case(frame: Frame, label: object, bound: Binding) -> Case:
+    reason = no_case(label)
+    if reason is not None:
+        raise WiringError(f"{where()}: match: {reason}")
     if isinstance(label, type):
         return Case(binding=bound, test="instance", label=label.__name__, live=label)
     written, _ = binding.infer(frame, label, frame.fault)
@@ -331,16 +335,41 @@ def some(x: T | None) -> T:
 def narrow(x: object, cls: type[T]) -> T:
     """Take a value of a wider type for one of a class; where it is another the read fails.
 
+    At run time its class is looked at, not its items: ``list[int]`` is taken where the declared type
+    leaves no other list open.
+
     Example::
 
         return match(shape, {Circle: area(narrow(shape, Circle)), Square: side(narrow(shape, Square))})
+
+    Raises:
+        WiringError: Called outside of a graph, or what is given is no class: a text, a union, a literal,
+            or a typed dict, which no value has as its class.
     """
+    reason = why_not(cls)
+    if reason is not None:
+        raise WiringError(f"{where()}: {reason}")
+    wanted: Any = shapes.strip(cls)
+    title = shapes.title(wanted)
     if type(x) is not StandIn:
-        if not isinstance(x, cls):
-            refuse(f"{x!r} is no {cls.__name__}", "narrow to a class it has")
-        return x
+        if not isinstance(x, askable(wanted) or object):
+            refuse(f"{x!r} is no {title}", "narrow to a class it has")
+        return cast("T", x)
     frame = _frame("narrow", "elsewhere write `assert isinstance(x, ...)`")
     bound, declared = binding.infer(frame, x, frame.fault)
-    if not any(fits(cls, one) or fits(one, cls) for one in shapes.alternatives(declared)):
-        frame.fault(f"{ref_of(x).text!r} is {shapes.title(declared)}, which is never a {cls.__name__}")
-    return cast("T", frame.expression("narrow", (Argument("value", bound),), cls, live=cls))
+    for text in _narrowed(declared, wanted):
+        frame.fault(f"{ref_of(x).text!r} is {shapes.title(declared)}, {text}")
+    return cast("T", frame.expression("narrow", (Argument("value", bound),), wanted, live=wanted))
+
+
+def _narrowed(declared: Any, wanted: Any) -> Iterator[str]:
+    """Say why a value of a type never is of the wanted class, or cannot be known to be."""
+    title = shapes.title(wanted)
+    if not any(fits(wanted, one) or fits(one, wanted) for one in shapes.alternatives(declared)):
+        yield f"which is never a {title}"
+    other = confused(wanted, declared)
+    if other is not None:
+        yield (
+            f"and at run time only the class is looked at, which does not tell {title} from "
+            f"{shapes.title(other)}; narrow to {shapes.title(askable(wanted))}, or look at it in a node"
+        )
