@@ -8,7 +8,7 @@ import pytest
 from tests.engine.conftest import Place, around
 
 from treadle import Ask, Budget, BudgetExceeded, Context, Engine, Prompt, agent, do, graph, human, node
-from treadle.engine.step_seconds import step_spans
+from treadle.engine.times import read_times
 from treadle.events import (
     AttemptParked,
     Event,
@@ -135,4 +135,4 @@ def test_a_history_tells_how_long_calls_ran_without_pauses_and_lost_time() -> No
     crashed = RunResumed(at=200, owner="b", fence=2)
     done = StepCompleted(at=204, node=n, attempt=1, step=s, started_at=10, result=value)
     history: list[Event] = [started, tried, again, parked, answered, crashed, done]
-    assert step_spans(history) == {(n, s): [(10, 12), (50, 53), (200, 204)]}
+    assert read_times(history).calls == {(n, s): [(10, 12), (50, 53), (200, 204)]}

@@ -8,9 +8,9 @@ from decimal import Decimal
 import pytest
 
 from treadle.budget import NOTHING, Amounts, Bound, Budget, Price
-from treadle.engine.activity import busy, covered
 from treadle.engine.money import hold, settle
 from treadle.engine.purse import Made, Purse, RunAccounts, lost, requests_made
+from treadle.engine.times import covered, read_times
 from treadle.events import (
     AttemptFailed,
     AttemptParked,
@@ -22,6 +22,7 @@ from treadle.events import (
     NodeCompleted,
     QuestionAnswered,
     RunResumed,
+    StepCompleted,
     StepStarted,
 )
 from treadle.ids import NodeId, QuestionId, RunId, StepId
@@ -228,6 +229,12 @@ def model_step(at: float) -> StepStarted:
     )
 
 
+def model_done(at: float) -> StepCompleted:
+    return StepCompleted(
+        at=at, node=NodeId("triage"), attempt=1, step=StepId("m:0"), started_at=12.0, result=payload()
+    )
+
+
 def test_seconds_are_counted_from_attempts_parallel_ones_once() -> None:
     failed = AttemptFailed(
         at=5.0, node=NodeId("triage"), attempt=1, started_at=1.0, failure=Failure(types=(), message="")
@@ -238,7 +245,7 @@ def test_seconds_are_counted_from_attempts_parallel_ones_once() -> None:
 
 
 def test_claimed_results_took_no_time() -> None:
-    assert busy([completed(9.0, 3.0, claimed=1)]) == {}
+    assert read_times([completed(9.0, 3.0, claimed=1)]).nodes == {}
 
 
 def test_waiting_for_money_and_between_requests_is_not_counted() -> None:
@@ -249,9 +256,10 @@ def test_waiting_for_money_and_between_requests_is_not_counted() -> None:
         replace(settled(first, at=15.0), outcome="failed"),
         second,
         settled(second, at=22.0),
+        model_done(22.0),
         completed(23.0, 10.0),
     ]
-    assert busy(events) == {"triage": [(10.0, 12.0), (14.0, 15.0), (20.0, 23.0)]}
+    assert read_times(events).nodes == {"triage": [(10.0, 12.0), (14.0, 15.0), (20.0, 23.0)]}
 
 
 def test_waiting_for_a_person_is_not_counted() -> None:
@@ -260,7 +268,7 @@ def test_waiting_for_a_person_is_not_counted() -> None:
     answered = QuestionAnswered(at=900.0, node=NodeId("triage"), question=question, value=payload(), by="m")
     looked_up = replace(model_step(12.0), callee_kind="tool")
     events: list[Event] = [looked_up, parked, answered, completed(903.0, 10.0)]
-    assert sum(end - start for start, end in busy(events)[NodeId("triage")]) == 4
+    assert sum(end - start for start, end in read_times(events).nodes[NodeId("triage")]) == 4
 
 
 def test_an_attempt_that_died_counts_up_to_its_last_event() -> None:
@@ -269,10 +277,11 @@ def test_an_attempt_that_died_counts_up_to_its_last_event() -> None:
         model_step(12.0),
         first,
         settled(first, at=15.0),
+        model_done(15.0),
         RunResumed(at=500.0, owner="o", fence=2),
         completed(503.0, 501.0),
     ]
-    assert busy(events)[NodeId("triage")] == [(12.0, 15.0), (501.0, 503.0)]
+    assert read_times(events).nodes[NodeId("triage")] == [(12.0, 15.0), (501.0, 503.0)]
 
 
 def test_covered_counts_overlaps_once() -> None:

@@ -6,11 +6,14 @@ from typing import Any
 
 import anyio
 import pytest
+from tests.engine.conftest import Place
+from tests.engine.timed import Timed, always
 
 from treadle import Ask, Budget, Context, Engine, Prompt, Retry, agent, graph, human, node, tool
-from treadle.engine.activity import busy, covered
 from treadle.engine.loop import RunLoop
+from treadle.engine.times import covered, read_times
 from treadle.errors import RateLimited
+from treadle.events import MoneyHeld
 from treadle.ids import RunId
 from treadle.nodes.graph import Graph
 from treadle.testing import JumpingClock, ScriptedModel
@@ -131,7 +134,7 @@ async def live_and_recorded(
         await handle.result()
         events = [recorded.event for recorded in await handle.history()]
     return loops.newest.accounts.run.meter.used(clock.now()), covered(
-        [one for ran in busy(events).values() for one in ran]
+        [one for ran in read_times(events).nodes.values() for one in ran]
     )
 
 
@@ -149,3 +152,19 @@ async def test_a_history_shows_the_seconds_that_were_counted(
     assert recorded == pytest.approx(seconds, abs=0.01)
     if answered < 100:
         assert counted == pytest.approx(seconds, abs=0.01)
+
+
+async def test_the_time_in_which_no_process_was_there_is_not_counted(memory: Place) -> None:
+    clock = JumpingClock()
+
+    @agent(model=Timed(clock, always(50.0)))
+    async def ask() -> Prompt[str]:
+        return Prompt("?")
+
+    @graph(budget=Budget(seconds=120))
+    def shop() -> str:
+        return ask()
+
+    await memory.crash(shop, after=lambda event: isinstance(event, MoneyHeld), clock=clock)
+    clock.advance(3600)
+    assert await memory.resume(shop, clock=clock) == "done"

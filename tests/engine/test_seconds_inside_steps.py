@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from tests.engine.conftest import Place, around
+from tests.engine.timed import Timed
 
-from treadle import Budget, BudgetExceeded, Context, each, graph, node
+from treadle import Budget, BudgetExceeded, Context, Prompt, agent, each, graph, node
+from treadle.errors import RateLimited
 from treadle.events import Event, Progress, StepStarted
 from treadle.nodes.graph import Graph
 from treadle.stores import MemoryStore
@@ -128,3 +130,24 @@ async def test_each_item_goes_on_with_its_own_seconds() -> None:
         return each(on_error="drop")(limited, items)
 
     assert await resumed(clock, inner, [10.0, 40.0], after=begins("second", times=2)) == [10.0]
+
+
+async def test_what_a_call_waited_for_its_provider_counts_no_more_after_a_crash_than_before() -> None:
+    clock = JumpingClock()
+    busy = RateLimited("busy", provider="fake", status=429, retryable=True, retry_after=30)
+    model = Timed(clock, lambda number, _: busy if number <= 2 else 1.0)
+
+    @agent(model=model)
+    async def ask(seconds: float) -> Prompt[str]:
+        return Prompt(f"What of {seconds}?")
+
+    @node
+    async def tell(answer: str) -> str:
+        await clock.sleep_until(clock.now() + 10)
+        return answer
+
+    @graph(budget=MINUTE)
+    def inner(seconds: float) -> str:
+        return tell(ask(seconds))
+
+    assert await resumed(clock, inner, 1.0, after=begins("tell")) == "done"

@@ -205,6 +205,8 @@ class _Hedge:
         async def second() -> ModelResponse | None:
             await self._sent.wait()
             await self._first.desk.clock.sleep_until(self._first.sent_at + self._after)
+            if not self._first.is_under_way:  # it has failed at this very moment
+                return None
             response = await self._second.send_if_free(request)
             if response is not None:
                 self._first.beaten_by = self._second.number

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from treadle.budget import NOTHING, Amounts, Budget
-from treadle.engine.activity import Span, busy, covered
 from treadle.engine.money import Account
-from treadle.engine.step_seconds import Key, Timeline, step_spans
+from treadle.engine.times import Key, Span, Timeline, covered, read_times
 from treadle.engine.tracked import FINAL
 from treadle.errors import FormatMismatch, InternalError, UnknownRun
 from treadle.events import CircuitActed, Event, MoneyHeld, MoneySettled, RunEnded, RunStarted, StepStarted
@@ -106,7 +105,7 @@ class Purse:
                     self.remember(summary.tenant, summary.id, _taken(events))
                 for settled, held in _settlements(events):
                     self._tenant(summary.tenant).note(settled.charged, held=held)
-                for spans in busy(events).values() if budget.seconds is not None else ():
+                for spans in read_times(events).nodes.values() if budget.seconds is not None else ():
                     ran.setdefault(summary.tenant, []).extend(spans)
         for tenant, spans in ran.items():
             self._tenant(tenant).meter.add(covered(spans))
@@ -262,8 +261,9 @@ class RunAccounts:
         history = list(events)
         for settled, held in _settlements(history):
             self._charge(settled, held)
-        self._count(busy(history))
-        self._ran = step_spans(history)
+        times = read_times(history)
+        self._count(times.nodes)
+        self._ran = times.calls
 
     def _charge(self, event: MoneySettled, held: Amounts) -> None:
         path = self.path(event.node) if self._plan.find(event.node) is not None else (self.run,)
