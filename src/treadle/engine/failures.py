@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
+import sysconfig
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import PurePath
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import anyio
 from pydantic import ValidationError
@@ -183,15 +187,35 @@ def innermost(error: BaseException) -> BaseException:
 
 
 def where(error: BaseException) -> str:
-    """``file:line`` of the innermost frame that is not ours; ``""`` where there is none."""
-    found = ""
+    """``file:line`` of the innermost frame of the user's code; ``""`` where there is none.
+
+    Code that is installed as a package counts where no other of the user's has called it, but never behind
+    the error of a provider: what stands there is its library.
+    """
+    found: dict[_Code, str] = {}
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
-        module = trace.tb_frame.f_globals.get("__name__", "")
-        if module != _OURS and not module.startswith((f"{_OURS}.", "anyio", "asyncio", "trio")):
-            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        code = _code_of(str(trace.tb_frame.f_globals.get("__name__", "")), trace.tb_frame.f_code.co_filename)
+        found[code] = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    installed = "" if isinstance(error, errors.ProviderError) else found.get("installed", "")
+    return found.get("user's", installed)
+
+
+_Code = Literal["user's", "installed", "neither"]
+_LIBRARY: Final = (sysconfig.get_path("stdlib") + os.sep, str(PurePath(os.__file__).parent) + os.sep)
+_BETWEEN: Final = ("anyio", "asyncio", "trio", "pydantic", "pydantic_core")
+
+
+@functools.lru_cache(maxsize=4096)
+def _code_of(module: str, file: str) -> _Code:
+    """Whose code a frame runs."""
+    package = module.partition(".")[0]
+    if package == _OURS or package in _BETWEEN or file.startswith("<frozen "):
+        return "neither"
+    if {"site-packages", "dist-packages"} & set(PurePath(file).parts):
+        return "installed"
+    return "neither" if file.startswith(_LIBRARY) else "user's"
 
 
 def error_of(failure: Failure, *, run_id: str, cause: BaseException | None = None) -> errors.TreadleError:
