@@ -80,6 +80,22 @@ def careless(word: str) -> str:
     return block(word)
 
 
+@node
+async def hold(word: str) -> str:
+    """Hold the interpreter itself as it is cancelled: a call into C lets no thread and no handler run."""
+    say("working")
+    try:
+        await anyio.sleep_forever()
+    finally:
+        sum(range(10**13))
+    return word
+
+
+@graph
+def holding(word: str) -> str:
+    return hold(word)
+
+
 @tool(effect="once", in_doubt="retry")
 async def kill(word: str) -> str:
     """End the process, as a fault in a C library would; all before it is safely recorded by then."""
@@ -111,7 +127,7 @@ def deadly_items(words: list[str]) -> list[str]:
     return each(kill, words)
 
 
-GRAPHS = (errand, single, careless, deadly, deadly_items, endless)
+GRAPHS = (errand, single, careless, holding, deadly, deadly_items, endless)
 
 
 async def serve(database: str, grace: str) -> int:

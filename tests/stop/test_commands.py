@@ -102,6 +102,16 @@ def test_a_body_that_holds_the_event_loop_up_keeps_no_process(
     assert run.status == "pending"
 
 
+def test_a_body_that_holds_the_interpreter_is_ended_by_the_system(
+    child: Start, database: str, marks: Path
+) -> None:
+    command = at_work(child, database, "holding", "--grace", "0")
+    command.tell(signal.SIGTERM)
+    assert command.ended()[0] == -signal.SIGALRM
+    [run] = anyio.run(runs, database)
+    assert run.status == "pending"
+
+
 def test_a_grace_that_is_no_length_of_time_is_refused(child: Start, database: str, marks: Path) -> None:
     command = child(*TREADLE, "run", SERVICE, "--value", '"x"', "--store", database, "--grace", "soon")
     code, _, err = command.ended()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
+import math
 import os
 import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from types import FrameType
 from typing import Annotated, Final, NoReturn, TypeVar
 
 import anyio
@@ -34,6 +35,9 @@ STOPPED: Final = "stopped; what was recorded is kept, and `treadle resume --all 
 
 LAST: Final = 1.5
 """Seconds after its grace in which a command ends by itself; then it is ended, whatever holds it up."""
+
+HELD: Final = 0.5
+"""Seconds later the system ends it: no line of Python runs while a call into C holds the interpreter."""
 
 
 def read_grace(text: str) -> float:
@@ -98,11 +102,15 @@ def _say(words: str) -> None:
 
 
 class _LastResort:
-    """Ends the process where nothing else does: a body that blocks, or one that holds on to its task."""
+    """Ends the process where nothing else does: a body that blocks, or one that holds on to its task.
+
+    A thread does it in good words; where a body lets no thread run either, the system does, by SIGALRM.
+    """
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._first: tuple[int, float] | None = None
+        self._end = math.inf
 
     @property
     def is_told(self) -> bool:
@@ -114,18 +122,28 @@ class _LastResort:
         now = time.monotonic()
         if self._first is None:
             self._first = number, now
-            signal.signal(signal.SIGALRM, self._leave)
-            signal.setitimer(signal.ITIMER_REAL, self._grace + CLEAN_UP + LAST)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            self._end_within(self._grace + CLEAN_UP + LAST)
+            # Not by ``threading``, whose locks may be held by the very code this handler interrupts.
+            _thread.start_new_thread(self._wait, ())
         elif now - self._first[1] > TOGETHER:
-            left, _ = signal.getitimer(signal.ITIMER_REAL)
-            signal.setitimer(signal.ITIMER_REAL, min(left, CLEAN_UP + LAST))
+            self._end_within(min(self._end - now, CLEAN_UP + LAST))
 
     def call_off(self) -> None:
         """The work is done: the process ends by itself."""
         if self._first is not None:
+            self._end = math.inf
             signal.setitimer(signal.ITIMER_REAL, 0.0)
 
-    def _leave(self, _number: int, _frame: FrameType | None) -> None:
+    def _end_within(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.0) + HELD)
+
+    def _wait(self) -> None:
+        while (left := self._end - time.monotonic()) > 0:
+            if left == math.inf:
+                return
+            time.sleep(min(left, 0.05))
         leave(128 + (self._first[0] if self._first is not None else signal.SIGTERM))
 
 

@@ -162,7 +162,7 @@ class Engine:
 
     async def serve(self, *, grace: float | str = GRACE) -> int:
         """Work until the process is told to stop (SIGTERM or SIGINT), then ``drain``; a second signal
-        ends the grace at once.
+        ends the grace at once.  A body that holds the event loop up holds this up as well.
 
         Args:
             grace: How long running attempts may take to finish: seconds, or text such as ``"30s"``.
