@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from treadle import Budget, PlanError, Prompt, Retry, WiringError, agent, do, fallback, graph, node, when
+from treadle import Budget, PlanError, Retry, WiringError, do, graph, node, when
 from treadle.plan.parts import Constant, Group, Wire
 
 
@@ -450,36 +450,6 @@ def test_wiring_is_linear_in_the_number_of_nodes(shape: str) -> None:
 
 
 # Before anything is spent.
-
-
-@agent(model="auto")
-async def ask(question: str) -> Prompt[str]:
-    return Prompt(question)
-
-
-def test_a_budget_of_calls_that_no_run_can_meet_is_a_fault() -> None:
-    @graph(budget=Budget(calls=1))
-    def inner(question: str) -> str:
-        return ask(ask(question))
-
-    @graph(budget=Budget(calls=2))
-    def outer(question: str) -> str:
-        return do(ask.using(budget=Budget(calls=0))(question), inner(question))
-
-    with pytest.raises(PlanError) as caught:
-        _ = outer.plan
-    assert [one.partition(" (")[0] for one in caught.value.faults] == [
-        "graph 'outer'", "node 'ask'", "subgraph 'inner'",
-    ]  # fmt: skip
-    assert "every run asks a model at least 3 times" in caught.value.faults[0]
-
-
-def test_what_a_choice_or_a_fallback_may_leave_out_needs_no_budget() -> None:
-    @graph(budget=Budget(calls=1))
-    def cheap(question: str) -> str:
-        return fallback(ask(question), when(question == "", ask.named("b")(question), "nobody"))
-
-    assert len(cheap.plan.nodes) == 6
 
 
 def test_inputs_that_cannot_be_stored_are_faults() -> None:

@@ -179,17 +179,28 @@ class Agent(Node[P, R]):
             self._spec = (self.policies, self._make_spec())
         return self._spec[1]
 
+    @property
+    def asked(self) -> str | Model:
+        """The model that its requests go to: a name, or a live object."""
+        return self._live_model or self.policies.model or self.model
+
+    @property
+    def least_output(self) -> int:
+        """Output tokens that a tight budget may lower its requests to."""
+        most = self.policies.max_output or MAX_OUTPUT
+        return min(self.policies.min_output or MIN_OUTPUT, most)
+
     def _make_spec(self) -> AgentSpec:
         policies = self.policies
         return AgentSpec(
             name=self.name,
-            model=self._live_model or policies.model or self.model,
+            model=self.asked,
             tools=self.tools,
             result=self.result,
             policies=replace(policies, model=None),  # resolved here
             max_turns=policies.max_turns or MAX_TURNS,
             max_output=policies.max_output or MAX_OUTPUT,
-            min_output=policies.min_output or min(MIN_OUTPUT, policies.max_output or MIN_OUTPUT),
+            min_output=self.least_output,
             instructions=self.instructions,
             conduct=self.conduct,
         )

@@ -9,13 +9,14 @@ from pydantic import ValidationError
 
 from treadle.errors import PlanError, WiringError
 from treadle.plan import binding
+from treadle.plan.cheapest import check_budgets
 from treadle.plan.declared import Blueprint
 from treadle.plan.fits import fits
 from treadle.plan.parts import Binding, PlanNode, Wire
 from treadle.plan.plan import Plan
 from treadle.plan.ref import Ref, StandIn, ref_of
 from treadle.plan.shapes import title
-from treadle.plan.validate import check_calls, check_handed_down, check_races, kept, sorted_faults
+from treadle.plan.validate import check_handed_down, check_races, kept, sorted_faults
 from treadle.plan.where import defined_at, raised_at
 from treadle.plan.wiring import Frame, Reporter, Wiring
 
@@ -43,7 +44,7 @@ def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") ->
     value = frame.run(lambda: called(graph, inputs))
     result = frame.run(lambda: result_of(frame, graph, value))
     nodes = kept(wiring, result)
-    check_calls(wiring, result, graph)
+    check_budgets(wiring, result, graph)
     check_races(wiring, result)
     check_handed_down(wiring, graph)
     if wiring.faults:

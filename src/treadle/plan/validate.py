@@ -1,8 +1,7 @@
-"""What only the whole of a wiring shows: nodes that nobody needs, budgets that cannot be met."""
+"""What only the whole of a wiring shows: nodes that nobody needs, effects that a race may leave behind."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -148,32 +147,3 @@ def _reached(nodes: Mapping[NodeId, PlanNode], start: Iterable[NodeId]) -> set[N
             found.add(node_id)
             waiting.extend(nodes[node_id].needs)
     return found
-
-
-def check_calls(wiring: Wiring, result: Binding, graph: Blueprint) -> None:
-    """Tell where a budget of calls cannot pay for the agents that every run needs: one call each.
-
-    Prices are not known here; a budget of money is checked before each call.
-    """
-    parents = {scope.id: scope.parent for scope in wiring.scopes}
-    calls: Counter[str] = Counter()
-    for node_id in certain(wiring.nodes, result):
-        node = wiring.nodes[node_id]
-        if node.kind == "agent":
-            calls.update({f"node {node_id!r}": 1, f"graph {graph.name!r}": 1})
-            scope = node.scope
-            while scope:
-                calls[f"subgraph {scope!r}"] += 1
-                scope = parents[scope]
-    limits = {f"node {node.id!r}": (node.policies, node.where) for node in wiring.nodes.values()}
-    limits |= {f"subgraph {scope.id!r}": (scope.policies, scope.where) for scope in wiring.scopes}
-    limits[f"graph {graph.name!r}"] = (graph.policies, defined_at(graph.function))
-    for subject, least in sorted(calls.items()):
-        found, place = limits[subject]
-        if found.budget is not None and found.budget.calls is not None and found.budget.calls < least:
-            wiring.fault(
-                subject,
-                place,
-                f"its Budget(calls={found.budget.calls}) cannot be met: every run asks a model at least "
-                f"{least} {'time' if least == 1 else 'times'}; raise it",
-            )
