@@ -353,7 +353,8 @@ class Body:
         if not self.maker.made % CALLS_PER_PASS:
             await self.maker.live.let_others_run()
         if self._turns is not None:
-            record = await self._turns.take(step, call.identity)
+            once = callee.policies.effect == "once"
+            record = await self._turns.take(step, call.identity, once=once)
             if record is not None:
                 return self._outcome(callee, record)
             call.step = self._turns.stands_for(step)
@@ -391,9 +392,8 @@ class Body:
                 return self._outcome(call.callee, claimed)
             call.record = self.maker.live.claims.doubt(call.identity, self.maker.node, call.step)
             self._take_over(call)
-            if not call.kept_key and call.callee.policies.effect == "once":
-                key = call.key
-                call.kept_key = self.maker.live.claims.new_key(key) or key
+            if call.callee.policies.effect == "once":
+                await self._begin_effect(call)
             self.record_start(call, payload)
         else:
             self._take_over(call)
@@ -401,6 +401,14 @@ class Body:
                 self.maker.offer_inside(call)
                 self.record_start(call, payload)
         return await self.maker.make(call)
+
+    async def _begin_effect(self, call: Call) -> None:
+        """Let nothing be done anew that may have been done under an earlier plan, nor under a used key."""
+        claims = self.maker.live.claims
+        if call.record is None:
+            await claims.check_step(call.callee.definition, call.identity, self.maker.node, call.step)
+        if not call.kept_key:
+            call.kept_key = claims.new_key(call.key) or call.key
 
     def _take_over(self, call: Call) -> None:
         if call.record is not None:

@@ -16,6 +16,7 @@ from treadle.engine.workspace import Workspace
 from treadle.errors import HistoryMismatch
 from treadle.events import AttemptFailed, Event, NodeCompleted
 from treadle.ids import NodeId
+from treadle.plan.parts import Definition
 from treadle.scheduler.commands import CancelAttempt, StartAttempt
 
 _UNKNOWN: Final = Identity("", "")
@@ -154,7 +155,7 @@ class Claimer:
         record = self._claims.find(self.identity(node) or _UNKNOWN, node, NODE)
         self._begun[node] = None
         if record is None:
-            self._claims.check_replaced(node)
+            self._claims.left.check_node(self._claims, node)
         is_finished = record is not None and (record.result is not None or record.taken)
         return self._claims.taken(record) if record is not None and is_finished else None
 
@@ -176,6 +177,11 @@ class Claimer:
         if planned is None or planned.definition is None:
             return None
         return definition_digest(planned.definition)
+
+    def effect(self, node: NodeId) -> Definition | None:
+        """What a work node is that must not be repeated; ``None`` for any other."""
+        planned = self.places.node(node)
+        return None if planned is None or planned.policies.effect != "once" else planned.definition
 
     def identity(self, node: NodeId) -> Identity | None:
         """The identity of a node, as soon as all that it is given is known."""

@@ -19,32 +19,23 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from treadle.engine import leftovers
+from treadle.engine.leftovers import Leftovers
 from treadle.engine.records import NODE, AttemptRecords, Identity, Origin, Spot, StepRecord
 from treadle.engine.tries import Tries
 from treadle.engine.uncertain import FRESH, path_of, refuse, why_uncertain
 from treadle.errors import Ambiguity
 from treadle.events import StepClaimed, StepStarted
 from treadle.ids import NodeId, StepId
+from treadle.plan.parts import Definition
 from treadle.values import digest
 
 
-class Site(Protocol):
+class Site(leftovers.Site, Protocol):
     """The edited plan whose calls claim."""
-
-    def definition(self, node: NodeId) -> str | None:
-        """The digest of the definition of one of its work nodes; ``None`` where it has no such node."""
-        ...
-
-    def spot(self, node: NodeId) -> Spot:
-        """Where a node stands, whatever stands before it in its lists."""
-        ...
 
     def at(self, spot: Spot) -> NodeId | None:
         """The node that stands at a spot now, if any; raises ``LookupError`` where that is not known yet."""
-        ...
-
-    def identity(self, node: NodeId) -> Identity | None:
-        """The identity of one of its nodes, as soon as all that it is given is known."""
         ...
 
     def pending(self, definition: str) -> Sequence[NodeId | None]:
@@ -68,6 +59,7 @@ class Claims:
         told: What a person said: for the path of a call that of the record it takes, or ``FRESH``.
         tries: Nodes that were between two tries when a plan was left.
         report: Told of each call that cannot be told apart; by default it raises.
+        left: The effects that were done under earlier plans.
     """
 
     def __init__(self, is_gone: Callable[[NodeId], bool]) -> None:
@@ -82,8 +74,8 @@ class Claims:
         self._keys: set[str] = set()
         self._names: defaultdict[Identity, dict[NodeId, Spot]] = defaultdict(dict)
         self._origins: defaultdict[Identity, dict[Spot, Origin]] = defaultdict(dict)
-        self._effects: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
         self.tries = Tries()
+        self.left = Leftovers()
         self._doubts: defaultdict[NodeId, list[StepRecord]] = defaultdict(list)
 
     # -- what is on offer ------------------------------------------------------------------------------
@@ -103,8 +95,7 @@ class Claims:
             self._at[_place(record)].append(record)
             if record.is_open:
                 self._doubts[record.node].append(record)
-            if record.plan and record.once and not record.step and not record.taken:
-                self._effects[record.spot].append(record)
+            self.left.add(record)
             plan, node, step = _place(record)
             while step:
                 around = step.rpartition("/")[0]
@@ -186,7 +177,7 @@ class Claims:
 
     def has_doubt(self, node: NodeId) -> bool:
         """Whether an earlier attempt at a node made a call that never learned how it ended."""
-        return any(record.is_open and self._is_offered(record) for record in self._doubts.get(node, ()))
+        return any(record.is_open and self.is_offered(record) for record in self._doubts.get(node, ()))
 
     def began_again(self, event: StepStarted) -> None:
         """Take out the doubt that a call recorded later took over: it acts under the same key."""
@@ -256,10 +247,10 @@ class Claims:
                 return named
         if own is not None:
             return own
-        left = [record for record in equal if not self._is_promised(record)]
+        left = [record for record in equal if not self.is_promised(record)]
         return self._carried(left, node, step) or self._moved(left, identity, node, step)
 
-    def _is_promised(self, record: StepRecord) -> bool:
+    def is_promised(self, record: StepRecord) -> bool:
         """Whether a person said that another call takes it."""
         return any(label in (record.path, f"{record.path}@{record.seq}") for label in self.told.values())
 
@@ -270,23 +261,17 @@ class Claims:
         record = own or next(iter(equal), None)
         return 0 if record is None else record.since
 
-    def check_replaced(self, node: NodeId) -> None:
-        """Report an effect that was done as this very node, given or declared otherwise, and is left over.
+    async def check_step(self, declared: Definition, identity: Identity, node: NodeId, step: StepId) -> None:
+        """Let no effect be done in a body in whose place another one was done under an earlier plan.
 
         Raises:
-            AmbiguousHistory: It was, and nobody said that the node is to act anew.
+            AmbiguousHistory: One is left over, and nobody said that the call is to act anew.
         """
-        if self.site is None or self.told.get(node) == FRESH:
-            return
-        definition = self.site.definition(node)
-        for record in self._effects.get(self.site.spot(node), ()):
-            if self._is_offered(record) and not self._is_kept(record) and not self._is_promised(record):
-                changed = "inputs" if record.identity.definition == definition else "definition"
-                why = f"it was done here already, and its {changed} changed since"
-                self._refuse([record], (), node, NODE, why)
-                return
+        if self.site is not None and step:  # what a node does itself was looked at before it began
+            await self.left.check_step(self, declared, identity, node, step)
 
-    def _is_offered(self, record: StepRecord) -> bool:
+    def is_offered(self, record: StepRecord) -> bool:
+        """Whether nobody has taken it."""
         return record in self._pool[record.identity]
 
     def named(self, label: str, identity: Identity | None = None) -> StepRecord | None:
@@ -323,9 +308,9 @@ class Claims:
         if self.site is None or not step:
             return None
         mine = self.site.identity(node)
-        found = [r for r in equal if r.step == step and mine and r.owner == mine and self._is_free(r)]
+        found = [r for r in equal if r.step == step and mine and r.owner == mine and self.is_free(r)]
         if len({record.node for record in found}) > 1 and found[0].is_dear:
-            self._refuse(found, (), node, step, "several nodes of earlier plans had this very step")
+            self.refuse(found, (), node, step, "several nodes of earlier plans had this very step")
             return None
         return found[0] if found else None
 
@@ -333,20 +318,21 @@ class Claims:
         self, equal: Sequence[StepRecord], identity: Identity, node: NodeId, step: StepId
     ) -> StepRecord | None:
         """The oldest record whose place is gone; a dear one only where no other reading is possible."""
-        free = [record for record in equal if self._is_free(record)]
+        free = [record for record in equal if self.is_free(record)]
         if self.site is None or not any(record.is_dear for record in equal):
             return free[0] if free else None
         unsure = [record for record in equal if record not in free and self._is_unsure(record)]
         found = [*free, *unsure]
         rivals = self._rivals(equal, identity, node) if found else ()
         if len(found) > 1 or rivals or unsure:
-            self._refuse(found, rivals, node, step, why_uncertain(found, rivals, unsure))
+            self.refuse(found, rivals, node, step, why_uncertain(found, rivals, unsure))
             return None
         return free[0] if free else None
 
-    def _refuse(
+    def refuse(
         self, found: Sequence[StepRecord], rivals: Sequence[NodeId], node: NodeId, step: StepId, why: str
     ) -> None:
+        """Report that a call could be some of these records."""
         labels = tuple(map(self.label, found))
         self.report(Ambiguity(path_of(node, step), labels, tuple(rivals), why))
 
@@ -369,11 +355,11 @@ class Claims:
 
     # -- whose place is gone ---------------------------------------------------------------------------
 
-    def _is_free(self, record: StepRecord) -> bool:
+    def is_free(self, record: StepRecord) -> bool:
         """Whether nothing of the plan stands any more where a record was made."""
         if not record.plan:
             return False
-        if any(self._may_be_kept(around) for around in self._around(record)):
+        if any(self._may_be_kept(around) for around in self.around(record)):
             return False
         if self.site is None:
             return self._is_gone(record.node)
@@ -396,9 +382,9 @@ class Claims:
         """Whether a record, whose place may or may not be what it was, could be claimed there yet."""
         if not record.plan or self.site is None:
             return False
-        keepers = [around for around in self._around(record) if self._may_be_kept(around)]
+        keepers = [around for around in self.around(record) if self._may_be_kept(around)]
         if keepers:
-            return not any(self._is_kept(around) for around in keepers)
+            return not any(self.is_kept(around) for around in keepers)
         return bool(record.step) or self._now(self.site, record) is None
 
     def _now(self, site: Site, record: StepRecord) -> Identity | None:
@@ -409,14 +395,14 @@ class Claims:
             return None
         return None if node is None else site.identity(node)
 
-    def _around(self, record: StepRecord) -> Iterator[StepRecord]:
+    def around(self, record: StepRecord) -> Iterator[StepRecord]:
         """The finished calls on offer that a record lies inside of."""
         plan, node, step = _place(record)
         while step:
             step = step.rpartition("/")[0]
             yield from (one for one in self._at.get((plan, node, step), ()) if not one.is_open)
 
-    def _is_kept(self, record: StepRecord) -> bool:
+    def is_kept(self, record: StepRecord) -> bool:
         """Whether a node of the plan is sure to claim it."""
         site = self.site
         if site is None or record.step:
@@ -451,6 +437,7 @@ class Claims:
 
     def _remove(self, record: StepRecord) -> None:
         self._pool[record.identity].remove(record)
+        self.left.taken()
         self._at[_place(record)].remove(record)
 
 

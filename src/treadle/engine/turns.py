@@ -2,8 +2,9 @@
 
 Outcomes reach the body in history order, answers of people among them, and what is new comes last: so
 equal calls that are made side by side are told apart as before.  A call that has no record is parked
-until the body has claimed all its records of that callee, and is made then: a body that asks for
-something else than before is not allowed to pay for it while what it paid for before lies unclaimed.
+until the body has claimed all its records of that callee, and is made then; one that must not be
+repeated, until the body has claimed all of them that must not be.  So a body that asks for something
+else than before is not allowed to pay for it while what it paid for before lies unclaimed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Turns:
     """
 
     __slots__ = (
-        "_changed", "_host", "_is_busy", "_labels", "_queue", "_steps", "_unclaimed", "_waiting",
+        "_changed", "_effects", "_host", "_is_busy", "_labels", "_passed", "_queue", "_steps",
+        "_unclaimed", "_waiting",
     )  # fmt: skip
 
     def __init__(self, records: Iterable[StepRecord], is_busy: Callable[[], bool]) -> None:
@@ -43,14 +45,21 @@ class Turns:
         self._steps = {record.step for record in self._queue}
         self._labels: dict[StepId, StepId] = {}
         self._unclaimed = Counter(one.identity.definition for one in self._queue if one.has_ended)
+        self._effects = sum(one.once for one in self._queue)
+        self._passed: list[StepRecord] = []
         self._is_busy = is_busy
         self._host = anyio.get_current_task().id
         self._waiting: dict[int, _Claim | None] = {}
         self._changed = anyio.Event()
 
-    async def take(self, step: StepId, identity: Identity) -> StepRecord | None:
+    async def take(self, step: StepId, identity: Identity, *, once: bool = False) -> StepRecord | None:
         """Return the record of a call once all outcomes before it have been claimed; ``None`` once a call
         without a record, or in doubt, may be made, as the step that ``stands_for`` gives.
+
+        Args:
+            step: Its number in this run of the body.
+            identity: What it is.
+            once: Whether it must not be repeated.
 
         Raises:
             HistoryMismatch: The history goes on with another call, which can come no more.
@@ -61,11 +70,11 @@ class Turns:
                 if self._queue[0].step == label:
                     record = self._claimed(step, identity)
                     return record if record.has_ended else None
-            elif not self._unclaimed[identity.definition]:
+            elif not self._unclaimed[identity.definition] and not (once and self._effects):
                 return None
             if not await self._is_stuck((step, identity)) or self._swap((step, identity)):
                 continue
-            if not self._passed_over():
+            if (once and label not in self._steps) or not self._passed_over():
                 raise HistoryMismatch(self._difference(f"the body called {step!r}"))
 
     @property
@@ -96,6 +105,7 @@ class Turns:
         record = self._queue.popleft()
         self._steps.discard(record.step)
         self._unclaimed[record.identity.definition] -= record.has_ended
+        self._effects -= record.once
         self._wake()
         return record
 
@@ -103,12 +113,17 @@ class Turns:
         """Go on without the call in doubt that is next, where there is one: the body does not make it."""
         if not self._queue or self._queue[0].has_ended:
             return False
-        self._steps.discard(self._queue.popleft().step)
+        passed = self._queue.popleft()
+        self._steps.discard(passed.step)
+        if passed.once:
+            self._passed.append(passed)
         self._wake()
         return True
 
     def _swap(self, mine: _Claim) -> bool:
         """Let a call that waits be the one that the history goes on with, where there is one equal to it."""
+        if not self._queue:
+            return False
         first = self._queue[0]
         for step, identity in (mine, *filter(None, self._waiting.values())):
             label = self.stands_for(step)
@@ -169,7 +184,7 @@ class Turns:
         self._changed = anyio.Event()
 
     def _difference(self, now: str) -> str:
-        first = self._queue[0]
+        first = (self._passed or self._queue)[0]
         return (
             f"node {first.node!r} does not repeat what it did: its history goes on with {first.step!r}, "
             f"but {now}; a body must make the same calls when it runs again, so undo the edit, make it "
