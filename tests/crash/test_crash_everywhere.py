@@ -282,6 +282,16 @@ async def test_an_effect_that_is_not_declared_is_found_before_a_command_and_afte
         await crash_everywhere(sent, "a card", store=new_store, resources=[bank], effects=letters)
 
 
+async def test_a_crash_before_a_command_comes_before_anything_that_the_command_does(
+    new_store: Callable[[], Store],
+) -> None:
+    report = await crash_everywhere(sent, "a card", store=new_store, resources=[Bank()])
+    recorded = {str(crash): crash.recorded for crash in report.crashes}
+    assert recorded["before command 1 (StartAttempt letter)"] == 1  # the run's beginning
+    assert recorded["before command 2 (EndRun)"] == 2  # and the letter, but not the run's end
+    assert recorded["after command 2 (EndRun)"] == 3
+
+
 async def test_the_report_is_a_table_for_people() -> None:
     bank = Bank()
     report = await crash_everywhere(booked, "a lamp", resources=[bank], effects=bank.take)

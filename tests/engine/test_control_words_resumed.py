@@ -230,9 +230,11 @@ async def test_the_limit_of_a_loop_tells_rounds_and_last_value_in_another_proces
         with pytest.raises(LoopLimit, match="2 rounds.*raise at_most") as here:
             await (await engine.start(g, "x", run_id="r")).result()
     async with place.engine(g) as engine:
+        with pytest.raises(LoopLimit, match="2 rounds.*raise at_most") as read:
+            await (await engine.start(g, "x", run_id="r")).result()
         with pytest.raises(LoopLimit, match="2 rounds.*raise at_most") as there:
             await (await engine.resume("r")).result()
-    for error in (here.value, there.value):
+    for error in (here.value, read.value, there.value):
         assert (error.node, error.rounds, error.last) == ("loop", 2, '{"text":"x","score":2}')
     assert reviser.seen == [0, 1]
 

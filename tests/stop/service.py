@@ -112,6 +112,18 @@ def deadly(word: str) -> str:
 
 
 @node
+async def crumble(word: str) -> str:
+    """End the process at once; nothing before it waits until it is safely recorded."""
+    leave("crumbled")
+    os._exit(9)
+
+
+@graph
+def fragile(word: str) -> str:
+    return crumble(word)
+
+
+@node
 async def linger(word: str) -> str:
     await anyio.sleep_forever()
     return word
@@ -127,7 +139,7 @@ def deadly_items(words: list[str]) -> list[str]:
     return each(kill, words)
 
 
-GRAPHS = (errand, single, careless, holding, deadly, deadly_items, endless)
+GRAPHS = (errand, single, careless, holding, deadly, deadly_items, fragile, endless)
 
 
 async def serve(database: str, grace: str) -> int:
@@ -155,6 +167,12 @@ async def items(database: str, _grace: str) -> int:
         return await tell([await engine.start(deadly_items, ["a", "b"], run_id="r")])
 
 
+async def again(database: str, _grace: str) -> int:
+    """Start or take up a run whose worker dies before anything has time to be recorded."""
+    async with Engine(database, graphs=GRAPHS, recoveries=2) as engine:
+        return await tell([await engine.start(fragile, "a", run_id="r")])
+
+
 async def order(database: str, _grace: str) -> int:
     """Resume the run, whatever stands in the way."""
     async with Engine(database, graphs=GRAPHS, recoveries=2) as engine:
@@ -170,7 +188,7 @@ async def tell(handles: list[RunHandle[Any]]) -> int:
     return 0
 
 
-VERBS = {"serve": serve, "recover": recover, "items": items, "order": order}
+VERBS = {"serve": serve, "recover": recover, "items": items, "again": again, "order": order}
 
 if __name__ == "__main__":
     backend, database, grace, verb = sys.argv[1:]

@@ -96,6 +96,14 @@ def test_an_item_that_kills_its_worker_is_given_up_too(tmp_path: Path) -> None:
     assert place.count() == {"killed": 2}
 
 
+def test_a_worker_that_dies_at_once_is_counted_before_it_begins(tmp_path: Path) -> None:
+    place = Place(folder=tmp_path, backend="asyncio")
+    lives = [place.live("again") for _ in range(4)]
+    assert [code for code, _ in lives] == [DIED, DIED, DIED, 0]
+    assert lives[-1][1].startswith("WorkerLost: the process that worked on run 'r' died 3 times in a row")
+    assert place.count() == {"crumbled": 3}
+
+
 async def _reads(database: str) -> tuple[str, BaseException]:
     async with Engine(database, graphs=[deadly]) as engine:
         handle = await engine.start(deadly, "first", run_id="r")

@@ -33,6 +33,19 @@ async def own(store: SqliteStore, argument: str) -> None:
         await anyio.to_thread.run_sync(sys.stdin.readline)
 
 
+async def append(store: SqliteStore, argument: str) -> None:
+    """Own the run, append to it when told, and say how it went."""
+    log = await store.own(RUN)
+    print("owned", flush=True)
+    await anyio.to_thread.run_sync(sys.stdin.readline)
+    log.append(completed(2))
+    try:
+        await log.flush()
+        print("appended", flush=True)
+    except TreadleError as error:
+        print(f"{type(error).__name__}: {error}", flush=True)
+
+
 async def submit(store: SqliteStore, by: str) -> None:
     """Answer the question, and say how it went."""
     await anyio.to_thread.run_sync(sys.stdin.readline)
@@ -57,7 +70,8 @@ async def main(path: str, verb: str, argument: str = "") -> None:
     store = SqliteStore(path)
     await store.open()
     print("open", flush=True)
-    await {"hold": hold, "own": own, "submit": submit, "write": write}[verb](store, argument)
+    verbs = {"hold": hold, "own": own, "append": append, "submit": submit, "write": write}
+    await verbs[verb](store, argument)
     await store.aclose()
 
 

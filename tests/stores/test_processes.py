@@ -155,6 +155,22 @@ async def test_an_overtaken_owner_can_append_nothing(path: str) -> None:
     await new.aclose()
 
 
+async def test_an_overtaken_process_can_append_nothing_before_the_new_owner_has_either(path: str) -> None:
+    await prepare(path)
+    with process(path, "append") as child:
+        assert line(child) == "owned"
+        await anyio.Path(f"{path}-locks").unlink()  # by hand: the lock of the owner is gone with it
+        store = SqliteStore(path)
+        await store.open()
+        log = await store.own(RUN)
+        go(child)
+        assert line(child).startswith("OwnershipLost: run 'r-1' has another owner by now")
+    log.append(completed(1))
+    await log.flush()
+    assert [r.event for r in await store.read(RUN)] == [started(), asked(), completed(1)]
+    await store.aclose()
+
+
 async def test_two_stores_of_one_process_exclude_each_other(path: str) -> None:
     await prepare(path)
     one, other = SqliteStore(path), SqliteStore(path)
