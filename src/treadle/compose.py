@@ -33,7 +33,7 @@ def open_store(url: str) -> Store:
     scheme, colon, rest = url.partition(":")
     if not colon:
         raise ConfigurationError(
-            f"{url!r} is not a store URL; write 'sqlite:///{url}' for a file, or 'memory:'"
+            f"{url!r} is not a store URL; write 'sqlite:///{url or 'treadle.db'}' for a file, or 'memory:'"
         )
     if scheme in {"postgresql", "postgres"}:
         raise ConfigurationError(

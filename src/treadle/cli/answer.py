@@ -10,15 +10,17 @@ import typer
 
 from treadle import forms
 from treadle.cli.inbox import example
+from treadle.cli.inputs import read_json
 from treadle.cli.options import DEFAULT_STORE, StoreOption, existing_store, run_async
 from treadle.cli.summary import store_option
-from treadle.cli.words import console, moment
+from treadle.cli.words import console, moment, shorten
 from treadle.errors import QuestionError
 from treadle.events import QuestionAnswered
 from treadle.ids import QuestionId
 from treadle.interfaces import Question, Request, RunSummary, Store
 from treadle.values import Payload, canonical
 
+_MOST_SHOWN = 80
 SHORTEST = 6
 """Characters that are typed of an id, at least, where not all of it is: ``q-4k7d``."""
 
@@ -77,9 +79,9 @@ def parse(value: str, *, option: str = "--value") -> Any:
         QuestionError: It is none.
     """
     try:
-        return json.loads(value)
+        return read_json(value)
     except ValueError as error:
-        quoted = json.dumps(value, ensure_ascii=False)
+        quoted = json.dumps(shorten(value, _MOST_SHOWN), ensure_ascii=False)
         raise QuestionError(
             f"{option} is not JSON ({error}); text stands in quotes of its own, as in {option} '{quoted}', "
             "and true, false and numbers without"

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from treadle.cli.load import load_file
+from treadle.cli.load import AnyGraph, load_file, named_graphs, split_reference
 from treadle.cli.options import DEFAULT_STORE, RunArgument, StoreOption, existing_store, find_run, run_async
 from treadle.cli.perform import finish
 from treadle.cli.resume import require_graphs
@@ -28,8 +28,10 @@ def register(app: typer.Typer) -> None:
 def cancel(
     run: RunArgument,
     file: Annotated[
-        Path | None,
-        typer.Argument(metavar="FILE", help="The file with its graph, to cancel a run that no process runs."),
+        str | None,
+        typer.Argument(
+            metavar="FILE[:GRAPH]", help="The file with its graph, to cancel a run that no process runs."
+        ),
     ] = None,
     *,
     by: Annotated[str, typer.Option("--as", metavar="NAME", help="Who cancels; it is recorded.")] = "",
@@ -43,10 +45,11 @@ def cancel(
 
     Example: treadle cancel r-1a2b3c4d5 examples/support.py --reason "the customer called"
     """
-    summary = run_async(lambda: _submit(store, run, by or getpass.getuser(), reason))
+    graphs = None if file is None else _graphs(file)  # before anything is recorded
+    summary = run_async(lambda: _submit(store, run, by or getpass.getuser(), reason, graphs))
     doubts: tuple[str, ...] = ()
-    if file is not None and not summary.owner:
-        summary, doubts = run_async(lambda: _take_up(store, summary, file))
+    if graphs is not None and not summary.owner:
+        summary, doubts = run_async(lambda: _take_up(store, summary, graphs))
     if summary.status == "cancelled":
         typer.echo(f"{summary.id}: cancelled")
         if doubts:
@@ -57,19 +60,28 @@ def cancel(
         typer.echo(f"{summary.id}: recorded; `treadle resume {summary.id} FILE` carries it out")
 
 
-async def _submit(url: str, run_id: str, by: str, reason: str) -> RunSummary:
+def _graphs(file: str) -> dict[str, AnyGraph]:
+    path, name = split_reference(file)
+    return named_graphs(load_file(Path(path)), name)
+
+
+async def _submit(
+    url: str, run_id: str, by: str, reason: str, graphs: dict[str, AnyGraph] | None
+) -> RunSummary:
     async with existing_store(url) as store:
         summary = await find_run(store, run_id)
         if summary.status in {"completed", "failed", "cancelled"}:
             raise ConfigurationError(f"{summary.id} is over already: {summary.status}; nothing was changed")
+        if graphs is not None:
+            require_graphs(graphs, [summary])
         await store.submit(Request(run_id=summary.id, kind="cancel", at=time.time(), by=by, reason=reason))
         return summary
 
 
-async def _take_up(url: str, summary: RunSummary, file: Path) -> tuple[RunSummary, tuple[str, ...]]:
+async def _take_up(
+    url: str, summary: RunSummary, graphs: dict[str, AnyGraph]
+) -> tuple[RunSummary, tuple[str, ...]]:
     """Carry a recorded cancellation out; give the calls left in doubt too."""
-    graphs = load_file(file).graphs
-    require_graphs(graphs, [summary])
     async with Engine(url, graphs=list(graphs.values())) as engine:
         handle = await engine.resume(summary.id)
         await finish(handle, engine.store)

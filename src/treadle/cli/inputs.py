@@ -104,7 +104,9 @@ def _text(source: str) -> str:
             return sys.stdin.buffer.read().decode("utf-8-sig")
         return Path(source).read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise ConfigurationError(f"{source!r} cannot be read: {error.strerror}") from error
+        raise ConfigurationError(
+            f"{source!r} cannot be read: {error.strerror}; name a file of JSON lines, or - for standard input"
+        ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"{source!r} is not text in UTF-8 (byte {error.start}); save it as UTF-8"
@@ -113,11 +115,25 @@ def _text(source: str) -> str:
 
 def _parse(text: str) -> Any:
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return read_json(text)
     except ValueError as error:
         raise _Unfit(f"not JSON: {error}") from error
+
+
+def read_json(text: str) -> Any:
+    """Read a JSON text, strictly: without ``NaN`` and the like.
+
+    Raises:
+        ValueError: It is none, or none that can be read.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise _Unfit("not JSON that can be read: nested too deeply") from error
+        raise ValueError("nested too deeply to be read") from error
+    except ValueError as error:
+        if "integer string conversion" in str(error):
+            raise ValueError("a number has too many digits to be read") from error
+        raise
 
 
 def _refuse_constant(name: str) -> Any:

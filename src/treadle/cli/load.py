@@ -157,9 +157,14 @@ def _outermost(graphs: dict[str, AnyGraph]) -> list[str]:
 def _existing(path: Path) -> Path:
     if path.is_file():
         return path.resolve()
-    folder = path.parent
-    known = [str(one) for one in folder.glob("*.py")] if folder.is_dir() else []
-    raise ConfigurationError(f"there is no file {str(path)!r}{nearest(str(path), known)}")
+    folder = path if path.is_dir() else path.parent
+    known = [str(one) for one in folder.glob("*.py") if one.is_file()] if folder.is_dir() else []
+    if path.is_dir():
+        some = f" such as {min(known)}" if known else ""
+        raise ConfigurationError(f"{str(path)!r} is a directory; name a file with graphs{some}")
+    raise ConfigurationError(
+        f"there is no file {str(path)!r}{nearest(str(path), known) or '; name a Python file with graphs'}"
+    )
 
 
 def _module(path: Path) -> ModuleType:

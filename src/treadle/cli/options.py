@@ -163,6 +163,8 @@ async def find_run(store: Store, run_id: str) -> RunSummary:
             return await store.run(meant[0])
         if meant:
             some = f"{', '.join(meant[:3])}{', ...' * (len(meant) > 3)}"
-            raise ConfigurationError(f"{len(meant)} runs begin with {run_id!r}: {some}") from error
+            raise ConfigurationError(
+                f"{len(meant)} runs begin with {run_id!r}: {some}; write more of the id"
+            ) from error
         hint = nearest(run_id, known) or "; `treadle runs` lists them"
         raise UnknownRun(f"there is no run {run_id!r} in {store.url}{hint}") from error
