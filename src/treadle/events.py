@@ -378,6 +378,7 @@ class QuestionAsked:
         schema: JSON Schema the answer must satisfy.
         deadline: When the answer is due, or ``None`` for ever.
         opening: Counts how often it was opened; ``about`` ``"doubt"`` asks whether an effect happened.
+        former: Under an edited plan: the question of an earlier one whose answer it takes over.
     """
 
     kind: ClassVar[str] = "question_asked"
@@ -394,6 +395,7 @@ class QuestionAsked:
     opening: int = 1
     about: Literal["answer", "doubt"] = "answer"
     complaint: str = ""
+    former: QuestionId = QuestionId("")
 
 
 @fact

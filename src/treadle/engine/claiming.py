@@ -76,6 +76,7 @@ class Claimer:
         self.unfit: dict[NodeId, HistoryMismatch] | None = None
         self._known: dict[NodeId, Identity] = {}
         self._begun: dict[NodeId, None] = {}
+        self._done: set[NodeId] = set()
         claims.site = self
 
     def see(self, event: Event) -> None:
@@ -83,6 +84,7 @@ class Claimer:
         self.places.see(event)
         if isinstance(event, NodeCompleted):
             self._begun[event.node] = None
+            self._done.add(event.node)
 
     def answer(
         self, command: StartAttempt, workspace: Workspace, at: float
@@ -204,3 +206,8 @@ class Claimer:
         """The nodes of a definition that may take a record yet: neither done nor begun; ``None`` for items
         and rounds that may begin."""
         return [node for node in self.places.of_definition(definition) if node not in self._begun]
+
+    def unfinished(self, definition: str) -> Sequence[NodeId]:
+        """The nodes of a definition that have not been completed, begun or not."""
+        of = self.places.of_definition(definition)
+        return [node for node in of if node is not None and node not in self._done]

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from treadle.engine import leftovers
+from treadle.engine.former import FormerQuestions
 from treadle.engine.leftovers import Leftovers
 from treadle.engine.records import NODE, AttemptRecords, Identity, Origin, Spot, StepRecord
 from treadle.engine.tries import Tries
@@ -43,6 +44,10 @@ class Site(leftovers.Site, Protocol):
         and rounds that may begin."""
         ...
 
+    def unfinished(self, definition: str) -> Sequence[NodeId]:
+        """Its nodes of a definition that have not been completed, begun or not."""
+        ...
+
 
 _Place = tuple[int, NodeId, str]
 """The plan (counted from 1; 0 the present one), node and step of a record."""
@@ -58,6 +63,7 @@ class Claims:
         site: The edited plan that claims; ``None`` where the plan was never edited.
         told: What a person said: for the path of a call that of the record it takes, or ``FRESH``.
         tries: Nodes that were between two tries when a plan was left.
+        former: What people were asked under plans that are left.
         report: Told of each call that cannot be told apart; by default it raises.
         left: The effects that were done under earlier plans.
     """
@@ -72,10 +78,10 @@ class Claims:
         self._below: defaultdict[_Place, dict[str, None]] = defaultdict(dict)
         self._by_seq: dict[int, StepRecord] = {}
         self._keys: set[str] = set()
-        self._names: defaultdict[Identity, dict[NodeId, Spot]] = defaultdict(dict)
         self._origins: defaultdict[Identity, dict[Spot, Origin]] = defaultdict(dict)
         self.tries = Tries()
         self.left = Leftovers()
+        self.former = FormerQuestions()
         self._doubts: defaultdict[NodeId, list[StepRecord]] = defaultdict(list)
 
     # -- what is on offer ------------------------------------------------------------------------------
@@ -102,10 +108,6 @@ class Claims:
                 self._below[plan, node, around][step] = None
                 step = around
 
-    def note_name(self, node: NodeId, identity: Identity, spot: Spot) -> None:
-        """Note under which name a node of an earlier plan asked people."""
-        self._names[identity][node] = spot
-
     def note_origin(self, identity: Identity, spot: Spot, now: Origin) -> None:
         """Note what the body of a node has seen under a plan that is left; what it had seen before stays."""
         known = self._origins[identity]
@@ -128,14 +130,9 @@ class Claims:
         left = [seen for place, seen in known.items() if self._is_left(self.site, place, identity)]
         return left[0] if len(left) == 1 else None
 
-    def former_names(self, node: NodeId) -> list[NodeId]:
-        """The names that a node had under earlier plans, and that no node like it has now."""
-        identity = None if self.site is None else self.site.identity(node)
-        if self.site is None or identity is None:
-            return []
-        return [
-            name for name, spot in self._names[identity].items() if self._is_left(self.site, spot, identity)
-        ]
+    def is_left(self, spot: Spot, then: Identity) -> bool:
+        """Whether what stood at a spot under an earlier plan stands there no more."""
+        return self.site is not None and self._is_left(self.site, spot, then)
 
     def _is_left(self, site: Site, spot: Spot, then: Identity) -> bool:
         try:

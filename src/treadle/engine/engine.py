@@ -354,7 +354,7 @@ class Engine:
         compiled = compile_runners(graph.plan, traced=span is not None, timed=self._purse.times(started))
         if dies_again(log, before, self._recoveries):
             compiled = giving_up(compiled, before.started.run_id, self._recoveries + 1)
-        require_clear(self.services, compiled, before, told)
+        require_clear(self.services, compiled, before, told, requests)
         loop, resumed = rebuild(
             self.services, compiled, before, log, self._purse, owner=self._owner, span=span, told=told
         )

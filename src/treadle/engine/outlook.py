@@ -7,23 +7,25 @@ whatever would be recorded or started is only noted.  So what is told here is wh
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from treadle.engine.clock import SystemClock
 from treadle.engine.compiled import Compiled, compile_runners
+from treadle.engine.former import Former
 from treadle.engine.live import Services
 from treadle.engine.purse import Purse
+from treadle.engine.questions import event_of
 from treadle.engine.recollect import Left, last_piece
 from treadle.engine.records import StepRecord
 from treadle.engine.registry import checked_id
 from treadle.engine.taking_up import NOTHING_TOLD, Past, is_another, past, rebuild
 from treadle.engine.uncertain import FRESH, in_words, path_of
 from treadle.errors import Ambiguity, AmbiguousHistory, ConfigurationError, HistoryMismatch, nearest
-from treadle.events import AttemptFailed, Event, NodeCompleted
+from treadle.events import AttemptFailed, Event, NodeCompleted, QuestionAnswered
 from treadle.ids import NodeId, RunId, StepId
-from treadle.interfaces import RunLog, Store
+from treadle.interfaces import Request, RunLog, Store
 from treadle.nodes.graph import Graph
 from treadle.plan.parts import REPEATED, WORK, Definition, PlanNode
 from treadle.retry import RetryBudget
@@ -100,11 +102,21 @@ async def check_against(
             "was started from"
         )
     compiled = compile_runners(graph.plan)
-    return _Rehearsal(cast("Services", _Outside()), compiled, before, told_in(claims)).outlook()
+    asked = await store.requests(before.started.run_id)
+    return _Rehearsal(cast("Services", _Outside()), compiled, before, told_in(claims), asked).outlook()
 
 
-def require_clear(services: Services, compiled: Compiled, before: Past, told: Mapping[str, str]) -> None:
+def require_clear(
+    services: Services,
+    compiled: Compiled,
+    before: Past,
+    told: Mapping[str, str],
+    requests: Sequence[Request] = (),
+) -> None:
     """Refuse to go on under an edited plan where it is not certain what belongs to what.
+
+    Args:
+        requests: What was asked of the run meanwhile: answers among it.
 
     Raises:
         AmbiguousHistory: A recorded effect or a person's answer could belong to several calls.
@@ -113,7 +125,7 @@ def require_clear(services: Services, compiled: Compiled, before: Past, told: Ma
     """
     if not is_another(compiled, before, told):
         return
-    rehearsal = _Rehearsal(services, compiled, before, told)
+    rehearsal = _Rehearsal(services, compiled, before, told, requests)
     if rehearsal.ambiguities:
         raise AmbiguousHistory(
             in_words(rehearsal.ambiguities), ambiguities=rehearsal.ambiguities, run_id=before.started.run_id
@@ -174,7 +186,14 @@ class _Outside:
 class _Rehearsal:
     """A run taken up on paper."""
 
-    def __init__(self, services: Services, compiled: Compiled, before: Past, told: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        services: Services,
+        compiled: Compiled,
+        before: Past,
+        told: Mapping[str, str],
+        requests: Sequence[Request],
+    ) -> None:
         self._compiled = compiled
         self._before = before
         self._told = told
@@ -195,8 +214,31 @@ class _Rehearsal:
         self._loop.claims.report = self.ambiguities.append
         if self._loop.claimer is not None:
             self._loop.claimer.unfit = self.unfit
+        self._answers: dict[NodeId, Former] = {}
+        self._hear(requests)
         if not self._is_over:
             self._loop.take(resumed)
+            self._find_answers()
+
+    def _hear(self, requests: Sequence[Request]) -> None:
+        """Take in the answers that nobody has taken up yet."""
+        questions = self._loop.questions
+        for request in requests:
+            event = event_of(request)
+            asked = questions.admits(event) if isinstance(event, QuestionAnswered) else None
+            if asked is not None:
+                questions.see(event)
+
+    def _find_answers(self) -> None:
+        """Find out which answers the nodes that run will take, as far as it is known."""
+        claims, claimer, answered = self._loop.claims, self._loop.claimer, self._loop.questions.answer
+        running = [] if claimer is None else [name for name in claimer.begun if name not in self._claimed]
+        for name in running:
+            found = claims.former.outlook(claims, answered, name)
+            unsure = next((one for one in found if isinstance(one, Ambiguity)), None)
+            if unsure is not None and all(one.call != name for one in self.ambiguities):
+                self.ambiguities.append(unsure)
+            self._answers.update((name, one) for one in found if isinstance(one, Former))
 
     @property
     def _is_over(self) -> bool:
@@ -208,7 +250,7 @@ class _Rehearsal:
         for call, label in self._told.items():
             if self._around(call) is None or ("#" not in call and plan.find(NodeId(call)) is None):
                 raise ConfigurationError(f"there is no node {call!r} in the plan{nearest(call, plan.by_id)}")
-            if label != FRESH and "/ask#" not in label and claims.named(label) is None:
+            if label != FRESH and not claims.former.knows(label) and claims.named(label) is None:
                 known = [record.path for record in claims.unclaimed() if record.plan]
                 raise ConfigurationError(
                     f"no recorded call is named {label!r}{nearest(label, known)}; `treadle check FILE "
@@ -312,6 +354,8 @@ class _Rehearsal:
         """Why a node runs at once."""
         if self._told.get(name) == FRESH:
             return "you said so"
+        if name in self._answers:
+            return self._answered(self._answers[name])
         left = self._left
         then = left.plan.find(name)
         if then is None or then.definition is None:
@@ -323,6 +367,10 @@ class _Rehearsal:
             return f"its inputs changed: {', '.join(map(repr, changed))}"
         done = any(isinstance(e, NodeCompleted) and e.node == name for e in left.piece)
         return "its result went to another node" if done else "it was not finished"
+
+    def _answered(self, former: Former) -> str:
+        answer = self._loop.questions.answer(former.asked.question)
+        return f"with what {'' if answer is None else answer.by!r} answered to {former.path!r}"
 
     def _changed_inputs(self, name: NodeId) -> list[str]:
         claimer = self._loop.claimer
@@ -347,6 +395,9 @@ class _Rehearsal:
             if record.step or record.taken or not record.plan or self._may_be_taken(record):
                 continue
             yield Look(node=claims.label(record), outcome="dropped", why=self._why_dropped(record))
+        for lost in claims.former.lost(claims, self._loop.questions.answer):
+            why = f"asked again: the answer of {lost.answer.by!r} was to another call"
+            yield Look(node=lost.former.path, outcome="dropped", why=why)
 
     def _may_be_taken(self, record: StepRecord) -> bool:
         claimer = self._loop.claimer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, Literal, Protocol
@@ -14,9 +15,9 @@ from treadle.engine.failures import storable
 from treadle.engine.live import Live
 from treadle.engine.records import AttemptRecords
 from treadle.engine.requests import pack_arguments
-from treadle.engine.uncertain import FRESH, refuse
+from treadle.engine.uncertain import refuse
 from treadle.errors import Ambiguity, NodeTimeout, PlanError
-from treadle.events import QuestionAsked, StepFailed
+from treadle.events import QuestionAnswered, QuestionAsked, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId, named_before, question_id
 from treadle.interfaces.storage import ENDED, NOT_FOUND_OUT
 from treadle.values import JSON, Codec, Payload, canonical, codec, digest
@@ -112,30 +113,51 @@ async def ask(calls: Asker, body: Body, question: Question) -> Any:
         shown=shown,
         deadline=None if question.within is None else now + question.within,
     )
-    asked = replace(asked, question=_identify(calls.live, asked))
-    return await _answer(calls, body, _as_before(calls, asked), reader.unpack)
+    return await _answer(calls, body, _identified(calls, body, asked), reader.unpack)
 
 
-def _as_before(calls: Asker, asked: QuestionAsked) -> QuestionAsked:
-    """The same question as the node asked it under the name it had in an earlier plan, where it was answered.
+def _identified(calls: Asker, body: Body, asked: QuestionAsked) -> QuestionAsked:
+    """Give a question its id: that of an answer of an earlier plan, where the call takes one.
 
     Raises:
-        AmbiguousHistory: Several nodes of earlier plans asked it, and it is not certain whose answer this is.
+        AmbiguousHistory: Under an edited plan it is not certain whose answer this is.
     """
-    live, call = calls.live, f"{asked.node}/{asked.step}"
-    told = live.claims.told.get(call)
-    if live.questions.asked(asked.question) is not None or told == FRESH:
+    live, former = calls.live, calls.live.claims.former
+    if live.claims.site is None:
+        return replace(asked, question=_identify(live, asked))
+    ids = (_identify(live, asked, count) for count in itertools.count())
+    known = list(itertools.takewhile(lambda question: live.questions.asked(question) is not None, ids))
+    now = next((question for question in known if former.is_asked_now(question)), None)
+    if now is not None:
+        return replace(asked, question=now)
+    call = body.identity if body.path else live.claims.site.identity(calls.node)
+    found = former.find(live.claims, live.questions.answer, asked, call)
+    if isinstance(found, Ambiguity):
+        refuse(found)
+    mine = (one for one in known if former.stays(live.claims, replace(asked, question=one)))
+    new = _identify(live, asked, len(known))
+    asked = replace(asked, question=next(mine, new))
+    if found is None:
         return asked
-    found: dict[str, QuestionId] = {}
-    for name in live.claims.former_names(asked.node):
-        question = _identify(live, replace(asked, node=name))
-        if live.questions.answer(question) is not None:
-            found[f"{name}/{asked.step}"] = question
-    if told is not None and told in found:
-        return replace(asked, question=found[told])
-    if len(found) > 1:
-        refuse(Ambiguity(call, tuple(found), (), "several nodes asked this, and were answered"))
-    return replace(asked, question=next(iter(found.values()), asked.question))
+    answer = live.questions.answer(found.asked.question)
+    if found.asked.question == asked.question:
+        former.take_home(asked.question, calls.node)
+    elif answer is not None:
+        _take_over(live, replace(asked, question=new), found.asked, answer)
+        return replace(asked, question=new)
+    return asked
+
+
+def _take_over(live: Live, asked: QuestionAsked, former: QuestionAsked, answer: QuestionAnswered) -> None:
+    """Let an answer that was given to a question of an earlier plan be the answer to this one."""
+    asked = replace(asked, at=former.at, opening=former.opening, deadline=None, former=former.question)
+    live.record(asked)
+    live.claims.former.see(asked)
+    answered = replace(answer, node=asked.node, question=asked.question, opening=asked.opening)
+    live.claims.former.see(answered)
+    live.questions.see(answered)
+    live.histories.see(answered)
+    live.feed(answered)
 
 
 async def ask_about_doubt(calls: Asker, call: Call) -> DoubtAnswer:
@@ -253,11 +275,14 @@ def _outcome(outcome: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _identify(live: Live, asked: QuestionAsked) -> QuestionId:
-    """A question is known by where it is asked and by what is shown: other content is another one."""
+def _identify(live: Live, asked: QuestionAsked, count: int = 0) -> QuestionId:
+    """A question is known by where it is asked and by what is shown: other content is another one.
+
+    Under an edited plan the same name may stand for another place: the count tells their questions apart.
+    """
     shown = "" if asked.shown is None else asked.shown.digest
     known_by = [live.run_id, asked.node, asked.step, asked.prompt, shown, asked.schema.digest]
-    question = question_id(digest(canonical(known_by)))
+    question = question_id(digest(canonical([*known_by, count] if count else known_by)))
     before = named_before(question)
     return question if live.questions.asked(before) is None else before
 
@@ -302,7 +327,9 @@ async def _open(calls: Asker, asked: QuestionAsked, *, complaint: str = "") -> N
     live = calls.live
     before = live.questions.asked(asked.question)
     opening = 1 if before is None else before.opening + 1
-    live.record(replace(asked, at=live.now(), opening=opening, complaint=complaint or asked.complaint))
+    asked = replace(asked, at=live.now(), opening=opening, complaint=complaint or asked.complaint)
+    live.record(asked)
+    live.claims.former.see(asked)
     if asked.deadline is not None:
         live.services.watch_deadline(live.run_id, asked.question, asked.deadline)
     await live.log.flush()

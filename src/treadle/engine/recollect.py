@@ -6,13 +6,15 @@ plan came, all that the plan before had recorded is.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from treadle.engine.claims import Claims
 from treadle.engine.failed import Failed
+from treadle.engine.former import Former
 from treadle.engine.places import Places
-from treadle.engine.records import NODE, AttemptKey, Histories, Identity, Origin, Spot, StepRecord
+from treadle.engine.records import NODE, AttemptKey, Histories, Identity, Origin, Spot, StepRecord, around
 from treadle.engine.tries import Tried
 from treadle.errors import InternalError
 from treadle.events import (
@@ -79,6 +81,7 @@ def _live_through(piece: Sequence[Event], histories: Histories, claims: Claims) 
         if isinstance(event, StepStarted):
             _begin_again(histories, event, claims)
         histories.see(event)
+        claims.former.see(event)
         if isinstance(event, AttemptFailed | AttemptCancelled):
             over.add((event.node, event.attempt))
             claims.add_attempt(histories.of(event.node, event.attempt))
@@ -151,7 +154,7 @@ class Left:
                 done.add((event.node, event.attempt))
                 claims.add([record])
         self._offer_failures(histories, claims)
-        self._offer_names(claims)
+        claims.former.leave(functools.partial(self._asked, histories), self._spot)
         self._offer_origins(histories, claims)
         ends = self._ends()
         for key, attempt in histories.attempts.items():
@@ -185,11 +188,15 @@ class Left:
                 )
                 claims.tries.note(identity, self._spots[event.node], tried)
 
-    def _offer_names(self, claims: Claims) -> None:
-        for event in self.piece:
-            identity = self._known.get(event.node) if isinstance(event, QuestionAsked) else None
-            if isinstance(event, QuestionAsked) and identity is not None:
-                claims.note_name(event.node, identity, self._spots[event.node])
+    def _spot(self, node: NodeId) -> Spot:
+        return self._spots.get(node, (node,))
+
+    def _asked(self, histories: Histories, asked: QuestionAsked) -> Former:
+        """Say by what a question was asked."""
+        node, step = self._known.get(asked.node), around(asked.step)
+        call = histories.of(asked.node, asked.attempt).steps.get(step) if step else None
+        identity = call.identity if call is not None else None
+        return Former(asked=asked, spot=self._spot(asked.node), node=node, call=identity if step else node)
 
     def _offer_origins(self, histories: Histories, claims: Claims) -> None:
         """Say what the newest attempt of each body has seen."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from treadle.engine.records import StepRecord
 from treadle.errors import Ambiguity, AmbiguousHistory
@@ -29,7 +29,7 @@ def in_words(ambiguities: Iterable[Ambiguity]) -> str:
     )
 
 
-def refuse(ambiguity: Ambiguity) -> None:
+def refuse(ambiguity: Ambiguity) -> NoReturn:
     """Report a call that cannot be told apart.
 
     Raises:
