@@ -66,7 +66,7 @@ class PlanError(TreadleError, ValueError):
 
 
 class ConfigurationError(TreadleError, ValueError):
-    """A name, URL or setting does not lead to anything that exists."""
+    """A name, URL or setting does not lead to anything that exists, or a value is not what is wanted."""
 
 
 class EngineClosed(ConfigurationError):
