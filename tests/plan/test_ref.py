@@ -222,6 +222,28 @@ def test_what_is_not_known_yet_is_refused_with_the_line_and_what_to_write(
     assert any(f"{__file__}:{line}: " in message for line in (inspect.getsourcelines(read)[1], used))
 
 
+@pytest.mark.parametrize(
+    ("read", "written"),
+    [
+        (lambda e: e.kind == "a", "make.kind == 'a'"),
+        (lambda e: e.count > 3, "make.count > 3"),
+        (lambda e: e.count != e.docs[0].pages, "make.count != make.docs[0].pages"),
+        (lambda e: e.colour == Colour.RED, "make.colour == Colour.RED"),
+        (lambda e: e.docs == [e.docs[0]], "make.docs == a list"),
+        (lambda e: not_(e.count == 1), "not_(make.count == 1)"),
+        (lambda e: (e.count == 1) & e.is_new, "(make.count == 1) & make.is_new"),
+        (lambda e: e.is_new | is_none(e.docs[0].note), "make.is_new | is_none(make.docs[0].note)"),
+        (lambda e: narrow(e.either, Doc).pages, "narrow(make.either, Doc).pages"),
+        (lambda e: some(e.docs[0].note), "some(make.docs[0].note)"),
+        (lambda e: e.docs[0].text == "{}", "make.docs[0].text == '{}'"),
+    ],
+)
+def test_a_refusal_tells_what_was_written(read: Callable[[Any], Any], written: str) -> None:
+    with pytest.raises(WiringError) as caught:
+        plan_of(lambda e: 1 if read(e) else 2)
+    assert f": {written!r} is not known while the graph is wired" in str(caught.value)
+
+
 def test_python_match_on_a_stand_in_is_refused() -> None:
     def choose(e: Any) -> Any:
         match e.either:

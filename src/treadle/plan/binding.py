@@ -155,7 +155,9 @@ def move(value: object, source: Any, target: Any, *, declared: Any = None) -> An
         ref = ref_of(cast("StandIn", value))
         frame_of(source, ref)
         target.wiring.consumed.add(ref.wire.node)
-        return StandIn(Ref(target, ref.wire, ref.path, ref.declared if declared is None else declared))
+        return StandIn(
+            Ref(target, ref.wire, ref.path, ref.declared if declared is None else declared, ref.written)
+        )
     if kind not in _CONTAINERS or not _holds_stand_in(value):
         return value
     if kind is dict:

@@ -293,7 +293,7 @@ def not_(x: object) -> bool:
         frame.fault(
             f"not_ needs a condition, and got {shapes.title(declared)}; compare it, or ask is_none(x)"
         )
-    return cast("bool", frame.expression("not", (Argument("value", bound),), bool))
+    return cast("bool", frame.expression("not", (Argument("value", bound),), bool, written=("not_({})", x)))
 
 
 @told("is_none")
@@ -310,7 +310,8 @@ def is_none(x: object) -> bool:
     bound, declared = binding.infer(frame, x, frame.fault)
     if not fits(type(None), declared):
         frame.fault(f"{ref_of(x).text!r} is {shapes.title(declared)}, which is never None; leave is_none out")
-    return cast("bool", frame.expression("is_none", (Argument("value", bound),), bool))
+    asked = frame.expression("is_none", (Argument("value", bound),), bool, written=("is_none({})", x))
+    return cast("bool", asked)
 
 
 @told("some")
@@ -328,7 +329,7 @@ def some(x: T | None) -> T:
     frame = _frame("some", "elsewhere write `assert x is not None`")
     bound, declared = binding.infer(frame, x, frame.fault)
     rest = shapes.union(one for one in shapes.alternatives(declared) if one is not shapes.NOTHING)
-    return cast("T", frame.expression("some", (Argument("value", bound),), rest))
+    return cast("T", frame.expression("some", (Argument("value", bound),), rest, written=("some({})", x)))
 
 
 @told("narrow")
@@ -359,7 +360,9 @@ def narrow(x: object, cls: type[T]) -> T:
     bound, declared = binding.infer(frame, x, frame.fault)
     for text in _narrowed(declared, wanted):
         frame.fault(f"{ref_of(x).text!r} is {shapes.title(declared)}, {text}")
-    return cast("T", frame.expression("narrow", (Argument("value", bound),), wanted, live=wanted))
+    written = (f"narrow({{}}, {shapes.title(wanted)})", x)
+    took = frame.expression("narrow", (Argument("value", bound),), wanted, live=wanted, written=written)
+    return cast("T", took)
 
 
 def _narrowed(declared: Any, wanted: Any) -> Iterator[str]:

@@ -8,6 +8,7 @@ own type, so the refusals here are for what types allow and wiring does not.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, Final, NoReturn, Protocol, TypeVar
@@ -16,6 +17,7 @@ from treadle import given
 from treadle.errors import WiringError
 from treadle.plan.parts import Read, Wire
 from treadle.plan.where import is_asked_by, is_watched, refused_at, where
+from treadle.values import short
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,20 +52,52 @@ class Ref:
         wire: To the node.
         path: What was read, outermost first.
         declared: The type of the value.
+        written: Of an expression: how it is written, with ``{}`` for each operand, and the operands.
     """
 
-    __slots__ = ("declared", "frame", "path", "wire")
+    __slots__ = ("declared", "frame", "path", "wire", "written")
 
-    def __init__(self, frame: Recorder, wire: Wire, path: tuple[Read, ...], declared: Any) -> None:
+    def __init__(
+        self,
+        frame: Recorder,
+        wire: Wire,
+        path: tuple[Read, ...],
+        declared: Any,
+        written: tuple[object, ...] = (),
+    ) -> None:
         self.frame = frame
         self.wire = wire
         self.path = path
         self.declared = declared
+        self.written = written
+
+    @property
+    def name(self) -> str:
+        """The id of the node that gives it: ``triage.question``, ``equal``."""
+        return self.wire.node + spell(self.path)
 
     @property
     def text(self) -> str:
-        """How a person would write it: ``triage.question``."""
-        return self.wire.node + spell(self.path)
+        """How a person would write it: ``triage.question``, ``triage.question == 'why'``."""
+        if not self.written:
+            return self.name
+        form, *operands = self.written
+        texts = [_operand(one, is_joined=len(operands) > 1) for one in operands]
+        return str(form).format(*texts) + spell(self.path)
+
+
+def _operand(value: object, *, is_joined: bool) -> str:
+    if type(value) is StandIn:
+        ref = ref_of(value)
+        return f"({ref.text})" if is_joined and len(ref.written) > 2 and not ref.path else ref.text
+    if type(value) in _SHOWN:
+        return short(value)
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__name__}.{value.name}"
+    return f"a {type(value).__name__}"  # its own text may hold a stand-in, which has none
+
+
+_SHOWN: Final = {bool, bytes, float, int, str, type(None)}
 
 
 def spell(path: tuple[Read, ...]) -> str:

@@ -212,6 +212,7 @@ class Frame:
         arguments: tuple[Argument, ...] = (),
         settings: Mapping[str, Any] = NOTHING_SET,
         body: Planned | None = None,
+        written: tuple[object, ...] = (),
     ) -> StandIn:
         """Record a control word and give the stand-in for its result."""
         wire = self.wiring.add(
@@ -228,10 +229,15 @@ class Frame:
                 where=where(),
             )
         )
-        return StandIn(Ref(self, wire, (), declared))
+        return StandIn(Ref(self, wire, (), declared, written))
 
     def expression(
-        self, operation: str, operands: tuple[Argument, ...], declared: Any, live: object = None
+        self,
+        operation: str,
+        operands: tuple[Argument, ...],
+        declared: Any,
+        live: object = None,
+        written: tuple[object, ...] = (),
     ) -> StandIn:
         """Record an expression, once for equal ones, and give the stand-in for its value."""
         key = (operation, live, *(binding.key(operand.binding) for operand in operands))
@@ -251,7 +257,7 @@ class Frame:
                     live=live,
                 )
             )
-        return StandIn(Ref(self, wire, (), declared))
+        return StandIn(Ref(self, wire, (), declared, written))
 
     def fault(self, text: str) -> None:
         """Note a fault of the line that is running."""
@@ -336,9 +342,9 @@ class Frame:
     def _read(self, ref: Ref, read: Read, declared: Any) -> StandIn:
         path = (*ref.path, read)
         if isinstance(declared, shapes.Missing):
-            self.fault(f"cannot read {ref.wire.node + spell(path)!r}: {declared.why}")
+            self.fault(f"cannot read {ref.text + spell((read,))!r}: {declared.why}")
             declared = Any
-        return StandIn(Ref(self, ref.wire, path, declared))
+        return StandIn(Ref(self, ref.wire, path, declared, ref.written))
 
     def compare(self, operation: str, left: object, right: object) -> object:
         """Record a comparison."""
@@ -353,7 +359,8 @@ class Frame:
                 f"{shapes.title(types[0])} {operation} {shapes.title(types[1])} "
                 "can never be what was meant; compare values of one type"
             )
-        return self.expression(operation, tuple(operands), bool)
+        written = (f"{{}} {operation} {{}}", left, right)
+        return self.expression(operation, tuple(operands), bool, written=written)
 
     def both(self, left: object, right: object) -> object:
         """Record ``left & right``: the right side is needed only where the left is true."""
@@ -365,11 +372,11 @@ class Frame:
 
     def _logic(self, kind: NodeKind, left: object, right: object) -> object:
         bindings: list[Binding] = []
+        sign = "&" if kind == "and" else "|"
         for value in (left, right):
             bound_value, declared = binding.infer(self, value, self.fault)
             bindings.append(bound_value)
             if not binding.is_bool(declared):
-                sign = "&" if kind == "and" else "|"
                 self.fault(f"{sign} joins conditions, and {shapes.title(declared)} is none; compare it first")
         subject, other = bindings
         settled = Constant(binding.pack_plain(kind == "or"))
@@ -378,7 +385,8 @@ class Frame:
             Case(binding=yes, test="equal", label=True, live=True),
             Case(binding=no, test="equal", label=False, live=False),
         )
-        return self.control(kind, subject=subject, cases=cases, declared=bool)
+        written = (f"{{}} {sign} {{}}", left, right)
+        return self.control(kind, subject=subject, cases=cases, declared=bool, written=written)
 
     # Bindings.
 
@@ -400,7 +408,7 @@ class Frame:
         wire = self.wiring.expressions.get(key)
         if wire is None:
             node = PlanNode(
-                id=self.wiring.new_id(ref.text),
+                id=self.wiring.new_id(ref.name),
                 kind="expression",
                 scope=self.wiring.nodes[ref.wire.node].scope,
                 operation="read",
