@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from treadle import Budget, Engine, Prompt, agent, graph
+from treadle import Budget, BudgetExceeded, Engine, Prompt, agent, graph
 from treadle.errors import ConfigurationError
 from treadle.models import Limit, OpenAIModel
 from treadle.testing import ScriptedModel
@@ -32,12 +32,7 @@ def test_budgets_that_are_none_are_refused_with_what_to_write(budgets: Any, word
         Engine(budgets=budgets)
 
 
-def test_budgets_by_tenant_are_taken() -> None:
-    Engine(budgets={"acme": Budget(usd="3")})
-    Engine(budgets={})
-
-
-@agent(model=ScriptedModel(["yes"]))
+@agent(model=ScriptedModel(lambda _: "yes"))
 async def clerk(text: str) -> Prompt[str]:
     return Prompt(text)
 
@@ -45,6 +40,14 @@ async def clerk(text: str) -> Prompt[str]:
 @graph
 def asked(text: str) -> str:
     return clerk(text)
+
+
+@pytest.mark.anyio
+async def test_budgets_by_tenant_hold_for_their_tenants_alone() -> None:
+    async with Engine("memory:", budgets={"acme": Budget(calls=0)}) as engine:
+        with pytest.raises(BudgetExceeded, match="tenant acme"):
+            await (await engine.start(asked, "a", tenant="acme")).result()
+        assert await (await engine.start(asked, "a", tenant="other")).result() == "yes"
 
 
 @pytest.mark.parametrize(
