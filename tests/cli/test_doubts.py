@@ -251,3 +251,34 @@ def test_a_cancelled_run_keeps_its_doubt_in_the_list(treadle, doubt: str) -> Non
     [row] = treadle("doubt", "--json").json_lines()
     assert (row["status"], row["question"]) == ("cancelled", None)
     assert "the run is over, and nothing makes the call again" in treadle("doubt").out
+
+
+BESIDE = (
+    SHOP.replace("import graph, tool", "import graph, node, tool").replace("    return pay(amount)\n", "")
+    + """    return both(pay(amount), stock(amount))
+
+
+@node
+async def stock(amount: int) -> int:
+    raise ValueError("no stock")
+
+
+@node
+async def both(paid: Receipt, left: int) -> Receipt:
+    return paid
+"""
+)
+
+
+def test_a_doubt_in_a_run_that_another_node_fails_says_what_is_to_be_mended_first(
+    treadle, folder: Path
+) -> None:
+    (folder / "shop.py").write_text(BESIDE)
+    assert treadle("run", "shop.py", "--value", "3").code == 1
+    [before] = treadle("doubt", "--json").json_lines()
+    assert treadle("resume", before["run"], "shop.py").code == 1
+    out = treadle("doubt").out
+    assert "it ended with OSError: the line broke" in out
+    assert "but first mend node stock" in out
+    [again] = treadle("doubt", "--json").json_lines()
+    assert again["began_at"] == before["began_at"]

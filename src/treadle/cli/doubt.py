@@ -193,6 +193,8 @@ def _what_to_do(run: RunSummary, effect: Doubt, question: Question | None, url: 
     elif run.status == "failed":
         resume = f"treadle resume {run.id} FILE{option}"
         yield f"look it up by its key; declared in_doubt='ask', {resume} asks what happened"
+        if effect.failed:
+            yield f"but first mend node {effect.failed}: while it fails the run, there is no time to answer"
     elif run.owner:
         yield "the process that runs it is settling it"
     else:

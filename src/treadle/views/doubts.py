@@ -32,6 +32,7 @@ class Doubt:
         began_at: Seconds since 1970 (UTC).
         failure: How it ended as far as is known; ``None`` where its process died.
         question: The open question about it, or ``""``.
+        failed: The other node with which the run failed meanwhile, or ``""``.
     """
 
     callee: str
@@ -43,6 +44,7 @@ class Doubt:
     arguments: Payload | None = None
     failure: Failure | None = None
     question: QuestionId = QuestionId("")
+    failed: NodeId = NodeId("")
 
 
 def doubts(history: Sequence[Recorded]) -> tuple[str, ...]:
@@ -63,10 +65,11 @@ def effects_in_doubt(history: Sequence[Recorded], *, is_owned: bool = False) -> 
     for recorded in history:
         reader.take(recorded.event)
     found = reader.found.values()
-    is_over = isinstance(history[-1].event, RunEnded) if history else False
-    if is_owned and not is_over:
-        return tuple(doubt for doubt in found if doubt.failure is not None)
-    return tuple(found)
+    end = history[-1].event if history else None
+    if not isinstance(end, RunEnded):
+        return tuple(doubt for doubt in found if doubt.failure is not None or not is_owned)
+    failed = NodeId("") if end.failure is None else end.failure.node
+    return tuple(doubt if failed == doubt.node else replace(doubt, failed=failed) for doubt in found)
 
 
 class _Reader:
@@ -91,15 +94,19 @@ class _Reader:
             self._question(event)
 
     def _began(self, event: StepStarted) -> None:
-        self._keys[event.node, event.attempt, event.step] = event.idempotency_key
-        self.found[event.idempotency_key] = Doubt(
+        key = event.idempotency_key
+        self._keys[event.node, event.attempt, event.step] = key
+        # Taken over from an attempt before, its doubt is settled first: until then nothing more was done.
+        before = self.found.get(key) if event.because == "" else None
+        self.found[key] = Doubt(
             callee=event.callee,
             node=event.node,
             attempt=event.attempt,
             step=event.step,
-            idempotency_key=event.idempotency_key,
-            began_at=event.at,
+            idempotency_key=key,
+            began_at=event.at if before is None else before.began_at,
             arguments=event.arguments,
+            failure=None if before is None else before.failure,
         )
 
     def _change(self, event: StepFailed, *, failure: Failure) -> None:
