@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import inspect
 import math
 import re
 import typing
@@ -301,6 +302,8 @@ def _unwritable(value: object, declared: Any, reason: str) -> str:
     wanted = _name(declared)
     shown = "None" if value is None else f"{short(value)} ({type(value).__name__})"
     told = f"{shown} cannot be stored as {wanted}, the declared type"
+    if inspect.iscoroutine(value):
+        return f"{told}: it was not awaited: write `await` before the call, such as `await ctx.step(...)`"
     bare = typing.get_args(declared)[0] if typing.get_origin(declared) is typing.Annotated else declared
     origin = type(None) if bare is None else typing.get_origin(bare) or bare
     if isinstance(origin, type) and origin is not Any and not isinstance(value, origin):

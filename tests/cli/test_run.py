@@ -39,6 +39,71 @@ def test_a_single_run_that_waits_for_a_person_exits_with_3(treadle) -> None:
     assert "treadle answer q-" in outcome.out
 
 
+WRONG = """
+from treadle import each, graph, node
+
+
+@node
+async def bad(text: str) -> int:
+    return text
+
+
+@node
+async def fail(text: str) -> int:
+    raise KeyError(text)
+
+
+@node
+async def same(number: int) -> int:
+    return number
+
+
+@node
+async def pair(text: str) -> list[str]:
+    return [text, text]
+
+
+@graph
+def refused(text: str) -> int:
+    return same(bad(text))
+
+
+@graph
+def raised(text: str) -> int:
+    return same(fail(text))
+
+
+@graph
+def inside(text: str) -> int:
+    return same(each(fail, pair(text))[0])
+
+
+@graph
+def read(text: str) -> int:
+    return same(bad(pair(text)[3]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "route", "told"),
+    [
+        ("refused", "bad", "ResultRefused: node 'bad' (attempt 1), "),
+        ("raised", "fail", "node 'fail' (attempt 1): KeyError: 'zz' (at wrong.py:12)"),
+        ("inside", "fail", "node 'each(0)/fail' (attempt 1): KeyError: 'zz' (at wrong.py:12)"),
+        ("read", "pair[3]", "ReadFailed: [3] of 'pair', wired at "),
+    ],
+)
+def test_a_failed_run_is_told_with_the_node_that_failed(
+    treadle, folder: Path, name: str, route: str, told: str
+) -> None:
+    (folder / "wrong.py").write_text(WRONG)
+    ran = ("run", f"wrong.py:{name}", "--value", '"zz"')
+    [row] = treadle(*ran, "--json").json_lines()
+    assert row["route"] == route
+    assert row["answer"].startswith(told)
+    assert told in treadle(*ran).out
+
+
 def test_a_failed_run_exits_with_1_and_says_why(treadle) -> None:
     outcome = treadle("run", "orders.py", "--value", '{"number": 1, "note": "odd"}')
     assert outcome.code == 1

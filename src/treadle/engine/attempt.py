@@ -17,13 +17,13 @@ import anyio
 from treadle.engine import doubts, unneeded
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
-from treadle.engine.failures import failure_of, foreign
+from treadle.engine.failures import failure_of, foreign, tell_refusal, where
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, seconds_left, timed
 from treadle.engine.records import NODE
 from treadle.engine.stopwatch import CLOCKS_DIFFER, Limits
 from treadle.engine.workspace import Workspace
-from treadle.errors import NodeTimeout, RunError
+from treadle.errors import NodeTimeout, ResultRefused, RunError
 from treadle.events import AttemptCancelled, AttemptParked, NodeCompleted
 from treadle.ids import NodeId
 from treadle.interfaces import Span
@@ -40,9 +40,11 @@ def plain_runner(
     index: int,
     function: Callable[..., Awaitable[Any]],
     gather: Callable[[Workspace], Sequence[Any]],
-    pack: Callable[[Any], Payload],
+    callee: Callee,
 ) -> Callable[[Live, Workspace, StartAttempt], Awaitable[None]]:
     """Make the runner of a node that needs nothing but its arguments: the engine's fast path."""
+
+    pack = callee.result.pack
 
     async def plain(live: Live, workspace: Workspace, command: StartAttempt) -> None:
         now, node = live.now, command.node
@@ -51,6 +53,8 @@ def plain_runner(
             value = await function(*gather(workspace))
             result = pack(value)
         except Exception as error:
+            if type(error) is ResultRefused and not where(error):
+                tell_refusal(error, callee, node=node, attempt=command.attempt)
             live.attempt_failed(node, command.attempt, started_at, error)
             return
         except BaseException as error:
@@ -205,9 +209,17 @@ class Attempt:
                 value, result = await callee.perform(body, arguments), None
                 body.check_all_claimed()
         if result is None:
-            result = callee.result.pack(value)
+            result = self._packed(value)
         self.workspace.values[self.task.index] = value
         return result
+
+    def _packed(self, value: Any) -> Payload:
+        callee = self.task.callee
+        try:
+            return callee.result.pack(value)
+        except ResultRefused as error:
+            tell_refusal(error, callee, node=self.node, attempt=self.number)
+            raise
 
     def _park(self) -> None:
         self.cancel("parked")

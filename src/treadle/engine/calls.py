@@ -211,7 +211,7 @@ class Calls:
         try:
             result = call.callee.result.pack(value)
         except Exception as error:  # a user's validator may raise anything
-            raise self.record_failure(call, started_at, doubts.refused(call, error), settled) from error
+            raise self.record_failure(call, started_at, doubts.refused(self, call, error), settled) from error
         end_span(call, self.live)
         if not settled and self._is_told_by_node(call):
             record = self.records.steps[NODE]  # as ``Histories`` notes the node's completion

@@ -78,7 +78,7 @@ def _runner(plan: Planned, program: Program, node: PlanNode, *, watched: bool) -
     index = program.index[node.id]
     if not watched and callee.plain is not None and _pays_for_nothing(node):
         function = _positional(callee.plain, [argument.name for argument in node.arguments])
-        return plain_runner(index, function, _gatherer(plan, program, node), callee.result.pack)
+        return plain_runner(index, function, _gatherer(plan, program, node), callee)
     gather = _gatherer(plan, program, node)
     task = Task(index=index, node=node, callee=callee, arguments=_by_name(gather, node, callee))
 

@@ -178,14 +178,20 @@ def doubt(maker: Maker, call: Call) -> InDoubt:
     )
 
 
-def refused(call: Call, error: Exception) -> ResultRefused:
+def refused(maker: Maker, call: Call, error: Exception) -> ResultRefused:
     """The error of a call that returned, and is done, but with what cannot be taken."""
     name, why = call.callee.name, f"{type(error).__name__}: {error}"
+    if isinstance(error, ResultRefused):
+        why = str(error)
+    told = f"what {name!r}"
     if call.callee.policies.effect == "once":
-        return ResultRefused(
-            f"{name!r} has acted, so do not call it again; what it returned is refused: {why}"
-        )
-    return error if isinstance(error, ResultRefused) else ResultRefused(f"{name!r} cannot be checked: {why}")
+        told = f"{name!r} has acted, so do not call it again; what it"
+    return ResultRefused(
+        f"{told} returned in node {maker.node!r} (attempt {maker.number}) is refused: {why}",
+        run_id=maker.live.run_id,
+        node=maker.node,
+        attempt=maker.number,
+    )
 
 
 def cut_off(node: NodeId, number: int) -> Failure:

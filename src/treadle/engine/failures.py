@@ -21,7 +21,8 @@ from treadle import errors
 from treadle.events import Failure, RunEnded
 from treadle.ids import NodeId, StepId
 from treadle.nodes.tool_schema import complaints
-from treadle.plan.parts import PlanNode
+from treadle.plan.parts import Callee, PlanNode
+from treadle.plan.where import defined_at
 from treadle.retry import qualified_name
 from treadle.values import Codec
 
@@ -177,6 +178,14 @@ def members(error: BaseException) -> tuple[BaseException, ...]:
     if isinstance(error, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", error).exceptions
     return ()
+
+
+def tell_refusal(error: errors.ResultRefused, callee: Callee, *, node: str, attempt: int) -> None:
+    """Write into the refusal of what a body returned which body that was."""
+    function = getattr(callee, "function", None)
+    place = "" if function is None else f", {defined_at(function)}"
+    error.args = (f"node {node!r} (attempt {attempt}){place}: its result is refused: {error}",)
+    error.node, error.attempt = node, attempt
 
 
 def innermost(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from pydantic_core import to_json
 
-from treadle.errors import WiringError, nearest
+from treadle.errors import ResultRefused, WiringError, nearest
 from treadle.messages import Message, ModelRequest, OutputSpec, ToolSpec
 from treadle.nodes.graph import Graph
 from treadle.nodes.graph_step import GraphStep
@@ -85,10 +85,14 @@ def pack_and_digest(callee: Callee, arguments: Mapping[str, Any]) -> tuple[Paylo
 
 
 def _pieces(callee: Callee, arguments: Mapping[str, Any]) -> list[bytes]:
-    return [
-        b"%s:%s" % (_quoted(parameter.name), parameter.codec.pack(arguments[parameter.name]).data)
-        for parameter in callee.parameters
-    ]
+    name, pieces = "", list[bytes]()
+    try:
+        for parameter in callee.parameters:
+            name = parameter.name
+            pieces.append(b"%s:%s" % (_quoted(name), parameter.codec.pack(arguments[name]).data))
+    except ResultRefused as error:
+        raise ResultRefused(f"argument {name!r} of {callee.name!r} is refused: {error}") from error
+    return pieces
 
 
 @functools.lru_cache(maxsize=4096)

@@ -374,10 +374,27 @@ def _read(node: PlanNode, value: Any) -> Any:
             value = getattr(value, str(step.key)) if step.field else value[step.key]
         except (AttributeError, LookupError, TypeError) as error:
             raise ReadFailed(
-                f"{_path(node.path)} wired at {node.where} found nothing: {type(error).__name__}: {error}",
+                f"{_path(node.path)}{_whose(node)}, wired at {node.where}, found nothing in "
+                f"{_told(value)}: {type(error).__name__}: {error}",
                 node=node.id,
             ) from error
     return value
+
+
+def _whose(node: PlanNode) -> str:
+    """Of which node's result a read is."""
+    read = node.arguments[0].binding
+    return f" of {str(read.node)!r}" if isinstance(read, Wire) else ""
+
+
+def _told(value: Any) -> str:
+    """What a value is, without what it holds."""
+    kind = type(value).__name__
+    if value is None:
+        return "None"
+    if isinstance(value, str | list | tuple | dict):
+        return f"a {kind} of {len(cast('Sequence[object]', value))}"
+    return f"a {kind}"
 
 
 def _path(path: tuple[Read, ...]) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, cast
 
-from treadle.events import AttemptFailed, NodeCompleted, Recorded
+from treadle.events import AttemptFailed, Failure, NodeCompleted, Recorded
+from treadle.ids import NodeId
 from treadle.plan.parts import REPEATED, WORK, Binding, Case, PlanNode, Wire, wires
 from treadle.plan.plan import Plan
 from treadle.plan.sketch import case_label, local_name
@@ -80,8 +81,16 @@ def _answer(facts: RunFacts) -> str:
     if facts.ended is None:
         return ""
     if facts.ended.failure is not None:
-        return failure_note(facts.ended.failure)
+        return _failed(facts.ended.failure)
     return in_words(facts.ended.result) if facts.ended.result is not None else ""
+
+
+def _failed(failure: Failure) -> str:
+    """Why a run failed, and in which attempt, unless the words name that node already."""
+    note = failure_note(failure)
+    if not failure.attempt or repr(failure.node) in note:
+        return note
+    return f"node {failure.node!r} (attempt {failure.attempt}): {note}"
 
 
 _ERASED: Final = "(erased)"
@@ -119,7 +128,20 @@ def union_length(stretches: Iterable[tuple[float, float]]) -> float:
 def _route(facts: RunFacts) -> str:
     if facts.plan is None:
         return ""
-    return " → ".join(dict.fromkeys(_steps(facts, facts.plan, facts.plan.result)))
+    steps = _steps(facts, facts.plan, facts.plan.result)
+    if facts.ended is not None and facts.ended.failure is not None:
+        steps = _to_failure(facts.plan, steps, facts.ended.failure.node)
+    return " → ".join(dict.fromkeys(steps))
+
+
+def _to_failure(plan: Plan, steps: list[str], failed: NodeId) -> list[str]:
+    """A way as far as the node a run failed with, in place of the one that would have given the result."""
+    planned = plan.by_id.get(failed)
+    name = planned.definition.name if planned is not None and planned.definition else local_name(failed)
+    if not failed or name in steps:
+        return steps
+    works = {one.definition.name for one in plan.nodes if one.definition}
+    return [*(steps[:-1] if steps and steps[-1] in works else steps), name]
 
 
 def _steps(facts: RunFacts, plan: Plan, binding: Binding) -> list[str]:
