@@ -12,7 +12,8 @@ from tests.engine.conftest import Place
 
 from treadle import Ask, Context, each, graph, human, node, tool
 from treadle.editing import Outlook, check_against
-from treadle.errors import AmbiguousHistory
+from treadle.errors import AmbiguousHistory, NodeFailed
+from treadle.events import StepStarted
 from treadle.nodes.graph import Graph
 
 pytestmark = pytest.mark.anyio
@@ -64,6 +65,22 @@ class Office:
 
         self.sign, self.nod, self.pay, self.payout = sign, nod, pay, payout
         self.body, self.talk, self.late = body, talk, late
+        self.unsure, self.wrapped = self._unsure()
+
+    def _unsure(self) -> tuple[Any, Any]:
+        @tool(effect="once", in_doubt="ask")
+        async def unsure(amount: int) -> str:
+            """Pay, and lose the line the first time."""
+            self.paid.append(amount)
+            if len(self.paid) == 1:
+                raise ConnectionError("the line broke")
+            return str(amount)
+
+        @node
+        async def wrapped(ctx: Context, amount: int) -> str:
+            return await ctx.step(unsure, amount)
+
+        return unsure, wrapped
 
     def graph(self, wire: Wire) -> Graph[[], list[Any]]:
         @graph(name="office")
@@ -238,3 +255,39 @@ async def test_an_edit_of_an_edit_keeps_answers(office: Office, place: Place) ->
     async with place.engine() as engine:
         asked = {(question.node, question.prompt) for question in await engine.questions()}
     assert asked == {("each(0)/talk", "Second?"), ("each(1)/talk", "First?")}
+
+
+# -- what was said about an effect in doubt ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["as a node", "in a body"])
+@pytest.mark.parametrize(
+    ("said", "result", "acts"),
+    [
+        ({"outcome": "happened", "result": "seven"}, "seven", 1),
+        ({"outcome": "run_again"}, "1", 2),
+        ({"outcome": "did_not_happen"}, None, 1),
+    ],
+)
+async def test_what_was_said_about_an_effect_in_doubt_follows_it(
+    way: str, said: dict[str, Any], result: str | None, acts: int, place: Place
+) -> None:
+    office = Office()
+    unsure = office.unsure if way == "as a node" else office.wrapped
+    await office.ask(place, _named(unsure, "before"), said)
+    for _ in range(2):
+        try:
+            assert await office.go_on(place, _named(unsure, "after")) == [result]
+        except NodeFailed as error:
+            assert (result, "DidNotHappen" in str(error)) == (None, True)  # noqa: PT017 - either way it ends
+            break
+    assert len(office.paid) == acts
+
+
+async def test_what_was_said_about_an_effect_outlives_a_crash_under_the_edited_graph(place: Place) -> None:
+    office = Office()
+    await office.ask(place, _named(office.unsure, "before"), {"outcome": "happened", "result": "seven"})
+    after = office.graph(_named(office.unsure, "after"))
+    await place.crash(after, after=lambda event: isinstance(event, StepStarted))
+    assert await office.go_on(place, _named(office.unsure, "after")) == ["seven"]
+    assert len(office.paid) == 1

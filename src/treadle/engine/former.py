@@ -29,6 +29,7 @@ from treadle.events import (
     StepClaimed,
     StepCompleted,
     StepFailed,
+    StepStarted,
 )
 from treadle.ids import NodeId, QuestionId, StepId
 
@@ -109,6 +110,8 @@ class FormerQuestions:
         self._copies: dict[QuestionId, QuestionId] = {}
         self._consumed: set[QuestionId] = set()
         self._at_home: dict[QuestionId, NodeId] = {}
+        self._effects: dict[tuple[NodeId, StepId], str] = {}
+        self._doubts: dict[str, QuestionId] = {}
 
     # -- what happened -----------------------------------------------------------------------------------
 
@@ -118,10 +121,14 @@ class FormerQuestions:
             self._asked_now.add(event.question)
             if event.about == "answer":
                 self._open_now[event.question] = event
+            elif (event.node, around(event.step)) in self._effects:
+                self._doubts[self._effects[event.node, around(event.step)]] = event.question
             if event.former:
                 self._copies[event.question] = event.former
         elif isinstance(event, QuestionAnswered) and event.question in self._copies:
             self._consumed.add(self._copies[event.question])
+        elif isinstance(event, StepStarted) and event.once:
+            self._effects[event.node, event.step] = event.idempotency_key
         elif isinstance(event, _ENDS) and (self._known or self._open_now):
             self._over(event.node, NODE if isinstance(event, NodeCompleted) else event.step)
 
@@ -156,6 +163,10 @@ class FormerQuestions:
     def take_home(self, question: QuestionId, node: NodeId) -> None:
         """Note that the answer to a question counts where it was asked."""
         self._at_home[question] = node
+
+    def doubt(self, idempotency_key: str) -> QuestionId | None:
+        """The question that was asked last about an effect, whatever its call was called."""
+        return self._doubts.get(idempotency_key)
 
     # -- which question a call asks ----------------------------------------------------------------------
 

@@ -162,7 +162,7 @@ def _take_over(live: Live, asked: QuestionAsked, former: QuestionAsked, answer: 
 
 async def ask_about_doubt(calls: Asker, call: Call) -> DoubtAnswer:
     """Ask whether a call in doubt happened; an answer that had it run again holds for that one time."""
-    asked = _about_doubt(calls, call)
+    asked = _doubt_of(calls, call)
     call.asks = True
     try:
         answer: DoubtAnswer = await _answer(
@@ -178,7 +178,7 @@ async def ask_about_doubt(calls: Asker, call: Call) -> DoubtAnswer:
 
 def said_about_doubt(calls: Asker, call: Call) -> DoubtAnswer | None:
     """What a person has said already about a call in doubt; it is made again by no answer twice."""
-    answer = calls.live.questions.answer(_about_doubt(calls, call).question)
+    answer = calls.live.questions.answer(_doubt_of(calls, call).question)
     if answer is None or answer.opening <= call.again:
         return None
     return _read_doubt(call, answer.value)
@@ -213,12 +213,24 @@ def _cause(calls: Asker, call: Call) -> str:
 
 async def open_doubt(calls: Asker, call: Call) -> bool:
     """Ask about a call in doubt without waiting; tell whether the question is open now."""
-    questions, asked = calls.live.questions, _about_doubt(calls, call)
+    questions, asked = calls.live.questions, _doubt_of(calls, call)
     answer = questions.answer(asked.question)
     if not questions.is_open(asked.question) and (answer is None or answer.opening <= call.again):
         await _open(calls, asked)
     calls.questions.add(asked.question)
     return questions.is_open(asked.question)
+
+
+def _doubt_of(calls: Asker, call: Call) -> QuestionAsked:
+    """The question about a call, with what was said of it at another place in an earlier plan."""
+    live, asked = calls.live, _about_doubt(calls, call)
+    former = live.claims.former.doubt(call.key)
+    if former is None or former == asked.question or live.questions.asked(asked.question) is not None:
+        return asked
+    answer, before = live.questions.answer(former), live.questions.asked(former)
+    if answer is not None and before is not None and answer.opening > call.again:
+        _take_over(live, asked, before, answer)
+    return asked
 
 
 def _about_doubt(calls: Asker, call: Call) -> QuestionAsked:
