@@ -176,7 +176,17 @@ class NodeTimeout(RunError, TimeoutError):
 
 
 class RunCancelled(RunError):
-    """The run was cancelled; what it had finished is kept."""
+    """The run was cancelled; what it had finished is kept.
+
+    Attributes:
+        by: Who asked for it; ``"deadline"`` where the run's ``deadline=`` had passed.
+        reason: Why, as it was said.
+    """
+
+    def __init__(self, message: str, *, by: str = "", reason: str = "", **where: Any) -> None:
+        super().__init__(message, **where)
+        self.by = by
+        self.reason = reason
 
 
 class RunWaiting(RunError):

@@ -119,8 +119,9 @@ def test_an_unknown_question_is_one_clear_error(treadle, waiting_run) -> None:
 
 def test_a_cancelled_run_asks_nobody_any_more(treadle, waiting_run) -> None:
     run, _ = waiting_run
-    outcome = treadle("cancel", run, "orders.py", "--as", "maria")
+    outcome = treadle("cancel", run, "orders.py", "--as", "maria", "--reason", "she called")
     assert outcome.out == f"{run}: cancelled\n"
+    assert "cancelled by maria: she called" in treadle("show", run).out
     assert treadle("inbox", "--json").json_lines() == []
     assert "over already: cancelled" in treadle("cancel", run).err
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from tests.engine.conftest import Calls, Place, around
 from treadle import Ask, Context, Engine, Retry, fallback, graph, human, node, when
 from treadle.errors import RunCancelled, RunError
 from treadle.events import AttemptCancelled, CancelRequested, NodeCompleted, RunEnded
+from treadle.nodes.graph import Graph
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +60,14 @@ def watch() -> Watch:
     return Watch()
 
 
+def hanging_on(watch: Watch) -> Graph[[], str]:
+    @graph
+    def hanging() -> str:
+        return watch.hang("x")
+
+    return hanging
+
+
 def tasks_of(engine: Engine) -> int:
     """How many tasks the engine's group holds for runs."""
     return len(engine.loops)
@@ -86,6 +96,30 @@ async def test_a_cancelled_run_leaves_no_task_behind(kind: str, watch: Watch) ->
     assert [(e.by, e.reason) for e in events if isinstance(e, CancelRequested)] == [("ada", "enough")]
     assert len([e for e in events if isinstance(e, AttemptCancelled)]) == 5
     assert [e.status for e in events if isinstance(e, RunEnded)] == ["cancelled"]
+
+
+async def test_who_waits_for_a_cancelled_run_is_told_by_whom_and_why_here_and_elsewhere(
+    watch: Watch, tmp_path: Path
+) -> None:
+    hanging = hanging_on(watch)
+    told = list[RunCancelled]()
+    for _ in range(2):
+        async with Engine(f"sqlite:///{tmp_path / 'runs.db'}", graphs=[hanging]) as engine:
+            handle = await engine.start(hanging, run_id="r")
+            if not told:
+                await handle.cancel(by="ada", reason="enough")
+            with pytest.raises(RunCancelled, match="run 'r' was cancelled by ada: enough") as caught:
+                await handle.result()
+            told.append(caught.value)
+    assert [(error.run_id, error.by, error.reason) for error in told] == [("r", "ada", "enough")] * 2
+
+
+async def test_a_run_past_its_deadline_says_so(watch: Watch) -> None:
+    hanging = hanging_on(watch)
+    async with Engine(graphs=[hanging]) as engine:
+        handle = await engine.start(hanging, deadline=1.0)
+        with pytest.raises(RunCancelled, match="by deadline: the deadline of the run has passed"):
+            await handle.result()
 
 
 async def test_a_run_that_waits_for_a_person_can_be_cancelled() -> None:

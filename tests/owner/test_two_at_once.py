@@ -152,7 +152,10 @@ def test_what_another_process_asks_for_is_done_exactly_once(
     assert at_once(*askers) == ["done"] * len(askers)
     open_gate(folder)
     said = one.says() if where == "at work" else anyio.run(_resume, database)
-    assert said == {"answer": "paid worked True", "cancel": "RunCancelled: run 'r' was cancelled"}[wanted]
+    assert (
+        said
+        == {"answer": "paid worked True", "cancel": "RunCancelled: run 'r' was cancelled by maria"}[wanted]
+    )
     found = kinds(database)
     done = {"answer": "QuestionAnswered", "cancel": "CancelRequested"}[wanted]
     assert (found[done], found["RunEnded"]) == (1, 1)

@@ -246,7 +246,7 @@ class Body:
 
     @property
     def attempt(self) -> int:
-        """Which try at the node this is, counted from 1."""
+        """Which attempt at the node this is, counted from 1."""
         return self.maker.number
 
     @property

@@ -335,7 +335,7 @@ class Engine:
             graph = self._graphs.find(before.started.graph)
             if before.ended is not None and not (retry_failed and before.ended.status == "failed"):
                 await log.release()
-                return self._handles.make_ended(run_id, graph, before.ended)
+                return self._handles.make_ended(run_id, graph, before.ended, before.cancelled_by)
             await self._outside.close_overdue(run_id)
             return await self._take_up(log, before, graph, await self.store.requests(run_id), told)
 
@@ -430,9 +430,9 @@ class Engine:
         """Tell the handles of a run how it ended in another process, or that it goes on or waits there."""
         before, run_id = tracked.changes, summary.id
         if summary.status in FINAL:
-            ended = past(await self.store.read(run_id)).ended
-            if ended is not None and tracked.changes == before:
-                self._handles.make_ended(run_id, self._graphs.find(tracked.graph), ended)
+            found = past(await self.store.read(run_id))
+            if (ended := found.ended) is not None and tracked.changes == before:
+                self._handles.make_ended(run_id, self._graphs.find(tracked.graph), ended, found.cancelled_by)
             return
         questions = await self.store.questions(run_id=run_id)
         if tracked.changes == before:

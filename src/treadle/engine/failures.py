@@ -18,7 +18,7 @@ import anyio
 from pydantic import ValidationError
 
 from treadle import errors
-from treadle.events import Failure, RunEnded
+from treadle.events import CancelRequested, Failure, RunEnded
 from treadle.ids import NodeId, StepId
 from treadle.nodes.tool_schema import complaints
 from treadle.plan.parts import Callee, PlanNode
@@ -264,22 +264,32 @@ def _placed(error: errors.TreadleError, failure: Failure, run_id: str) -> errors
     return error
 
 
-def ended_error(run_id: str, ended: RunEnded, cause: BaseException | None) -> BaseException | None:
+def ended_error(
+    run_id: str, ended: RunEnded, cause: BaseException | None, cancel: CancelRequested | None
+) -> BaseException | None:
     """What a caller who waits for a run is told: ``None`` where it completed."""
     if ended.status == "completed":
         return None
     if ended.status == "cancelled" or ended.failure is None:
-        return errors.RunCancelled(f"run {run_id!r} was cancelled", run_id=run_id)
+        return _cancelled(run_id, cancel)
     error = error_of(ended.failure, run_id=run_id, cause=cause)
     if error is cause and not isinstance(error, errors.NodeFailed):
         error.add_note(f"in node {ended.failure.node!r} of run {run_id!r}")
     return error
 
 
-def ended_with(run_id: str, ended: RunEnded, result: Codec[Any]) -> tuple[Any, BaseException | None]:
+def _cancelled(run_id: str, cancel: CancelRequested | None) -> errors.RunCancelled:
+    by, reason = ("", "") if cancel is None else (cancel.by, cancel.reason)
+    who, why = f" by {by}" if by else "", f": {reason}" if reason else ""
+    return errors.RunCancelled(f"run {run_id!r} was cancelled{who}{why}", run_id=run_id, by=by, reason=reason)
+
+
+def ended_with(
+    run_id: str, ended: RunEnded, result: Codec[Any], cancel: CancelRequested | None
+) -> tuple[Any, BaseException | None]:
     """The value of a run that ended, or what who waits for it is told in its place."""
     if ended.result is None:
-        return None, ended_error(run_id, ended, None)
+        return None, ended_error(run_id, ended, None, cancel)
     try:
         return result.unpack(ended.result), None
     except errors.FormatMismatch as error:  # its content was erased

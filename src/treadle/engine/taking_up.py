@@ -20,6 +20,7 @@ from treadle.engine.sites import retraced
 from treadle.engine.uncertain import path_of
 from treadle.errors import FormatMismatch, HistoryMismatch
 from treadle.events import (
+    CancelRequested,
     Event,
     NodeCompleted,
     Recorded,
@@ -96,6 +97,11 @@ class Past:
             if isinstance(event, RunResumed):
                 return None
         return None
+
+    @property
+    def cancelled_by(self) -> CancelRequested | None:
+        """The newest request to cancel the run."""
+        return next((event for event in reversed(self.events) if isinstance(event, CancelRequested)), None)
 
 
 def _made(event: Event) -> tuple[str, ...]:

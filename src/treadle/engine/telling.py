@@ -11,7 +11,7 @@ from treadle.engine.handle import Home, RunHandle
 from treadle.engine.loop import RunLoop
 from treadle.engine.tracked import FINAL, Status, Tracked
 from treadle.errors import RunError, TreadleError
-from treadle.events import RunEnded
+from treadle.events import CancelRequested, RunEnded
 from treadle.ids import RunId
 from treadle.nodes.graph import Graph
 
@@ -34,10 +34,12 @@ class Handles:
             tracked = self._tracked[run_id] = Tracked(run_id, graph.name, status)
         return RunHandle(self._home, tracked), tracked
 
-    def make_ended(self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded) -> RunHandle[Any]:
+    def make_ended(
+        self, run_id: RunId, graph: Graph[..., Any], ended: RunEnded, cancel: CancelRequested | None
+    ) -> RunHandle[Any]:
         """Make a handle of a run that is over, and tell those there are."""
         handle, tracked = self.make(run_id, graph, ended.status)
-        value, error = ended_with(run_id, ended, graph.result)
+        value, error = ended_with(run_id, ended, graph.result, cancel)
         tracked.become(ended.status, value=value, error=error)
         return handle
 
@@ -74,4 +76,5 @@ def tell(loop: RunLoop, tracked: Tracked, error: TreadleError | None) -> None:
     else:
         cause = None if ended.failure is None else loop.errors.get(ended.failure.node)
         value = loop.workspace.result() if ended.status == "completed" else None
-        tracked.become(ended.status, value=value, error=ended_error(loop.run_id, ended, cause))
+        told = ended_error(loop.run_id, ended, cause, loop.scheduler.cancelled_by)
+        tracked.become(ended.status, value=value, error=told)

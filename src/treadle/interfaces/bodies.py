@@ -97,7 +97,10 @@ class Context(Protocol):
 
     @property
     def attempt(self) -> int:
-        """Which try at the node this is, counted from 1."""
+        """Which attempt at the node this is, counted from 1.
+
+        A step has that of the body that makes it: another try at a step is no other attempt.
+        """
         ...
 
     @property

@@ -77,9 +77,12 @@ class Scheduler:
     Args:
         program: The compiled plan.
         seed: The run's; jitter of waits is drawn from it.
+
+    Attributes:
+        cancelled_by: The request that the run is being cancelled for, or was.
     """
 
-    __slots__ = ("_course", "_is_refused", "_opening", "_program", "_seed")
+    __slots__ = ("_course", "_is_refused", "_opening", "_program", "_seed", "cancelled_by")
 
     def __init__(self, program: Program, *, seed: str) -> None:
         self._program = program
@@ -89,6 +92,7 @@ class Scheduler:
             program, Demand(program) if self._opening is None else self._opening.demand.copy()
         )
         self._is_refused = False
+        self.cancelled_by: CancelRequested | None = None
 
     def handle(self, event: Event) -> list[Command]:
         """Take in one event and give the commands it leads to, in the order of the plan.
@@ -343,9 +347,10 @@ class Scheduler:
             course.end_run(end)
         course.settle(course.root)
 
-    def _on_cancel_requested(self, _event: CancelRequested) -> None:
+    def _on_cancel_requested(self, event: CancelRequested) -> None:
         course = self._course
         if course.mode in (Mode.ACTIVE, Mode.DRAINING):
+            self.cancelled_by = event
             course.mode = Mode.CANCELLING
             course.stop_everything(cancel=True)
             course.settle(course.root)

@@ -142,7 +142,8 @@ def _run_note(facts: RunFacts) -> str:
         count = len(facts.resumed)
         notes.append("resumed" if count == 1 else f"resumed {count} times")
     if facts.cancel is not None:
-        notes.append(f"cancelled by {facts.cancel.by}" if facts.cancel.by else "cancelled")
+        by, reason = facts.cancel.by, facts.cancel.reason
+        notes.append("cancelled" + (f" by {by}" if by else "") + (f": {reason}" if reason else ""))
     if facts.ended is not None and facts.ended.failure is not None:
         notes.append(failure_note(facts.ended.failure))
     return "; ".join(notes)
