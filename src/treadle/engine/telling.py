@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from treadle.engine.failures import ended_error, ended_with
+from treadle.engine.failures import ended_error, ended_with, said
 from treadle.engine.handle import Home, RunHandle
 from treadle.engine.loop import RunLoop
 from treadle.engine.tracked import FINAL, Status, Tracked
 from treadle.errors import RunError, TreadleError
 from treadle.events import CancelRequested, RunEnded
-from treadle.ids import RunId
+from treadle.ids import NodeId, RunId
 from treadle.nodes.graph import Graph
+
+NAMED: Final = 5
+"""How many other nodes that failed are named in the error of a run."""
 
 
 class Handles:
@@ -77,4 +80,17 @@ def tell(loop: RunLoop, tracked: Tracked, error: TreadleError | None) -> None:
         cause = None if ended.failure is None else loop.errors.get(ended.failure.node)
         value = loop.workspace.result() if ended.status == "completed" else None
         told = ended_error(loop.run_id, ended, cause, loop.scheduler.cancelled_by)
+        if told is not None and ended.failure is not None:
+            _name_others(told, loop, ended.failure.node)
         tracked.become(ended.status, value=value, error=told)
+
+
+def _name_others(error: BaseException, loop: RunLoop, node: NodeId) -> None:
+    """Note on the error of a run which nodes failed beside the one it is the error of."""
+    others = sorted(loop.scheduler.blamed - {node})
+    for other in others[:NAMED]:
+        failed = loop.errors.get(other)
+        with_what = "" if failed is None else f", with {type(failed).__name__}: {said(failed)}"
+        error.add_note(f"node {other!r} failed as well{with_what}".partition("\n")[0])
+    if len(others) > NAMED:
+        error.add_note(f"and {len(others) - NAMED} more nodes; `treadle show {loop.run_id}` has them all")
