@@ -95,6 +95,7 @@ def wire_body(
     inputs = {
         one.name: input_of(wiring, inner, one.name, one.codec) for one in body.parameters if one.name in given
     }
+    inner.look_at_source(inputs)
     value = inner.run(lambda: called(body, inputs))
     result = inner.run(
         lambda: result_of(inner, body, value) if until is None else _round(inner, body, value, until)

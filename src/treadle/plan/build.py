@@ -41,6 +41,7 @@ def build(graph: Blueprint, on_failure: Literal["drain", "cancel"] = "drain") ->
         parameter.name: input_of(wiring, frame, parameter.name, parameter.codec)
         for parameter in graph.parameters
     }
+    frame.look_at_source(inputs)
     value = frame.run(lambda: called(graph, inputs))
     result = frame.run(lambda: result_of(frame, graph, value))
     nodes = kept(wiring, result)

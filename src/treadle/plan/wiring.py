@@ -18,6 +18,7 @@ from treadle.interfaces import Model
 from treadle.plan import binding, shapes
 from treadle.plan.arguments import bound
 from treadle.plan.declared import Blueprint, Declared
+from treadle.plan.identity import always_the_same
 from treadle.plan.parts import (
     DEFAULT,
     Argument,
@@ -284,10 +285,16 @@ class Frame:
             report.parameter = parameter.name
             binding.check(self, value, parameter.codec, report)
             inside[parameter.name] = binding.move(value, self, inner)
+        inner.look_at_source(inside)
         result = inner.run(lambda: cast("object", graph.function(**inside)))
         report.parameter = "result"
         binding.check(inner, result, graph.result, report)
         return binding.move(result, inner, self, declared=graph.result.type)
+
+    def look_at_source(self, values: Mapping[str, object]) -> None:
+        """Note what the graph function asks of stand-ins in a way that they cannot see."""
+        for place, text in always_the_same(self.graph.function, values):
+            self.wiring.fault(f"graph {self.graph.name!r}", place, text)
 
     def refuse_itself(self, graph: Blueprint) -> None:
         """Make sure that a graph is not inside itself.
