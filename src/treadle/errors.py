@@ -129,7 +129,15 @@ class LoopLimit(RunError):
 
 
 class AllFailed(RunError):
-    """Every runner of a race failed; the message says why each of them did."""
+    """Every runner of a race failed; the message says why each of them did.
+
+    Attributes:
+        failures: What is recorded of each (``treadle.events.Failure``), in the order of the runners.
+    """
+
+    def __init__(self, message: str, *, failures: Sequence[Any] = (), **where: Any) -> None:
+        super().__init__(message, **where)
+        self.failures = tuple(failures)
 
 
 class ReadFailed(RunError, LookupError):

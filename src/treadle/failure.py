@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
 
 from treadle.ids import NodeId
 
@@ -47,3 +48,23 @@ class Failure:
     def type(self) -> str:
         """The plain name of the error's class."""
         return self.types[0].rpartition(".")[2] if self.types else "Error"
+
+
+def written(failures: Iterable[Failure]) -> str:
+    """Write failures as one text, for the details of the failure that comes of them all."""
+    return json.dumps([{one: getattr(failure, one) for one in _FIELDS} for failure in failures])
+
+
+def read(text: str) -> tuple[Failure, ...]:
+    """Read what ``written`` gave; fields that this release does not know are left out."""
+    rows: list[dict[str, Any]] = json.loads(text)
+    return tuple(map(_known, rows))
+
+
+def _known(row: Mapping[str, Any]) -> Failure:
+    known: dict[str, Any] = {name: row[name] for name in _FIELDS if name in row}
+    known["types"] = tuple(row["types"])
+    return Failure(**known)
+
+
+_FIELDS: Final = tuple(one.name for one in fields(Failure))

@@ -12,6 +12,7 @@ from treadle import (
     Ask,
     Budget,
     BudgetExceeded,
+    Context,
     Engine,
     Failure,
     Prompt,
@@ -216,6 +217,26 @@ async def test_all_failed_says_why_each_did(calls: Calls) -> None:
     with pytest.raises(AllFailed, match="work: no a; other: no b") as failed:
         await run(g, "")
     assert failed.value.node == "race"
+
+
+async def test_the_failures_of_a_race_inside_a_step_are_told_by_the_step(calls: Calls) -> None:
+    calls.failing |= {"a", "b"}
+
+    @graph
+    def inner() -> str:
+        return race(calls.work("a"), calls.other("b"))
+
+    @node
+    async def outer(ctx: Context) -> str:
+        return await ctx.step(inner)
+
+    @graph
+    def g() -> str:
+        return outer()
+
+    with pytest.raises(AllFailed) as failed:
+        await run(g)
+    assert [one.message for one in failed.value.failures] == ["no a", "no b"]
 
 
 async def test_an_effect_in_doubt_loses_the_race_for_all() -> None:

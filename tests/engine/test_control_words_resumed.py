@@ -285,8 +285,16 @@ async def test_a_race_that_all_lost_says_why_in_another_process_too(place: Place
         return race(calls.work("a"), calls.other("b"))
 
     async with place.engine(g) as engine:
-        with pytest.raises(AllFailed, match="all 2 runners.*work: no a; other: no b"):
+        with pytest.raises(AllFailed, match="all 2 runners.*work: no a; other: no b") as here:
             await (await engine.start(g, "", run_id="r")).result()
+    async with place.engine(g) as engine:
+        with pytest.raises(AllFailed, match="all 2 runners.*work: no a; other: no b") as there:
+            await (await engine.start(g, "", run_id="r")).result()
+    for error in (here.value, there.value):
+        assert [(one.node, one.type, one.message) for one in error.failures] == [
+            ("work", "ValueError", "no a"),
+            ("other", "ValueError", "no b"),
+        ]
     calls.failing.discard("b")
     assert await place.resume(g) == "B"
     assert sorted(calls.made) == ["a", "a", "b", "b"]

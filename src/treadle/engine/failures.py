@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from treadle import errors
 from treadle.events import CancelRequested, Failure, RunEnded
+from treadle.failure import read, written
 from treadle.ids import NodeId, StepId
 from treadle.nodes.tool_schema import complaints
 from treadle.plan.parts import Callee, PlanNode
@@ -171,6 +172,8 @@ def _details(error: BaseException) -> Iterator[tuple[str, str | int | float | bo
             yield name, str(value)
         elif isinstance(value, str | int | float | bool):
             yield name, value
+    if isinstance(error, errors.AllFailed) and error.failures:
+        yield "failures", written(error.failures)
 
 
 def members(error: BaseException) -> tuple[BaseException, ...]:
@@ -379,9 +382,14 @@ def _loop_limit(failure: Failure, run_id: str) -> errors.TreadleError:
     )
 
 
+def _all_failed(failure: Failure, run_id: str) -> errors.TreadleError:
+    failures = read(str(failure.details.get("failures") or "[]"))
+    return errors.AllFailed(failure.message, failures=failures, run_id=run_id, node=failure.node)
+
+
 _RUN_ERRORS: Final = (
     errors.ReadFailed, errors.ResultRefused, errors.NodeTimeout, errors.RunCancelled, errors.HistoryMismatch,
-    errors.AgentStopped, errors.AmbiguousHistory, errors.AllFailed,
+    errors.AgentStopped, errors.AmbiguousHistory,
 )  # fmt: skip
 _PROVIDER_ERRORS: Final = (
     errors.ProviderError, errors.RateLimited, errors.ProviderUnavailable, errors.RequestRejected,
@@ -396,4 +404,5 @@ _BUILDERS: Final[dict[str, Callable[[Failure, str], Any]]] = {
     qualified_name(errors.InDoubt): _in_doubt,
     qualified_name(errors.WorkerLost): _worker_lost,
     qualified_name(errors.LoopLimit): _loop_limit,
+    qualified_name(errors.AllFailed): _all_failed,
 }

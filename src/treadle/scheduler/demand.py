@@ -15,6 +15,7 @@ from typing import Final, TypeVar, cast
 
 from treadle.errors import AllFailed
 from treadle.events import Failure
+from treadle.failure import written
 from treadle.ids import PartId, within
 from treadle.retry import qualified_name
 from treadle.scheduler.program import Indices, Kind, Program
@@ -268,6 +269,7 @@ class Demand:
             node=within(self.inside, self._program.ids[vertex]),
             attempt=0,
             where="",
+            details={"failures": written(failures)},
         )
 
     def _takes(self, vertex: int, failure: Failure) -> bool:
