@@ -70,7 +70,7 @@ def test_a_write_that_fails_is_told_and_the_process_goes_on(
 ) -> None:
     last = undisturbed(workshop, case)[1]["writes"]
     places = range(last // 2, last, 3) if long_form else (last * 3 // 5,)
-    benches = [fail(workshop, case, f"write-{at}", failing_writes=[at, at + 1]) for at in places]
+    benches = [fail(workshop, case, f"failing-write-{at}", failing_writes=[at, at + 1]) for at in places]
     assert_told(benches, "the disk fails")
 
 

@@ -177,7 +177,7 @@ def answer(question: Question) -> object:
     return len(question.prompt)
 
 
-@settings(max_examples=1000 if AT_MOST is None else 12)
+@settings(max_examples=300 if AT_MOST is None else 12)
 @given(
     backend=st.sampled_from(["asyncio", "trio"]),
     pieces=st.lists(PIECES, min_size=1, max_size=5),
