@@ -211,6 +211,29 @@ async def test_an_attempt_that_takes_too_long_is_stopped_and_tried_again() -> No
     assert attempts == [1, 2, 3]
 
 
+async def test_another_try_at_a_step_is_no_other_attempt() -> None:
+    seen: list[tuple[str, int]] = []
+
+    @node(retry=Retry(attempts=2, wait=0.001, on=Odd))
+    async def shaky(ctx: Context) -> str:
+        seen.append(("step", ctx.attempt))
+        if len(seen) < 5:
+            raise Odd("not yet")
+        return "done"
+
+    @node(retry=Retry(attempts=2, wait=0.001, on=Odd))
+    async def outer(ctx: Context) -> str:
+        seen.append(("node", ctx.attempt))
+        return await ctx.step(shaky)
+
+    @graph
+    def only() -> str:
+        return outer()
+
+    assert await run(only) == "done"
+    assert seen == [("node", 1), ("step", 1), ("step", 1), ("node", 2), ("step", 2)]
+
+
 @pytest.mark.parametrize("swallows", ["and returns", "and raises"])
 async def test_a_late_result_is_discarded(swallows: str) -> None:
     @node(timeout=0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NewType, TypedDict
 
 import pytest
 from pydantic import BaseModel
@@ -251,6 +251,9 @@ class Pages(BaseModel):
     anything: Any = None
 
 
+Name = NewType("Name", str)
+
+
 class Row(TypedDict):
     count: int
 
@@ -303,6 +306,7 @@ def test_narrow_to_a_list_of_something_is_a_fault_where_its_class_does_not_tell_
         (Circle | Square, r"not Circle \| Square; write a case for each of them"),
         (Literal["a"], r"not Literal\['a'\]; write the value itself"),
         (Row, "not Row; give otherwise="),
+        (Name, "a value of Name has the class str; write str"),
     ],
 )
 def test_a_case_that_is_no_class_and_no_value_is_refused_at_its_line(label: Any, told: str) -> None:

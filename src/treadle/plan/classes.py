@@ -69,6 +69,12 @@ def no_case(label: object) -> str | None:
             f"a case is a class or a value, not {title}: at run time only the class of a value is looked at; "
             f"write {shapes.title(askable(label))}, and go on with narrow(x, {title})"
         )
+    if isinstance(label, typing.NewType):
+        plain = shapes.title(label)
+        return (
+            f"a case is a class or a value, and a value of {label.__name__} has the class {plain}; "
+            f"write {plain}"
+        )
     if isinstance(label, type) and askable(label) is None:
         title = shapes.title(label)
         return f"a case is a class that isinstance() can be asked about, not {title}; give otherwise="
