@@ -282,3 +282,14 @@ def test_a_doubt_in_a_run_that_another_node_fails_says_what_is_to_be_mended_firs
     assert "but first mend node stock" in out
     [again] = treadle("doubt", "--json").json_lines()
     assert again["began_at"] == before["began_at"]
+
+
+def test_a_doubt_that_opens_again_is_not_settled_by_a_command_that_is_repeated(treadle, doubt: str) -> None:
+    assert treadle("doubt", doubt, "--again", "--as", "maria").code == 0
+    treadle("resume", "--all", "shop.py")
+    repeated = treadle("doubt", doubt, "--again", "--as", "maria")
+    assert repeated.code != 0
+    assert "opened again since" in " ".join(repeated.err.split())
+    assert "--as NAME --opening 2" in treadle("inbox").out
+    assert "--again --as NAME --opening 2" in treadle("doubt").out
+    assert treadle("doubt", doubt, "--again", "--as", "maria", "--opening", "2").code == 0

@@ -110,7 +110,7 @@ async def work(order: Order) -> Done:
         while await handle.settled() == "waiting":
             for question in await engine.questions(run_id=RUN):
                 asked.append(question.about)
-                await engine.answer(question.id, answer(question), by="maria")
+                await engine.answer(question.id, answer(question), by="maria", opening=question.opening)
         value = await handle.result()
         await model.aclose()
     return Done(value=to_jsonable_python(value), appends=store.appends, asked=asked)

@@ -127,7 +127,7 @@ async def drive(engine: Engine, case: Case, till: Till, told: Told) -> None:
                 await anyio.sleep(0.05)  # its store could not be read or written: the engine tries again
             for question in questions:
                 value = answer(case, till, question)
-                await engine.answer(question.id, value, by="maria")
+                await engine.answer(question.id, value, by="maria", opening=question.opening)
                 told("answered", question.id, question.opening)
         told("result", await handle.result())
         tasks.cancel_scope.cancel()

@@ -161,7 +161,8 @@ async def outcome(engine: Engine, run_id: str, order: Order) -> str:
     while await handle.settled() == "waiting":
         for question in await engine.questions(run_id=run_id):
             result = {"result": f"{run_id} is paid"} if order.answer == "happened" else {}
-            await engine.answer(question.id, {"outcome": order.answer, **result}, by="ada")
+            said = {"outcome": order.answer, **result}
+            await engine.answer(question.id, said, by="ada", opening=question.opening)
     try:
         return await handle.result()
     except TreadleError as error:

@@ -169,7 +169,7 @@ async def test_an_answer_to_run_it_again_holds_for_one_time_only() -> None:
             assert len(bank.keys) == times
             question = await the_question(engine)
             assert (await engine.questions())[0].opening == times
-            await engine.answer(question, {"outcome": "run_again"}, by="ada")
+            await engine.answer(question, {"outcome": "run_again"}, by="ada", opening=times)
             while handle.status == "waiting":
                 await anyio.lowlevel.checkpoint()
         assert await handle.result() == "third"

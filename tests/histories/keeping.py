@@ -85,7 +85,7 @@ async def finish(url: str, graph: Graph[..., Any], run_id: str, answers: Sequenc
         handle = await engine.resume(run_id)
         while await handle.settled() == "waiting":
             question = (await engine.questions(run_id=run_id))[0]
-            await engine.answer(question.id, left.pop(0), by="ada", reason="kept")
+            await engine.answer(question.id, left.pop(0), by="ada", reason="kept", opening=question.opening)
         await handle.result()
         ended = [one.event for one in await engine.store.read(RunId(run_id))][-1]
         result: Any = ended.result.json()  # type: ignore[union-attr]  # it completed

@@ -127,7 +127,7 @@ async def answer_one(engine: Engine, made: Live) -> None:
     for question in (await engine.questions())[:1]:
         box = Box(key=question.node, number=made.bodies[question.node].number)
         with suppress(QuestionError):  # withdrawn since it was listed
-            await engine.answer(question.id, box, by="maria")
+            await engine.answer(question.id, box, by="maria", opening=question.opening)
 
 
 def check_replay(made: Live, outcome: Outcome, handled: dict[Scheduler, Handled]) -> None:

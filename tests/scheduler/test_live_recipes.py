@@ -48,7 +48,7 @@ async def run_to_end(made: Made, x: int) -> tuple[object, list[Any]]:
         with anyio.fail_after(20):
             while await handle.settled() == "waiting":
                 for question in (await engine.questions())[:1]:
-                    await engine.answer(question.id, said(question), by="maria")
+                    await engine.answer(question.id, said(question), by="maria", opening=question.opening)
         history = [record.event for record in await handle.history()]
         return (await handle.result()) if handle.status == "completed" else NOTHING, history
 

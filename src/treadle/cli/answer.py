@@ -14,15 +14,25 @@ from treadle.cli.inputs import read_json
 from treadle.cli.options import DEFAULT_STORE, StoreOption, existing_store, run_async
 from treadle.cli.summary import store_option
 from treadle.cli.words import console, moment, shorten
+from treadle.engine.openings import submit_answer
+from treadle.engine.questions import request_to_answer
 from treadle.errors import QuestionError
 from treadle.events import QuestionAnswered
 from treadle.ids import QuestionId
 from treadle.interfaces import Question, Request, RunSummary, Store
-from treadle.values import Payload, canonical
 
 _MOST_SHOWN = 80
 SHORTEST = 6
 """Characters that are typed of an id, at least, where not all of it is: ``q-4k7d``."""
+
+
+OpeningOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Which opening of the question it is to: to give an answer again after it was opened again.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -43,6 +53,7 @@ def answer(
     ],
     by: Annotated[str, typer.Option("--as", metavar="NAME", help="Who answers; it is recorded.")],
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded.")] = "",
+    opening: OpeningOption = None,
     store: StoreOption = DEFAULT_STORE,
 ) -> None:
     """Answer a question.  The answer is checked against the form that was stored with the question.
@@ -51,16 +62,16 @@ def answer(
     """
     if not by.strip():
         raise QuestionError("say who answers, with --as NAME; it is recorded")
-    give(store, question, parse(value), by, reason)
+    give(store, question, parse(value), by, reason, opening=opening)
 
 
-def give(store: str, question: str, value: Any, by: str, reason: str) -> None:
+def give(store: str, question: str, value: Any, by: str, reason: str, *, opening: int | None = None) -> None:
     """Record an answer, and say how the run goes on.
 
     Raises:
         QuestionError: It was refused.
     """
-    asked, run = run_async(lambda: _submit(store, question, value, by, reason))
+    asked, run = run_async(lambda: _submit(store, question, value, by, reason, opening))
 
     out = console()
     out.print(f"recorded: {asked.id} answered by {by}", style="green")
@@ -89,24 +100,15 @@ def parse(value: str, *, option: str = "--value") -> Any:
 
 
 async def _submit(
-    url: str, question_id: str, value: Any, by: str, reason: str
+    url: str, question_id: str, value: Any, by: str, reason: str, opening: int | None
 ) -> tuple[Question, RunSummary]:
     async with existing_store(url) as store:
         question = await find_question(store, question_id)
         _check(question, value)
-        request = Request(
-            run_id=question.run_id,
-            kind="answer",
-            at=time.time(),
-            by=by,
-            reason=reason,
-            question=question.id,
-            opening=question.opening,
-            value=Payload(data=canonical(value)),
-        )
+        request = request_to_answer(question, value, at=time.time(), by=by, reason=reason)
         if question.state == "answered":
             await _refuse_another(store, request)
-        await store.submit(request)
+        await submit_answer(store, question, request, opening)
         return question, await store.run(question.run_id)
 
 

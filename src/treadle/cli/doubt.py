@@ -47,6 +47,7 @@ def doubt(
     ] = False,
     by: Annotated[str, typer.Option("--as", metavar="NAME", help="Who says so; it is recorded.")] = "",
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded.")] = "",
+    opening: answer.OpeningOption = None,
     run: Annotated[str | None, typer.Option(metavar="RUN", help="List only what this run left.")] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -61,7 +62,7 @@ def doubt(
     """
     said = _said(happened, did_not_happen=did_not_happen, again=again)
     if question is not None:
-        _settle(store, question, said, by, reason)
+        _settle(store, question, said, by, reason, opening)
         return
     if said:
         raise ConfigurationError("name the QUESTION to be settled; `treadle doubt` lists them")
@@ -91,13 +92,15 @@ def _said(happened: str | None, *, did_not_happen: bool, again: bool) -> list[di
 # -- settling --------------------------------------------------------------------------------------------
 
 
-def _settle(url: str, question: str, said: list[dict[str, Any]], by: str, reason: str) -> None:
+def _settle(
+    url: str, question: str, said: list[dict[str, Any]], by: str, reason: str, opening: int | None
+) -> None:
     if len(said) != 1:
         raise ConfigurationError("say one of --happened JSON, --did-not-happen and --again")
     if not by.strip():
         raise ConfigurationError("say who says so, with --as NAME; it is recorded")
     run_async(lambda: _check(url, question, said[0]))
-    answer.give(url, question, said[0], by, reason)
+    answer.give(url, question, said[0], by, reason, opening=opening)
 
 
 async def _check(url: str, question_id: str, said: dict[str, Any]) -> None:
@@ -181,6 +184,8 @@ def _print(found: Found, url: str) -> None:
 
 def _what_to_do(run: RunSummary, effect: Doubt, question: Question | None, url: str) -> Iterator[str]:
     option = store_option(url)
+    if question is not None and question.opening > 1:
+        option = f" --opening {question.opening}{option}"
     if question is not None:
         settle = f"treadle doubt {question.id}"
         yield f"{settle} --happened '{_example(question)}' --as NAME{option}"

@@ -78,8 +78,9 @@ def _print(found: list[Question], url: str, to: str | None) -> None:
         out.print(f"  {question.graph} {question.run_id}, node {question.node}", style="dim")
         if question.state == "open":
             form = example(question.schema)
+            again = f" --opening {question.opening}" if question.opening > 1 else ""
             out.print(
-                f"  treadle answer {question.id} --value '{form}' --as NAME{store_option(url)}",
+                f"  treadle answer {question.id} --value '{form}' --as NAME{again}{store_option(url)}",
                 style="cyan",
                 soft_wrap=True,
             )

@@ -26,11 +26,12 @@ from treadle.engine.draining import GRACE, UnderWay, drain_when_told, grace_of
 from treadle.engine.handle import RunHandle
 from treadle.engine.listing import Listing
 from treadle.engine.loop import RunLoop
+from treadle.engine.openings import put_answer
 from treadle.engine.outlook import refuse_claims, require_clear, told_in
 from treadle.engine.outside import Outside
 from treadle.engine.owning import OneAtATime, released_on_error
 from treadle.engine.purse import Purse
-from treadle.engine.questions import event_of, in_order, overdue_run, request_to_answer
+from treadle.engine.questions import event_of, in_order, overdue_run
 from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
 from treadle.engine.registry import Registry, check_budgets, check_door, checked_id, take_options
 from treadle.engine.services import EngineServices
@@ -370,22 +371,22 @@ class Engine:
         key = None if run_id is None else RunId(checked_id("run_id", run_id))
         return Listing(lambda: self.store.questions(to=to, run_id=key))
 
-    async def answer(self, question_id: str, value: object, *, by: str, reason: str = "") -> None:
+    async def answer(
+        self, question_id: str, value: object, *, by: str, reason: str = "", opening: int | None = None
+    ) -> None:
         """Answer a question; the answer is safely recorded when this returns.
 
         Args:
-            question_id: As in ``questions()``.
             value: The answer: a value of the asked type, or JSON data of its schema.
-            by: Who answers.
-            reason: Why, for the record.
+            by, reason: Who answers, and why, for the record.
+            opening: Which opening it is to; to be said where the same person repeats an earlier answer.
 
         Raises:
             QuestionError: Unknown, answered or withdrawn, too late, or not of the asked form.
         """
-        question = await self.store.question(QuestionId(checked_id("question_id", question_id)))
-        at = self.services.clock.now()
-        await self.store.submit(request_to_answer(question, value, at=at, by=by, reason=reason))
-        await self._outside.take_quietly(question.run_id)
+        key, at = QuestionId(checked_id("question_id", question_id)), self.services.clock.now()
+        run_id = await put_answer(self.store, key, value, at=at, by=by, reason=reason, opening=opening)
+        await self._outside.take_quietly(run_id)
 
     async def cancel(self, run_id: str, *, by: str = "", reason: str = "") -> None:
         """Ask for a run to be cancelled; what it had finished is kept.

@@ -134,7 +134,9 @@ class _Trial(Generic[R]):
         handle = await engine.start(self.graph, *self.args, run_id=RUN, **self.kwargs)
         while await handle.settled() == "waiting":
             for question in (await engine.questions(run_id=RUN))[:1]:  # it may make others needless
-                await engine.answer(question.id, self._say(question), by="crash_everywhere")
+                await engine.answer(
+                    question.id, self._say(question), by="crash_everywhere", opening=question.opening
+                )
         try:
             return await handle.result()
         except Crashed:
