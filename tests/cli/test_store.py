@@ -134,17 +134,46 @@ def test_a_foreign_database_is_left_alone(treadle) -> None:
         database.execute("create table customers (name)")
     database.close()
     before = Path("foreign.db").read_bytes()
-    outcome = treadle("runs", "--store", "sqlite:///foreign.db")
+    for verb in (["runs"], ["run", "orders.py", "--value", '{"number": 1}']):
+        outcome = treadle(*verb, "--store", "sqlite:///foreign.db")
+        assert (outcome.code, outcome.out) == (2, "")
+        assert "another program" in outcome.err
+        assert Path("foreign.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("store", ["notes.txt", "no/such/folder/runs.db", "newer.db"])
+def test_a_store_that_cannot_be_opened_is_told_before_anything_else(treadle, store: str) -> None:
+    Path("notes.txt").write_text("milk, bread\n" * 1000)
+    treadle("run", "orders.py", "--value", '{"number": 1}', "--store", "sqlite:///newer.db")
+    with sqlite3.connect("newer.db") as database:
+        database.execute("pragma user_version = 99")
+    database.close()
+    outcome = treadle("run", "orders.py", "--value", '{"number": 1}', "--store", f"sqlite:///{store}")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("error: ")
+
+
+def test_a_run_in_memory_that_asks_a_person_says_that_nobody_can_answer(treadle) -> None:
+    outcome = treadle("run", "orders.py", "--value", '{"number": 50}', "--store", "memory:")
+    assert outcome.code == 3
+    assert (
+        "1 question waits for clerks, and nobody can answer: the run is gone with this process" in outcome.out
+    )
+    assert "--store sqlite:///treadle.db" in outcome.out
+    assert "treadle inbox" not in outcome.out
+
+
+def test_a_run_in_memory_that_fails_names_no_command_that_finds_nothing(treadle) -> None:
+    outcome = treadle("run", "orders.py", "--value", '{"number": 1, "note": "odd"}', "--store", "memory:")
     assert outcome.code == 1
-    assert "another program" in outcome.err
-    assert Path("foreign.db").read_bytes() == before
+    assert "treadle show" not in outcome.out
 
 
 def test_a_damaged_database_is_one_clear_error(treadle) -> None:
     Path("damaged.db").write_bytes(b"SQLite format 3\x00" + b"\xff" * 5000)
     for verb in (["runs"], ["inbox"], ["show", "r-1"], ["run", "orders.py", "--value", '{"number": 1}']):
         outcome = treadle(*verb, "--store", "sqlite:///damaged.db")
-        assert outcome.code == 1
+        assert outcome.code == 2
         assert outcome.err.startswith("error: ")
         assert "Traceback" not in outcome.err
 

@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_runs_that_can_be_resumed(folder: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "`treadle resume --all FILE`" in err
+    assert "\n  treadle resume --all orders.py\n" in err
     assert "Traceback" not in err
     resumed = subprocess.run([*TREADLE, "resume", "--all", "orders.py"], capture_output=True, text=True)
     assert resumed.returncode == 0
@@ -118,12 +118,14 @@ def test_a_second_signal_does_not_disturb_the_cleaning_up(folder: Path, second: 
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode in {130, 143}  # of signals at the same instant, either is the first
-    [draining, stopped] = err.splitlines()
+    draining, stopped, *_ = err.splitlines()
     assert draining.endswith(
         ": nothing more is started, and attempts under way may finish within 8 s; a second signal stops "
         "them at once"
     )
-    assert stopped == "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there"
+    assert stopped.startswith(
+        "stopped; what was recorded is kept, and `treadle run orders.py --input many.jsonl "
+    )
 
 
 def test_no_control_character_of_a_text_reaches_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,11 @@ from treadle.interfaces import RunSummary
 Start = Callable[..., Child]
 
 TREADLE = ("-c", "from treadle.cli.main import main; main()")
-STOPPED = "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there\n"
+
+
+def kept(database: str, graph: str) -> str:
+    command = f"treadle resume --all {SERVICE}:{graph} --store {database}"
+    return f"what was recorded is kept, and `{command}` goes on from there\n"
 
 
 def at_work(child: Start, database: str, graph: str = "errand", *options: str) -> Child:
@@ -51,7 +55,7 @@ def test_attempts_under_way_finish_nothing_more_starts_and_the_run_goes_on_later
     )
     command.go()
     code, _, err = command.ended()
-    assert (code, err) == (128 + stop, STOPPED)
+    assert (code, err) == (128 + stop, f"stopped; {kept(database, 'errand')}")
     assert finished(database) == ["first", "work"]
     resumed = child(*TREADLE, "resume", "--all", SERVICE, "--store", database)
     assert resumed.ended()[0] == 0
@@ -76,7 +80,8 @@ def test_a_second_signal_stops_at_once(child: Start, database: str, marks: Path)
     while not command.has_complained(within=0.15):  # what comes right after the first is taken for it
         command.tell(signal.SIGINT)
     code, out, err = command.ended()
-    assert (code, err) == (143, f"SIGINT again: attempts under way are stopped at once\n{STOPPED}")
+    again = "SIGINT again: attempts under way are stopped at once\n"
+    assert (code, err) == (143, f"{again}stopped; {kept(database, 'errand')}")
     assert "cleaned up" in out
     assert finished(database) == ["first"]
 
@@ -97,7 +102,7 @@ def test_a_body_that_holds_the_event_loop_up_keeps_no_process(
     command = at_work(child, database, "careless", "--grace", "0")
     command.tell(signal.SIGTERM)
     code, _, err = command.ended()
-    assert (code, err) == (143, "stopped at once; what was recorded is kept\n")
+    assert (code, err) == (143, f"stopped at once; {kept(database, 'careless')}")
     [run] = anyio.run(runs, database)
     assert run.status == "pending"
 

@@ -17,8 +17,8 @@ from treadle.plan.parts import Parameter
 MOST_SHOWN = 20
 
 
-def read_lines(graph: Graph[..., Any], source: str) -> list[dict[str, Any]]:
-    """Read JSON lines, one run each, and give the arguments of each run.
+def read_lines(graph: Graph[..., Any], source: str) -> dict[int, dict[str, Any]]:
+    """Read JSON lines, one run each, and give the arguments of each run by the number of its line.
 
     A line holds the value of the graph's only parameter, or an object with one field for each of
     several.  Blank lines are skipped.
@@ -30,12 +30,12 @@ def read_lines(graph: Graph[..., Any], source: str) -> list[dict[str, Any]]:
     Raises:
         ConfigurationError: It cannot be read, holds nothing, or lines do not fit; all at once.
     """
-    arguments: list[dict[str, Any]] = []
+    arguments: dict[int, dict[str, Any]] = {}
     faults: list[str] = []
     for number, line in enumerate(_text(source).split("\n"), start=1):
         if line.strip():
             try:
-                arguments.append(_arguments(graph, _parse(line)))
+                arguments[number] = _arguments(graph, _parse(line))
             except _Unfit as error:
                 faults += [f"line {number}: {fault}" for fault in error.faults]
     if faults:

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Final, TypeVar
 import anyio
 import typer
 
-from treadle.cli.stopping import STOPPED, leave
+from treadle.cli.stopping import GOES_ON, leave
 from treadle.compose import open_store
-from treadle.errors import ConfigurationError, UnknownRun, nearest
+from treadle.errors import ConfigurationError, StoreError, UnknownRun, nearest
 from treadle.ids import RunId
 from treadle.interfaces import RunSummary, Store
 
@@ -68,11 +68,14 @@ PATIENCE: Final = 0.1
 """Seconds in which more signals are taken for the first one: wrappers pass on what the terminal sends too."""
 
 
-def run_async(function: Callable[[], Awaitable[T]]) -> T:
+def run_async(function: Callable[[], Awaitable[T]], *, kept: str = GOES_ON) -> T:
     """Run an async function to its end, on asyncio; SIGINT and SIGTERM stop it where it stands.
 
     The first signal has it clean up.  One that comes later than ``PATIENCE`` ends the process at once;
     what was recorded is kept all the same.
+
+    Args:
+        kept: What then stands of its runs, and how they go on.
 
     Raises:
         typer.Exit: It was stopped, after it has cleaned up; the code is 128 and the signal's number.  Or
@@ -82,10 +85,10 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     heard: list[int] = []
     try:
-        return anyio.run(_interruptible, function, heard)
+        return anyio.run(_interruptible, function, heard, kept)
     except KeyboardInterrupt as error:
         before = dict.fromkeys(before, signal.SIG_IGN)  # the process ends: there is nothing more to stop
-        typer.echo(STOPPED, err=True)
+        typer.echo(f"stopped; {kept}", err=True)
         raise typer.Exit(128 + (heard[0] if heard else signal.SIGINT)) from error
     except SystemExit as error:
         # What a body asks for is not how the command ended: 0 would say that all is done.
@@ -98,14 +101,14 @@ def run_async(function: Callable[[], Awaitable[T]]) -> T:
             signal.signal(number, handler)
 
 
-async def _interruptible(function: Callable[[], Awaitable[T]], heard: list[int]) -> T:
+async def _interruptible(function: Callable[[], Awaitable[T]], heard: list[int], kept: str) -> T:
     """Pass the first signal on to the event loop, which cancels; a second one would break the cleaning up."""
     cancel = signal.getsignal(signal.SIGINT)
     at: list[float] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if at and time.monotonic() - at[0] > PATIENCE:
-            leave(128 + heard[0])
+            leave(128 + heard[0], kept)
         if not at and callable(cancel):
             at.append(time.monotonic())
             heard.append(number)
@@ -121,14 +124,27 @@ async def existing_store(url: str) -> AsyncGenerator[Store]:
     """Open a store that must be there already, and close it at the end.
 
     Raises:
-        ConfigurationError: There is none, so there is nothing to look at.
-        StoreUnavailable, FormatMismatch: It cannot be opened.
+        ConfigurationError: There is none, so there is nothing to look at; or it cannot be opened.
     """
     store = open_store(url)
     _require(url)
-    await store.open()
-    try:
+    async with opened(store):
         yield store
+
+
+@asynccontextmanager
+async def opened(store: Store) -> AsyncGenerator[None]:
+    """Open a store, and close it at the end.
+
+    Raises:
+        ConfigurationError: It cannot be opened, so nothing was changed: it is another program's, say.
+    """
+    try:
+        await store.open()
+    except StoreError as error:
+        raise ConfigurationError(str(error)) from error
+    try:
+        yield
     finally:
         await store.aclose()
 

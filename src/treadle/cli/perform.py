@@ -11,7 +11,7 @@ import anyio
 from treadle.cli.board import Board
 from treadle.engine.handle import RunHandle
 from treadle.errors import TreadleError
-from treadle.interfaces import Store
+from treadle.interfaces import RunSummary, Store
 from treadle.views.table import Row, summarise
 
 Begin = Callable[[], Awaitable[RunHandle[Any]]]
@@ -33,15 +33,21 @@ class Task:
     refused: Callable[[TreadleError], Row] | None = None
 
 
-async def perform(tasks: Sequence[Task], board: Board, store: Store, *, at_once: int) -> list[Row]:
+async def perform(
+    tasks: Sequence[Task], board: Board, store: Store, *, at_once: int, rows: dict[int, Row] | None = None
+) -> list[Row]:
     """Bring runs to their ends, so many at once, and give a row for each, in order.
 
     A run that fails, or waits for a person, is a row like any other.
 
+    Args:
+        rows: Where each row is put as soon as there is one, by the number of its task: so it outlives an
+            error, and a stop.
+
     Raises:
         TreadleError: One cannot begin and is no row, or the store cannot be written; the others are parked.
     """
-    rows: dict[int, Row] = {}
+    rows = {} if rows is None else rows
     waiting = iter(enumerate(tasks))
     try:
         async with anyio.create_task_group() as group:
@@ -50,6 +56,22 @@ async def perform(tasks: Sequence[Task], board: Board, store: Store, *, at_once:
     except BaseExceptionGroup as errors:
         raise _first(errors) from errors
     return [rows[number] for number in range(len(tasks))]
+
+
+def refuse(run: RunSummary, message: str, error: TreadleError) -> Row:
+    """Make the row of a run that cannot go on, while others do."""
+    return Row(
+        run_id=run.id,
+        status="failed",
+        message=message,
+        route="",
+        answer=f"cannot go on: {error}",
+        models=(),
+        tokens=run.spent.tokens,
+        cost_usd=run.spent.usd,
+        seconds=0.0,
+        waits={},
+    )
 
 
 def _first(error: BaseException) -> BaseException:

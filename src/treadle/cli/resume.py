@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,6 +14,7 @@ import typer
 from treadle.cli import offer
 from treadle.cli.board import Board
 from treadle.cli.load import AnyGraph, Loaded, load_file, named_graphs, project_files, split_reference, wire
+from treadle.cli.offer import read_amount
 from treadle.cli.options import (
     DEFAULT_STORE,
     ClaimOption,
@@ -24,12 +26,13 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
-from treadle.cli.perform import Task, perform
+from treadle.cli.perform import Task, perform, refuse
 from treadle.cli.run import exit_code, report
 from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
+from treadle.cli.totals import ResumeTotalOption, in_words, totals_of
 from treadle.cli.words import console
 from treadle.engine.engine import Engine
-from treadle.errors import ConfigurationError, TreadleError
+from treadle.errors import ConfigurationError
 from treadle.interfaces import RunSummary
 from treadle.views.table import Row
 
@@ -52,6 +55,7 @@ def resume(
     claim: ClaimOption = None,
     fresh: FreshOption = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Runs at once.")] = 8,
+    budget_usd: ResumeTotalOption = None,
     grace: GraceOption = DEFAULT_GRACE,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
@@ -69,7 +73,7 @@ def resume(
     claims = claims_in(claim, fresh)
     if everything and claims:
         raise ConfigurationError("--claim and --fresh are for a single run: treadle resume RUN FILE")
-    within = read_grace(grace)
+    total, within = read_amount(budget_usd), read_grace(grace)
     found, failed = run_async(lambda: _find(store, run))
     if not found:
         typer.echo(f"nothing to resume: no run waits or was interrupted{_failed(failed)}", err=as_json)
@@ -83,6 +87,8 @@ def resume(
     files = [load_file(path) for path in project_files(None if named is None else Path(named))]
     graphs = {name: one for loaded in files for name, one in named_graphs(loaded, graph).items()}
     is_single = not everything
+    if everything:
+        found = _of(graphs, found, as_json=as_json)
     rows, seconds = run_async(
         lambda: _resume(
             files,
@@ -90,6 +96,7 @@ def resume(
             found,
             store,
             concurrency,
+            total=total,
             grace=within,
             as_json=as_json,
             is_single=is_single,
@@ -133,6 +140,23 @@ async def _find(url: str, run_id: str | None) -> tuple[list[RunSummary], list[Ru
     return sorted(found, key=lambda run: run.started_at), failed
 
 
+def _of(graphs: Mapping[str, AnyGraph], found: Sequence[RunSummary], *, as_json: bool) -> list[RunSummary]:
+    """The runs of these graphs; of others, which are left alone, it says so.
+
+    Raises:
+        typer.Exit: There are none.
+    """
+    others = [run for run in found if run.graph not in graphs]
+    if others:
+        names = ", ".join(sorted({repr(run.graph) for run in others}))
+        some = f"{len(others)} run{'s' * (len(others) != 1)}"
+        typer.echo(f"left alone: {some} of {names}, which is not in what was given", err=as_json)
+    if len(others) == len(found):
+        typer.echo("nothing to resume: no run of these files waits or was interrupted", err=as_json)
+        raise typer.Exit(0)
+    return [run for run in found if run.graph in graphs]
+
+
 async def _resume(
     files: Sequence[Loaded],
     graphs: dict[str, AnyGraph],
@@ -140,20 +164,23 @@ async def _resume(
     store: str,
     at_once: int,
     *,
+    total: Decimal | None,
     grace: float,
     as_json: bool,
     is_single: bool,
     claims: Mapping[str, str | None],
 ) -> tuple[list[Row], float]:
-    if is_single or not any(run.graph in graphs for run in found):
-        require_graphs(graphs, found)
+    require_graphs(graphs, found)
+    totals = totals_of(found, total)
     graphs = {name: graph for name, graph in graphs.items() if name in {run.graph for run in found}}
     for needed in graphs.values():
         wire(needed)
     out = console(err=as_json)
     await _say_models(files, set(graphs), out)
     began = time.monotonic()
-    async with Engine(store, graphs=list(graphs.values())) as engine:
+    async with Engine(store, graphs=list(graphs.values()), budgets=totals) as engine:
+        for line in await in_words(totals, engine.store):
+            out.print(line, soft_wrap=True)
         tasks = [_task(engine, run, is_single=is_single, claims=claims) for run in found]
         with Board(out, len(tasks)) as board:
             rows = await until_told_to_stop(
@@ -165,23 +192,8 @@ async def _resume(
 def _task(engine: Engine, run: RunSummary, *, is_single: bool, claims: Mapping[str, str | None]) -> Task:
     """One of several runs that cannot go on is a row of its own; the others go on."""
     message = f"{run.graph} {run.id}"
-    refused = None if is_single else functools.partial(_refused, run, message)
+    refused = None if is_single else functools.partial(refuse, run, message)
     return Task(begin=lambda: engine.resume(run.id, claims=claims), message=message, refused=refused)
-
-
-def _refused(run: RunSummary, message: str, error: TreadleError) -> Row:
-    return Row(
-        run_id=run.id,
-        status="failed",
-        message=message,
-        route="",
-        answer=f"cannot go on: {error}",
-        models=(),
-        tokens=run.spent.tokens,
-        cost_usd=run.spent.usd,
-        seconds=0.0,
-        waits={},
-    )
 
 
 def require_claimable(run: RunSummary, claims: Mapping[str, str | None]) -> None:

@@ -11,7 +11,17 @@ from rich.text import Text
 
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, run_async
 from treadle.cli.summary import death_line, doubt_line
-from treadle.cli.words import ago, console, count, dollars, duration, print_json_lines, status_style, table
+from treadle.cli.words import (
+    ago,
+    console,
+    count,
+    dollars,
+    duration,
+    print_json_lines,
+    shorten,
+    status_style,
+    table,
+)
 from treadle.errors import ConfigurationError, nearest
 from treadle.ids import RunId
 from treadle.interfaces import RunSummary
@@ -93,11 +103,13 @@ def _print_json(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
 
 
 def _print_table(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
+    marked = ["labels"] if any(run.labels for run in found) else []
     rows = table(
-        "run", "graph", "status", "started", "took", "tokens", "cost", "waits",
+        "run", "graph", "status", "started", "took", "tokens", "cost", "waits", *marked,
         right=("tokens", "cost"), whole=("run",),
     )  # fmt: skip
     for run in found:
+        labels = [shorten(_labels(run.labels), 36)] if marked else []
         rows.add_row(
             run.id,
             run.graph,
@@ -107,5 +119,12 @@ def _print_table(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
             count(run.spent.tokens),
             dollars(run.spent.usd),
             f"{run.questions} question{'s' * (run.questions != 1)}" if run.questions else "",
+            *labels,
         )
     console().print(rows)
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    """Labels on one line; of a batch's run its line and its batch first, lest they are cut."""
+    first = [name for name in ("line", "batch") if name in labels]
+    return " ".join(f"{name}={labels[name]}" for name in dict.fromkeys([*first, *labels]))

@@ -10,9 +10,10 @@ import typer
 
 from treadle.cli import offer
 from treadle.cli.load import Loaded, load_graph
-from treadle.cli.options import DEFAULT_STORE, StoreOption, run_async
+from treadle.cli.options import DEFAULT_STORE, StoreOption, opened, run_async
 from treadle.cli.served import ServedGraph
 from treadle.cli.stopping import DEFAULT_GRACE, GraceOption, read_grace, until_told_to_stop
+from treadle.compose import open_store
 from treadle.engine.engine import Engine
 from treadle.mcp import server
 from treadle.mcp.server import Offer
@@ -60,7 +61,8 @@ async def _serve(
     listening = None if port is None else server.listen(port)
     choices = await offer.choose(graph.plan, loaded.rehearsal)
     typer.echo(f"{graph.name}: {offer.models_in_words(choices, graph.plan)}", err=True)
-    async with Engine(store, graphs=[graph]) as engine:
+    histories = open_store(store)
+    async with opened(histories), Engine(histories, graphs=[graph]) as engine:
         offers = ServedGraph(engine, graph, store=store).offers()
         await until_told_to_stop(engine, lambda: _offer(offers, listening), grace=grace)
 

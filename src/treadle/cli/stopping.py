@@ -31,7 +31,8 @@ GraceOption = Annotated[
 ]
 DEFAULT_GRACE: Final = "8s"
 
-STOPPED: Final = "stopped; what was recorded is kept, and `treadle resume --all FILE` goes on from there"
+GOES_ON: Final = "what was recorded is kept, and `treadle resume --all FILE` goes on from there"
+"""What is said of the runs of a command that is stopped, where it knows nothing better."""
 
 LAST: Final = 1.5
 """Seconds after its grace in which a command ends by itself; then it is ended, whatever holds it up."""
@@ -52,17 +53,22 @@ def read_grace(text: str) -> float:
         raise ConfigurationError(f"--grace: {error}") from error
 
 
-async def until_told_to_stop(engine: Engine, work: Callable[[], Awaitable[T]], *, grace: float) -> T:
+async def until_told_to_stop(
+    engine: Engine, work: Callable[[], Awaitable[T]], *, grace: float, kept: str = GOES_ON
+) -> T:
     """Do some work with an engine, to its end or until the process is told to stop.
 
     The first SIGINT or SIGTERM starts nothing more and gives running attempts ``grace`` seconds; a second
     one stops them at once.  A body that holds the event loop up does not keep the process either.
 
+    Args:
+        kept: What then stands of its runs, and how they go on.
+
     Raises:
-        typer.Exit: It was stopped; the code is 128 and the number of the first signal.
+        Stopped: It was; the code is 128 and the number of the first signal.
         TreadleError: The work could not be done.
     """
-    last, told, done = _LastResort(grace), list[int](), list[T]()
+    last, told, done = _LastResort(grace, kept), list[int](), list[T]()
     is_over = anyio.Event()
 
     async def drain(within: float) -> None:
@@ -93,12 +99,24 @@ async def until_told_to_stop(engine: Engine, work: Callable[[], Awaitable[T]], *
     if done:
         last.call_off()
         return done[0]
-    _say(STOPPED)
-    raise typer.Exit(128 + told[0])
+    _say(f"stopped; {kept}")
+    raise Stopped(128 + told[0], last)
 
 
 def _say(words: str) -> None:
     typer.echo(words, err=True)
+
+
+class Stopped(typer.Exit):
+    """A command was told to stop, and has stopped."""
+
+    def __init__(self, code: int, last: _LastResort) -> None:
+        super().__init__(code)
+        self._last = last
+
+    def take_time(self) -> None:
+        """Let the process live on to say what became of its work; more signals end it."""
+        self._last.call_off()
 
 
 class _LastResort:
@@ -107,8 +125,9 @@ class _LastResort:
     A thread does it in good words; where a body lets no thread run either, the system does, by SIGALRM.
     """
 
-    def __init__(self, grace: float) -> None:
+    def __init__(self, grace: float, kept: str) -> None:
         self._grace = grace
+        self._kept = kept
         self._first: tuple[int, float] | None = None
         self._end = math.inf
 
@@ -144,12 +163,12 @@ class _LastResort:
             if left == math.inf:
                 return
             time.sleep(min(left, 0.05))
-        leave(128 + (self._first[0] if self._first is not None else signal.SIGTERM))
+        leave(128 + (self._first[0] if self._first is not None else signal.SIGTERM), self._kept)
 
 
-def leave(code: int) -> NoReturn:
+def leave(code: int, kept: str) -> NoReturn:
     """End the process without cleaning up, as a crash would; only the cursor is shown again."""
     if sys.stdout.isatty():
         os.write(1, b"\x1b[?25h\n")
-    os.write(2, b"stopped at once; what was recorded is kept\n")
+    os.write(2, f"stopped at once; {kept}\n".encode())
     os._exit(code)

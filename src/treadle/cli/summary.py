@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.text import Text
@@ -84,12 +84,14 @@ def print_failures(out: Console, rows: Sequence[Row], *, store: str) -> None:
             )
         if row.status == "failed":
             out.print(f"\n{row.run_id} failed: {row.answer}", style="red", soft_wrap=True)
-            out.print(f"  treadle show {row.run_id}{store_option(store)}", style="cyan", soft_wrap=True)
+            if not is_gone(store):
+                out.print(f"  treadle show {row.run_id}{store_option(store)}", style="cyan", soft_wrap=True)
 
 
 def doubt_line(run_id: str, doubts: Sequence[str], *, store: str) -> str:
     """Say of a run that is over what may have happened all the same, and where to look."""
-    return f"{run_id}: {doubt_words(doubts)}: treadle show {run_id}{store_option(store)}"
+    look = "" if is_gone(store) else f": treadle show {run_id}{store_option(store)}"
+    return f"{run_id}: {doubt_words(doubts)}{look}"
 
 
 def death_line(run_id: str, deaths: int, *, store: str) -> str:
@@ -103,6 +105,15 @@ def death_line(run_id: str, deaths: int, *, store: str) -> str:
 def doubt_words(doubts: Sequence[str]) -> str:
     """Say which calls may have happened."""
     return f"in doubt whether {', '.join(doubts)} happened; what is recorded does not tell"
+
+
+GONE: Final = f"gone with this process: memory: keeps nothing, and --store {DEFAULT_STORE} does"
+"""What is said of runs that no other command will find."""
+
+
+def is_gone(store: str) -> bool:
+    """Whether what a store holds ends with the command."""
+    return store.startswith("memory:")
 
 
 def store_option(store: str) -> str:
@@ -119,6 +130,10 @@ def print_waiting(out: Console, rows: Sequence[Row], *, file: str, store: str) -
     first = next(iter(waiting))
     names = ", ".join(sorted(set(waiting.values())))
     verb, some = ("waits", "question") if len(waiting) == 1 else ("wait", "questions")
+    if is_gone(store):
+        some = f"{len(waiting)} {some} {verb} for {names}, and nobody can answer: the run is {GONE}"
+        out.print(f"\n{some}", style="yellow", soft_wrap=True)
+        return
     out.print(
         f"\n{len(waiting)} {some} {verb} for {names}; nothing runs and nothing is spent meanwhile:",
         style="yellow",

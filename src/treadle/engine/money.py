@@ -29,6 +29,9 @@ import anyio
 from treadle.budget import MEASURES, NOTHING, Amounts, Bound, Budget, Measure, Meter
 from treadle.errors import BudgetExceeded, InternalError
 
+COMMANDS: Final = "treadle run"
+"""What the names of those tenants begin with that stand for one command: the limit is its --budget-usd."""
+
 _tickets: Final = itertools.count()
 
 _NONE: Final[frozenset[Measure]] = frozenset()
@@ -396,9 +399,15 @@ def _too_much(request: _Request, account: Account, measure: Measure) -> BudgetEx
         f"a request to {request.bound.model!r} may take {_plain(needed)} {unit}, but {_of(account)} has "
         f"{_plain(max(limit - spent - held, Decimal(0)))} left of {_plain(limit)} ({_plain(spent)} spent, "
         f"{_plain(held)} held); "
-        f"raise Budget({measure}=...) there, or send less: a shorter conversation, a smaller max_output"
+        f"{_raise(account, measure)}, or send less: a shorter conversation, a smaller max_output"
     )
     return _exceeded(account, measure, limit, needed, text)
+
+
+def _raise(account: Account, measure: Measure) -> str:
+    if _is_of_a_command(account):
+        return "go on under a larger total, `treadle resume RUN FILE --budget-usd X`"
+    return f"raise Budget({measure}=...) there"
 
 
 def _exceeded(
@@ -420,7 +429,13 @@ def _plain(amount: Decimal | None) -> str:
     return "no bound" if amount is None else f"{amount.normalize():f}"
 
 
+def _is_of_a_command(account: Account) -> bool:
+    return account.id.startswith(f"tenant {COMMANDS} ")
+
+
 def _of(account: Account) -> str:
+    if _is_of_a_command(account):
+        return "the total that --budget-usd set"
     return f"the budget of {account.id!r}"
 
 
