@@ -13,7 +13,8 @@ from tests.engine.conftest import Place
 from treadle import Ask, Context, each, graph, human, node, tool
 from treadle.editing import Outlook, check_against
 from treadle.errors import AmbiguousHistory, NodeFailed
-from treadle.events import StepStarted
+from treadle.events import QuestionAsked, StepStarted
+from treadle.ids import RunId
 from treadle.nodes.graph import Graph
 
 pytestmark = pytest.mark.anyio
@@ -246,6 +247,29 @@ async def test_an_answer_that_nobody_takes_is_told_before(office: Office, place:
         ("other", "runs", "it is new"),
         ("sign", "dropped", "asked again: the answer of 'maria' was to another call"),
     ]
+
+
+async def test_an_answer_too_many_is_told_before(office: Office, place: Place) -> None:
+    await office.ask(place, lambda: each(office.payout, [1, 1]), True, True)
+    outlook = await office.check(place, lambda: each(office.payout, [1]))
+    [dropped] = [look for look in outlook.looks if look.outcome == "dropped"]
+    assert dropped.node.startswith("each(1)/payout/sign#")
+    assert dropped.why == "asked again: the answer of 'maria' was to another call"
+
+
+@pytest.mark.parametrize("callee", ["sign", "payout"])
+async def test_an_answer_that_is_being_taken_over_survives_a_crash(
+    callee: str, office: Office, place: Place
+) -> None:
+    asks = getattr(office, callee)
+    await office.ask(place, _named(asks, "before"), True)
+    after = _named(asks, "after")
+    await place.crash(office.graph(after), after=lambda event: isinstance(event, QuestionAsked))
+    async with place.engine() as engine:
+        asked = [one for one in await engine.store.read(RunId("r")) if isinstance(one.event, QuestionAsked)]
+        assert len(asked) == 2
+    result = await office.go_on(place, after)
+    assert result == ([True] if callee == "sign" else ["True 1"])
 
 
 async def test_an_edit_of_an_edit_keeps_answers(office: Office, place: Place) -> None:

@@ -14,7 +14,7 @@ The third rule must leave one answer, and one call; where it does not, nothing i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -47,6 +47,8 @@ class Site(Protocol):
     def at(self, spot: Spot) -> NodeId | None: ...
 
     def identity(self, node: NodeId) -> Identity | None: ...
+
+    def pending(self, definition: str) -> Sequence[NodeId | None]: ...
 
     def unfinished(self, definition: str) -> Iterable[NodeId]:
         """Its nodes of a definition that have not been completed."""
@@ -278,12 +280,14 @@ class FormerQuestions:
                 return True
         except LookupError:
             return True
-        wanted = [identity for identity in (one.node, one.call) if identity is not None]
-        return any(
-            site.identity(node) in (None, identity)
-            for identity in wanted
-            for node in site.unfinished(identity.definition)
-        )
+        served = {other.spot for other in self._known.values()}
+        for identity in {identity for identity in (one.node, one.call) if identity is not None}:
+            free = [node for node in site.unfinished(identity.definition) if site.spot(node) not in served]
+            if any(site.identity(node) in (None, identity) for node in free):
+                return True
+            if len(one.spot) == 1 and None in site.pending(identity.definition):  # an item that may begin yet
+                return True
+        return False
 
     def knows(self, label: str) -> bool:
         """Whether a person may name an answer so."""
