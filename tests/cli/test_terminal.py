@@ -139,3 +139,22 @@ def test_no_control_character_of_a_text_reaches_the_terminal(capsys: pytest.Capt
     assert "title" in shown
     assert "and\nmore" in shown
     assert "gone" in shown
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["words", "json"])
+def test_runs_go_on_to_their_end_when_nobody_reads_the_words_any_more(
+    folder: Path, options: list[str]
+) -> None:
+    (folder / "many.jsonl").write_text("".join(json.dumps({"number": 1}) + "\n" for _ in range(300)))
+    with subprocess.Popen(
+        [*TREADLE, "run", "orders.py", "--input", "many.jsonl", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(timeout=20) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+    listed = subprocess.run([*TREADLE, "runs", "--json", "--limit", "500"], capture_output=True, text=True)
+    assert [json.loads(line)["status"] for line in listed.stdout.splitlines()] == ["completed"] * 300

@@ -81,8 +81,8 @@ async def go_on(
         with anyio.fail_after(20):
             handle = await engine.resume("r", claims=claims)
             if await handle.settled() == "waiting":
-                [question] = await engine.questions(run_id="r")
-                await engine.answer(question.id, True, by="ann")
+                for question in await engine.questions(run_id="r"):
+                    await engine.answer(question.id, True, by="ann")
             return int(await handle.result())
 
 
@@ -160,3 +160,49 @@ async def test_a_body_that_chooses_another_effect_by_itself_is_told_before_it_ac
         with anyio.fail_after(20), pytest.raises(HistoryMismatch, match="goes on with 'pay#"):
             await handle.result()
     assert acted == [("pay", 1)]
+
+
+@pytest.mark.parametrize("claims", [None, {"second": None}], ids=["unasked", "told"])
+async def test_the_effect_of_a_body_that_became_two_goes_to_neither_of_them_unasked(
+    store: str, claims: dict[str, str | None] | None
+) -> None:
+    @node
+    async def order(ctx: Context, number: int) -> int:
+        done = await ctx.step(pay, number)
+        await ctx.step(allow, number)
+        return done
+
+    @graph(name="orders")
+    def before(number: int) -> int:
+        return order(number)
+
+    @graph(name="orders")
+    def after(number: int) -> int:
+        return do(order.named("first")(number), order.named("second")(number))
+
+    if claims is None:
+        with pytest.raises(AmbiguousHistory, match="'second' is equal to it too|'first' is equal to it too"):
+            await go_on(store, before, after)
+        assert acted == [("pay", 1)]
+        return
+    assert await go_on(store, before, after, claims=claims) == 1
+    assert acted == [("pay", 1), ("pay", 1)]
+
+
+async def test_a_body_that_was_renamed_keeps_its_effect_beside_an_equal_one(store: str) -> None:
+    @node
+    async def order(ctx: Context, number: int) -> int:
+        done = await ctx.step(pay, number)
+        await ctx.step(allow, number)
+        return done
+
+    @graph(name="orders")
+    def before(number: int) -> int:
+        return do(order.named("first")(number), order.named("second")(number))
+
+    @graph(name="orders")
+    def after(number: int) -> int:
+        return do(order.named("first")(number), order.named("third")(number))
+
+    assert await go_on(store, before, after) == 1
+    assert acted == [("pay", 1), ("pay", 1)]

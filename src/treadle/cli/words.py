@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import IO, Any
 
 from rich import box
 from rich.console import Console
@@ -49,9 +49,20 @@ def console(*, err: bool = False) -> Console:
             for text, style, control in super().render(renderable, options):
                 yield Segment(text if control else text.translate(_CONTROLS), style, control)
 
+        def on_broken_pipe(self) -> None:
+            nobody_reads(self.file)
+
     stream = sys.stderr if err else sys.stdout
     width = None if stream.isatty() or os.environ.get("COLUMNS") else 120
     return Harmless(stderr=err, width=width, highlight=False, emoji=False, markup=False)
+
+
+def nobody_reads(stream: IO[str]) -> None:
+    """Send the words of a stream nowhere from now on: who read them has gone, such as ``head``, and what
+    the command does goes on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def table(
@@ -119,14 +130,21 @@ def shorten(text: str, width: int) -> str:
 
 def print_json(value: object) -> None:
     """Print a value as one JSON document; decimals become text."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
+    _write(json.dumps(value, ensure_ascii=False, indent=2, default=_plain) + "\n")
 
 
 def print_json_lines(values: Iterable[object]) -> None:
     """Print values as JSON lines."""
     for value in values:
-        sys.stdout.write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+        _write(json.dumps(value, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
         sys.stdout.flush()
+    except BrokenPipeError:
+        nobody_reads(sys.stdout)
 
 
 def _plain(value: Any) -> Any:

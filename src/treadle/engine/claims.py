@@ -309,7 +309,28 @@ class Claims:
         if len({record.node for record in found}) > 1 and found[0].is_dear:
             self.refuse(found, (), node, step, "several nodes of earlier plans had this very step")
             return None
+        rivals = self._equal_bodies(self.site, mine, node, step) if found and found[0].is_dear else ()
+        if rivals:
+            self.refuse(found[:1], rivals, node, step, why_uncertain(found[:1], rivals, ()))
+            return None
         return found[0] if found else None
+
+    def _equal_bodies(
+        self, site: Site, mine: Identity | None, node: NodeId, step: StepId
+    ) -> tuple[NodeId, ...]:
+        """Other nodes that are what this one is, whose bodies may make the same call, and have not run in
+        their place before."""
+        if mine is None:
+            return ()
+        seen = self._origins.get(mine, {})
+        return tuple(
+            other
+            for other in site.unfinished(mine.definition)
+            if other != node
+            and site.identity(other) == mine
+            and site.spot(other) not in seen
+            and FRESH not in (self.told.get(other), self.told.get(path_of(other, step)))
+        )
 
     def _moved(
         self, equal: Sequence[StepRecord], identity: Identity, node: NodeId, step: StepId
