@@ -19,7 +19,7 @@ async def main(url: str, count: int) -> None:
     async with existing_store(url) as store:
         questions = await store.questions()
     for question in questions[:count]:
-        await _submit(url, question.id, {"ok": True}, "maria", "")
+        await _submit(url, question.id, {"ok": True}, "maria", "", None)
         print(question.run_id, time.time(), flush=True)
 
 
