@@ -162,16 +162,17 @@ async def test_a_body_that_chooses_another_effect_by_itself_is_told_before_it_ac
     assert acted == [("pay", 1)]
 
 
+@node
+async def order(ctx: Context, number: int) -> int:
+    done = await ctx.step(pay, number)
+    await ctx.step(allow, number)
+    return done
+
+
 @pytest.mark.parametrize("claims", [None, {"second": None}], ids=["unasked", "told"])
 async def test_the_effect_of_a_body_that_became_two_goes_to_neither_of_them_unasked(
     store: str, claims: dict[str, str | None] | None
 ) -> None:
-    @node
-    async def order(ctx: Context, number: int) -> int:
-        done = await ctx.step(pay, number)
-        await ctx.step(allow, number)
-        return done
-
     @graph(name="orders")
     def before(number: int) -> int:
         return order(number)
@@ -190,12 +191,6 @@ async def test_the_effect_of_a_body_that_became_two_goes_to_neither_of_them_unas
 
 
 async def test_a_body_that_was_renamed_keeps_its_effect_beside_an_equal_one(store: str) -> None:
-    @node
-    async def order(ctx: Context, number: int) -> int:
-        done = await ctx.step(pay, number)
-        await ctx.step(allow, number)
-        return done
-
     @graph(name="orders")
     def before(number: int) -> int:
         return do(order.named("first")(number), order.named("second")(number))
