@@ -9,14 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from treadle import forms
-from treadle.cli.inbox import example
+from treadle.cli.inbox import example, is_unfilled
 from treadle.cli.inputs import read_json
 from treadle.cli.options import DEFAULT_STORE, StoreOption, existing_store, run_async
 from treadle.cli.summary import store_option
 from treadle.cli.words import console, moment, shorten
 from treadle.engine.openings import submit_answer
 from treadle.engine.questions import request_to_answer
-from treadle.errors import QuestionError
+from treadle.errors import ConfigurationError, QuestionError
 from treadle.events import QuestionAnswered
 from treadle.ids import QuestionId
 from treadle.interfaces import Question, Request, RunSummary, Store
@@ -60,9 +60,20 @@ def answer(
 
     Example: treadle answer q-4k7d2m9c --value '{"answer": "It is on its way."}' --as maria
     """
-    if not by.strip():
-        raise QuestionError("say who answers, with --as NAME; it is recorded")
+    require_name(by, who="who answers")
     give(store, question, parse(value), by, reason, opening=opening)
+
+
+def require_name(by: str, *, who: str) -> None:
+    """Refuse a name that is none, the one in the commands that are printed to be filled in among them.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if not by.strip():
+        raise ConfigurationError(f"say {who}, with --as NAME; it is recorded")
+    if by.strip() == "NAME":
+        raise ConfigurationError(f"--as NAME is to be filled in: say {who}; it is recorded")
 
 
 def give(store: str, question: str, value: Any, by: str, reason: str, *, opening: int | None = None) -> None:
@@ -159,6 +170,11 @@ def _check(question: Question, value: Any) -> None:
         QuestionError: It is not.
     """
     complaint = forms.complaint(question.schema, value)
+    if not complaint and is_unfilled(question.schema, value):
+        raise QuestionError(
+            f"the answer to {question.id} was not recorded: --value is the form as it was printed, to be "
+            "filled in"
+        )
     if complaint:
         form = example(question.schema)
         raise QuestionError(

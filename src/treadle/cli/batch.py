@@ -28,6 +28,15 @@ DEFAULT_CONCURRENCY: Final = 8
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
+_MADE: Final = re.compile(r"b-[0-9a-z]{9}[0-9a-f]{4}")
+"""What ``new_batch`` makes."""
+
+_TOLD: Final = 5
+"""Batches that an error names at most."""
+
+_PAGE: Final = 100_000
+"""Runs that are looked through for the names of batches."""
+
 _MARKS: Final = ("run_id", "labels")
 """What a run of a batch is started with: an input of such a name would get it instead."""
 
@@ -74,6 +83,7 @@ class Command:
         file: The file as it was named, with its graph where that was.
         source: Path of the messages, ``"-"`` for standard input, or ``None`` for a single run.
         batch: What its runs are called together, or ``""`` where they cannot be marked.
+        is_named: Whether the batch was named by who gave the command.
         budget_usd: The total, as it was written.
     """
 
@@ -85,6 +95,7 @@ class Command:
     grace: str
     store: str
     as_json: bool
+    is_named: bool = False
 
     @property
     def is_batch(self) -> bool:
@@ -96,7 +107,14 @@ class Command:
         """The command that goes on where this one stands; for a single run, the one that resumes it."""
         if self.source is None or not self.batch:
             return resume_command(self.file, self.store)
-        words = ["treadle", "run", self.file, "--input", self.source, "--batch", self.batch]
+        return self._run(self.source, ["--batch", self.batch])
+
+    def begin(self, *, is_known: bool) -> str:
+        """The command that does a file: under its batch, unless the store does not know a name made here."""
+        return self.again if is_known or self.is_named else self._run(self.source or "", [])
+
+    def _run(self, source: str, batch: list[str]) -> str:
+        words = ["treadle", "run", self.file, "--input", source, *batch]
         words += [] if self.concurrency == DEFAULT_CONCURRENCY else ["--concurrency", str(self.concurrency)]
         words += [] if self.budget_usd is None else ["--budget-usd", self.budget_usd]
         words += [] if self.grace == DEFAULT_GRACE else ["--grace", self.grace]
@@ -144,9 +162,12 @@ async def look_up(
     """Find the runs that earlier commands began of a batch.
 
     Raises:
-        ConfigurationError: A line was begun with another message, or another graph.
+        ConfigurationError: A line was begun with another message, or another graph; or a batch was named
+            that seems to be another one, and is not there.
     """
     runs = await _begun(store, command, inputs)
+    if command.is_named and not runs:
+        await _require_meant(store, command.batch)
     rows: dict[int, Row] = {}
     for line, run in runs.items():
         history = await store.read(run.id)
@@ -160,6 +181,26 @@ async def look_up(
         if run.status in _OVER:
             rows[line] = summarise(history)
     return Known(runs=runs, rows=rows)
+
+
+async def _require_meant(store: Store, name: str) -> None:
+    """Refuse the name of a batch that is not there, and is the beginning of one or was made by a command.
+
+    Raises:
+        ConfigurationError: It is: taken for a new one, it would have messages run that have run already.
+    """
+    labels = [run.labels for run in await store.runs(limit=_PAGE)]
+    known = list(dict.fromkeys(one["batch"] for one in labels if "batch" in one))
+    alike = [one for one in known if one.startswith(name)]
+    if name in known or not (alike or _MADE.fullmatch(name)):
+        return
+    meant = alike or known
+    some = f"{', '.join(meant[:_TOLD])}{', ...' * (len(meant) > _TOLD)}"
+    told = f"{'those that begin so' if alike else 'those there are'}: {some}" if meant else "there is none"
+    raise ConfigurationError(
+        f"--batch: no run in {store.url} is of batch {name!r}, {told}; nothing was run or spent: write the "
+        "whole name of a batch to go on with it, another name or no --batch to begin a new one"
+    )
 
 
 def _is_same(event: object, graph: Graph[..., Any], arguments: dict[str, Any]) -> bool:
@@ -186,9 +227,10 @@ async def how_far(command: Command, lines: Iterable[int]) -> str:
     waiting = sum(run.status == "waiting" for run in runs)
     parts = ((over, "over"), (waiting, "waiting for people"), (len(runs) - over - waiting, "on their way"))
     states = ", ".join(f"{number} {words}" for number, words in parts if number)
+    does = "All of them go on, and none is begun twice, with"
     return (
         f"{len(runs)} of {len(lines)} messages were begun{f' ({states})' * bool(states)}, "
-        f"{len(lines) - len(runs)} were not.  All of them go on, and none is begun twice, with\n"
-        f"  {command.again}\nand those that were begun, alone, with\n"
+        f"{len(lines) - len(runs)} were not.  {does}\n"
+        f"  {command.begin(is_known=bool(runs))}\nand those that were begun, alone, with\n"
         f"  {resume_command(command.file, command.store)}"
     )

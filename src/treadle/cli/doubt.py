@@ -97,8 +97,7 @@ def _settle(
 ) -> None:
     if len(said) != 1:
         raise ConfigurationError("say one of --happened JSON, --did-not-happen and --again")
-    if not by.strip():
-        raise ConfigurationError("say who says so, with --as NAME; it is recorded")
+    answer.require_name(by, who="who says so")
     run_async(lambda: _check(url, question, said[0]))
     answer.give(url, question, said[0], by, reason, opening=opening)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Final, cast
 
 import typer
 from rich.text import Text
@@ -127,6 +127,11 @@ def as_form(data: Any) -> str:
     return text.replace('"true|false"', "true|false").replace('"NUMBER"', "NUMBER")
 
 
+def is_unfilled(schema: dict[str, Any], value: Any) -> bool:
+    """Whether a value is the answer to be filled in, and nobody has written a text in its place."""
+    return value == skeleton(schema) and json.dumps(BLANK_TEXT) in json.dumps(value)
+
+
 def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
     """The data of an answer to be filled in, from the JSON Schema of a question."""
     root = root or schema
@@ -144,11 +149,14 @@ def skeleton(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any:
         properties = cast("dict[str, dict[str, Any]]", found.get("properties", {}))
         wanted = cast("list[str]", found.get("required") or list(properties))
         return {name: skeleton(properties[name], root) for name in wanted if name in properties}
-    return _BLANK.get(str(found.get("type", "")), "...")
+    return _BLANK.get(str(found.get("type", "")), BLANK_TEXT)
 
+
+BLANK_TEXT: Final = "..."
+"""What stands where a text is to be filled in."""
 
 _BLANK: dict[str, Any] = {
-    "string": "...",
+    "string": BLANK_TEXT,
     "integer": "NUMBER",
     "number": "NUMBER",
     "boolean": "true|false",

@@ -99,6 +99,7 @@ def run(
         grace=grace,
         store=store,
         as_json=as_json,
+        is_named=batch is not None,
     )
     if source is not None:
         inputs = read_lines(graph, source)

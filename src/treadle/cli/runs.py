@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from treadle.cli.options import DEFAULT_STORE, JsonOption, StoreOption, existing_store, run_async
@@ -103,13 +105,39 @@ def _print_json(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
 
 
 def _print_table(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
-    marked = ["labels"] if any(run.labels for run in found) else []
+    """Print a line for each run; where not all of it fits, the names of batches stand below, whole."""
+    out = console()
+    labels = [run.labels for run in found if _is_of_batch(run)]
+    batches = Counter((one["batch"], one.get("input", "")) for one in labels)
+    for hidden in ((), ("input",)) if batches else ((),):
+        rows = _table(found, deaths, hidden)
+        if not batches or out.measure(rows, options=out.options.update(width=_ANY)).maximum <= out.width:
+            out.print(rows)
+            return
+    out.print(_table(found, deaths, ("batch", "input")))
+    for (name, source), number in batches.items():
+        of = f" of {source}" if source else ""
+        out.print(f"batch {name}: {number} run{'s' * (number != 1)}{of}", soft_wrap=True)
+
+
+_ANY: Final = 10_000
+"""More columns than a table takes."""
+
+
+def _is_of_batch(run: RunSummary) -> bool:
+    return "batch" in run.labels
+
+
+def _table(found: list[RunSummary], deaths: Mapping[RunId, int], hidden: Sequence[str]) -> Table:
+    """The runs; of those of batches without the labels in ``hidden``."""
+    shown = {run.id: _labels(run.labels, hidden if _is_of_batch(run) else ()) for run in found}
+    marked = ["labels"] if any(shown.values()) else []
     rows = table(
         "run", "graph", "status", "started", "took", "tokens", "cost", "waits", *marked,
         right=("tokens", "cost"), whole=("run",),
     )  # fmt: skip
     for run in found:
-        labels = [shorten(_labels(run.labels), 36)] if marked else []
+        labels = [shown[run.id]] if marked else []
         rows.add_row(
             run.id,
             run.graph,
@@ -121,10 +149,19 @@ def _print_table(found: list[RunSummary], deaths: Mapping[RunId, int]) -> None:
             f"{run.questions} question{'s' * (run.questions != 1)}" if run.questions else "",
             *labels,
         )
-    console().print(rows)
+    return rows
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    """Labels on one line; of a batch's run its line and its batch first, lest they are cut."""
-    first = [name for name in ("line", "batch") if name in labels]
-    return " ".join(f"{name}={labels[name]}" for name in dict.fromkeys([*first, *labels]))
+def _labels(labels: Mapping[str, str], hidden: Sequence[str]) -> str:
+    """Labels on one line; of a batch's run its line and its batch first, which are not shortened."""
+    texts = {name: f"{name}={value}" for name, value in labels.items() if name not in hidden}
+    first = " ".join(texts.pop(name) for name in _FIRST if name in texts)
+    room = _LABELS - len(first) - 1
+    rest = shorten(" ".join(texts.values()), room) if room > 1 else ""
+    return f"{first} {rest}".strip()
+
+
+_FIRST: Final = ("line", "batch")
+
+_LABELS: Final = 36
+"""Columns that labels take, unless the first ones take more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -19,7 +19,7 @@ from treadle.cli.options import (
     find_run,
     run_async,
 )
-from treadle.cli.summary import doubt_words
+from treadle.cli.summary import doubt_words, store_option
 from treadle.cli.words import (
     console,
     count,
@@ -54,27 +54,34 @@ def show(
 
     Example: treadle show r-1a2b3c4d5
     """
-    summary, history = run_async(lambda: _read(store, run))
+    summary, history, asked = run_async(lambda: _read(store, run))
     if events:
         _print_events(history, as_json=as_json)
     elif as_json:
-        _print_json(summary, history)
+        _print_json(summary, history, asked)
     else:
-        _print(summary, history)
+        _print(summary, history, asked, store)
 
 
-async def _read(url: str, run_id: str) -> tuple[RunSummary, list[Recorded]]:
+States = dict[str, str]
+"""How the questions of a run stand, by their ids: one whose answer is not taken up yet is answered."""
+
+
+async def _read(url: str, run_id: str) -> tuple[RunSummary, list[Recorded], States]:
     async with existing_store(url) as store:
         summary = await find_run(store, run_id)
-        return summary, await store.read(summary.id)
+        asked = {str(one.id): one.state for one in await store.questions(state=None, run_id=summary.id)}
+        return summary, await store.read(summary.id), dict(asked)
 
 
-def _print_json(summary: RunSummary, history: list[Recorded]) -> None:
+def _print_json(summary: RunSummary, history: list[Recorded], asked: States) -> None:
+    row = summarise(history)
     print_json(
         {
             "run": summary.id,
-            **asdict(summarise(history)),
+            **asdict(row),
             "status": summary.status,
+            "waits": {one: to for one, to in row.waits.items() if asked.get(one) == "open"},
             "timeline": timeline(history),
             "costs": costs(history),
         }
@@ -103,7 +110,7 @@ def _print_events(history: list[Recorded], *, as_json: bool) -> None:
     console().print(rows)
 
 
-def _print(summary: RunSummary, history: list[Recorded]) -> None:
+def _print(summary: RunSummary, history: list[Recorded], asked: States, store: str) -> None:
     out = console()
     root, row = timeline(history), summarise(history)
     head = Text.assemble(
@@ -122,7 +129,7 @@ def _print(summary: RunSummary, history: list[Recorded]) -> None:
         out.print(Text.assemble(("\nresult  ", "bold"), row.answer))
     if row.doubts:
         out.print(f"\n{doubt_words(row.doubts)}", style="bold red", soft_wrap=True)
-    _print_next(out, summary, row.waits)
+    _print_next(out, summary, row.waits, asked, store_option(store))
 
 
 def _tree(root: Span, out: Console) -> Any:
@@ -178,13 +185,21 @@ def _print_costs(out: Console, history: list[Recorded]) -> None:
     out.print(rows)
 
 
-def _print_next(out: Console, summary: RunSummary, waits: Any) -> None:
+def _print_next(
+    out: Console, summary: RunSummary, waits: Mapping[str, str], asked: States, option: str
+) -> None:
     """Say what would make the run go on."""
+    lines: list[str] = []
+    resume = f"treadle resume {summary.id} FILE{option}"
     for question, to in waits.items():
-        out.print(f"\nwaits for {to}: treadle answer {question} --value JSON --as NAME", style="yellow")
+        if asked.get(question) == "open":
+            lines.append(f"waits for {to}: treadle answer {question} --value JSON --as NAME{option}")
+        elif asked.get(question) == "answered":
+            goes_on = "the process that runs it takes that up" if summary.owner else f"{resume} goes on"
+            lines.append(f"{question} to {to} was answered: {goes_on}")
     if summary.status in ("running", "pending") and not summary.owner:
-        out.print(
-            f"\nno process runs it: treadle resume {summary.id} FILE goes on where it stands", style="yellow"
-        )
+        lines.append(f"no process runs it: {resume} goes on where it stands")
     if summary.status == "failed":
-        out.print(f"\ntreadle resume {summary.id} FILE runs again what failed, and only that", style="yellow")
+        lines.append(f"{resume} runs again what failed, and only that")
+    for line in lines:
+        out.print(f"\n{line}", style="yellow", soft_wrap=True)

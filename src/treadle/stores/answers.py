@@ -66,7 +66,7 @@ def _complaint(request: Request, standing: Standing) -> str:
     if standing.state == "answered":
         return f"{standing.answered_by!r} has answered it; `treadle show {standing.run_id}` says what"
     if standing.state == "withdrawn":
-        return "it was withdrawn, because nobody needs the answer any more"
+        return "it was withdrawn; what is asked now stands in `treadle inbox`"
     if standing.pending:
         return f"{standing.pending[0][0]!r} has answered it already"
     if request.opening != standing.opening:

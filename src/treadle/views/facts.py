@@ -245,6 +245,15 @@ class _Reader:
             self.cancel = event
         elif isinstance(event, RunEnded):
             self.ended = event
+            self._close(event.at)
+
+    def _close(self, at: float) -> None:
+        """A run that is over asks nobody any more; resumed, it asks anew."""
+        for question, attempts in self._asked.items():
+            for attempt in attempts:
+                fact = attempt.questions[question]
+                if fact.is_open:
+                    fact.withdrawn = QuestionWithdrawn(at=at, node=fact.asked.node, question=question)
 
     def _resume(self, event: RunResumed) -> None:
         """What was under way had stopped with its process, and is at work again from here on."""
