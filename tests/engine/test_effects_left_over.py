@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -99,7 +99,7 @@ def store(tmp_path: Any) -> str:
 async def test_a_body_that_would_act_otherwise_is_refused_though_the_graph_was_edited_elsewhere_too(
     store: str, done: Any, wanted: Any, amount: int
 ) -> None:
-    with pytest.raises(AmbiguousHistory, match="was done in this node already"):
+    with pytest.raises(AmbiguousHistory, match="was done in node 'order' already"):
         await go_on(store, version(done, 5), version(wanted, amount, more=True))
     assert acted == [("pay", 5)]
 
@@ -201,3 +201,53 @@ async def test_a_body_that_was_renamed_keeps_its_effect_beside_an_equal_one(stor
 
     assert await go_on(store, before, after) == 1
     assert acted == [("pay", 1), ("pay", 1)]
+
+
+Wire = Callable[[Any], Callable[[int], Any]]
+
+
+def parked(amount: int, wire: Wire, *, name: str = "order") -> Graph[[int], int]:
+    """A body that acts and waits for a person; the graph is wired with it as told."""
+
+    async def body(ctx: Context, number: int) -> int:
+        done = await ctx.step(pay, amount)
+        await ctx.step(allow, number)
+        return done
+
+    body.__name__ = name
+    place = wire(node(body))
+
+    @graph(name="orders")
+    def orders(number: int) -> int:
+        return cast("int", place(number))
+
+    return orders
+
+
+def inside(body: Any) -> Callable[[int], Any]:
+    """Wire a body within a subgraph."""
+
+    @graph
+    def within(number: int) -> int:
+        return cast("int", body(number))
+
+    return within
+
+
+@pytest.mark.parametrize(
+    ("wire", "name"),
+    [(lambda body: body.named("reserve"), "order"), (inside, "order"), (lambda body: body, "book")],
+    ids=["renamed", "moved", "function renamed"],
+)
+async def test_a_body_that_would_act_otherwise_is_refused_under_another_name_too(
+    store: str, wire: Wire, name: str
+) -> None:
+    with pytest.raises(AmbiguousHistory, match="was done in node 'order' already"):
+        await go_on(store, parked(5, lambda body: cast("Any", body)), parked(7, wire, name=name))
+    assert acted == [("pay", 5)]
+
+
+@pytest.mark.parametrize("wire", [lambda body: body.named("reserve"), inside], ids=["renamed", "moved"])
+async def test_a_body_that_does_what_it_did_goes_on_under_another_name(store: str, wire: Wire) -> None:
+    assert await go_on(store, parked(5, lambda body: cast("Any", body)), parked(5, wire)) == 5
+    assert acted == [("pay", 5)]

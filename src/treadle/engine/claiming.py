@@ -180,10 +180,15 @@ class Claimer:
             return None
         return definition_digest(planned.definition)
 
-    def effect(self, node: NodeId) -> Definition | None:
-        """What a work node is that must not be repeated; ``None`` for any other."""
+    def declared(self, node: NodeId) -> Definition | None:
+        """What a work node is; ``None`` where the plan has no such node."""
         planned = self.places.node(node)
-        return None if planned is None or planned.policies.effect != "once" else planned.definition
+        return None if planned is None else planned.definition
+
+    def acts(self, node: NodeId) -> bool:
+        """Whether a node must not be repeated."""
+        planned = self.places.node(node)
+        return planned is not None and planned.policies.effect == "once"
 
     def identity(self, node: NodeId) -> Identity | None:
         """The identity of a node, as soon as all that it is given is known."""

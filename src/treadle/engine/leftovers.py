@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Final, Protocol
 
 import anyio
@@ -17,6 +18,7 @@ from treadle.engine.records import NODE, Identity, Spot, StepRecord
 from treadle.engine.uncertain import FRESH, path_of
 from treadle.ids import NodeId, StepId
 from treadle.plan.parts import Definition
+from treadle.plan.sketch import local_name
 
 PATIENCE: Final = 1.0
 """Seconds for which nothing more is claimed before a new effect is refused."""
@@ -29,8 +31,12 @@ class Site(Protocol):
         """The digest of the definition of one of its work nodes; ``None`` where it has no such node."""
         ...
 
-    def effect(self, node: NodeId) -> Definition | None:
-        """What one of its nodes is that must not be repeated; ``None`` for any other."""
+    def declared(self, node: NodeId) -> Definition | None:
+        """What one of its work nodes is; ``None`` where it has no such node."""
+        ...
+
+    def acts(self, node: NodeId) -> bool:
+        """Whether one of its nodes must not be repeated."""
         ...
 
     def identity(self, node: NodeId) -> Identity | None:
@@ -63,12 +69,13 @@ class Pool(Protocol):
 class Leftovers:
     """The effects of earlier plans, by where they were done and by what they were given."""
 
-    __slots__ = ("_changed", "_given", "_here", "_inside")
+    __slots__ = ("_bodies", "_changed", "_given", "_here", "_inside")
 
     def __init__(self) -> None:
         self._here: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
         self._inside: defaultdict[Spot, list[StepRecord]] = defaultdict(list)
         self._given: defaultdict[str, list[StepRecord]] = defaultdict(list)
+        self._bodies: defaultdict[str, list[StepRecord]] = defaultdict(list)
         self._changed: anyio.Event | None = None
 
     def add(self, record: StepRecord) -> None:
@@ -81,6 +88,8 @@ class Leftovers:
             self._given[record.identity.inputs].append(record)
             if record.step:
                 self._inside[record.spot].append(record)
+                if record.owner is not None:
+                    self._bodies[record.owner.inputs].append(record)
 
     def taken(self) -> None:
         """Note that some record was taken."""
@@ -105,10 +114,10 @@ class Leftovers:
                 why = f"it was done here already, and its {changed} changed since"
                 pool.refuse([record], (), node, NODE, why)
                 return
-        declared, identity = site.effect(node), site.identity(node)
-        if declared is None or identity is None:
+        declared, identity = site.declared(node), site.identity(node)
+        if declared is None or identity is None or not site.acts(node):
             return
-        inside = self._left_inside(pool, site.spot(node))
+        inside = self._left_inside(pool, site, node)
         if inside is not None:
             pool.refuse(
                 [inside], (), node, NODE, "it was done here already, inside of what was declared before"
@@ -128,22 +137,38 @@ class Leftovers:
         site = pool.site
         if site is None or FRESH in (pool.told.get(node), pool.told.get(path_of(node, step))):
             return
-        spot = site.spot(node)
-        while (left := self._left_inside(pool, spot)) is not None:
+        while (left := self._left_inside(pool, site, node)) is not None:
             changed = self._changed = self._changed or anyio.Event()
             with anyio.move_on_after(PATIENCE) as waiting:
                 await changed.wait()
             if waiting.cancelled_caught:
-                why = "it was done in this node already, whose body has not called it again by now"
+                why = (
+                    f"it was done in node {left.node!r} already, and this body has not called it again by now"
+                )
                 pool.refuse([left], (), node, step, why)
                 return
         self._check_renamed(pool, declared, identity, node, step)
 
-    def _left_inside(self, pool: Pool, spot: Spot) -> StepRecord | None:
-        for record in self._inside.get(spot, ()):
+    def _left_inside(self, pool: Pool, site: Site, node: NodeId) -> StepRecord | None:
+        """An effect left over of the body that stood here, or of this body where it stood before."""
+        here: Sequence[StepRecord] = self._inside.get(site.spot(node), ())
+        for record in chain(here, self._moved(pool, site, node)):
             if _is_left(pool, record) and not any(pool.is_kept(one) for one in pool.around(record)):
                 return record
         return None
+
+    def _moved(self, pool: Pool, site: Site, node: NodeId) -> Iterator[StepRecord]:
+        """What was done by this body under another name of its node, or of its function."""
+        identity, declared = site.identity(node), site.declared(node)
+        if identity is None or declared is None:
+            return
+        for record in self._bodies.get(identity.inputs, ()):
+            name = local_name(record.node).partition(".")[0]
+            is_it = record.owner == identity or (
+                record.owner is not None and replace(declared, name=name).digest == record.owner.definition
+            )
+            if is_it and pool.is_free(record):
+                yield record
 
     def _check_renamed(
         self, pool: Pool, declared: Definition, identity: Identity, node: NodeId, step: StepId

@@ -187,6 +187,7 @@ class Turns:
         first = (self._passed or self._queue)[0]
         return (
             f"node {first.node!r} does not repeat what it did: its history goes on with {first.step!r}, "
-            f"but {now}; a body must make the same calls when it runs again, so undo the edit, make it "
-            "depend on nothing but its arguments, ctx.now() and ctx.random, or start a new run"
+            f"but {now}; a body must make the same calls when it runs again, so undo the edit, or make it "
+            "depend on nothing but its arguments, ctx.now() and ctx.random; to have all that it did done "
+            f"again, its effects too, resume with claims={{{first.node!r}: None}} (--fresh {first.node})"
         )

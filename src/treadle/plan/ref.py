@@ -217,7 +217,8 @@ _CHOICE: Final = (
 )
 _LOOP: Final = (
     "has no items while the graph is wired, so it cannot be iterated or unpacked",
-    "read items by number, as in x[0], or take the whole list in a node",
+    "write each(node, x) to run a node for every item, read items by number, as in x[0], or take the whole "
+    "list in a node",
 )
 _TEXT: Final = (
     "has no text while the graph is wired",
