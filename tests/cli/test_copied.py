@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Treadle
 
+from treadle.cli.batch import Command
+from treadle.cli.options import DEFAULT_STORE
+from treadle.cli.stopping import DEFAULT_GRACE
+
 MADE = "b-1m823ba0n016c"
 
 ORDERS = '''
@@ -150,3 +154,13 @@ def test_a_doubt_is_settled_by_somebody_with_a_name(treadle: Treadle, waiting_ru
     _, question = waiting_run
     outcome = treadle("doubt", question, "--again", "--as", "NAME")
     assert (outcome.code, "say who says so" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize(("is_named", "option"), [(False, ""), (True, " --batch b-1m823ba0n016c")])
+def test_a_file_of_which_nothing_was_begun_is_begun_without_the_name_that_nobody_knows(
+    is_named: bool, option: str
+) -> None:
+    command = Command(file="f.py", source="a.jsonl", batch=MADE, concurrency=8, budget_usd=None,
+                      grace=DEFAULT_GRACE, store=DEFAULT_STORE, as_json=False, is_named=is_named)  # fmt: skip
+    assert command.begin(is_known=False) == f"treadle run f.py --input a.jsonl{option}"
+    assert "--batch" in command.begin(is_known=True)
