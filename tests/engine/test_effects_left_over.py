@@ -251,3 +251,38 @@ async def test_a_body_that_would_act_otherwise_is_refused_under_another_name_too
 async def test_a_body_that_does_what_it_did_goes_on_under_another_name(store: str, wire: Wire) -> None:
     assert await go_on(store, parked(5, lambda body: cast("Any", body)), parked(5, wire)) == 5
     assert acted == [("pay", 5)]
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["at once", "after another step"])
+async def test_a_body_that_chooses_another_effect_while_one_is_in_doubt_does_not_act(
+    store: str, between: bool
+) -> None:
+    began = anyio.Event()
+
+    @tool(effect="once")
+    async def hang(amount: int) -> int:
+        """Begin to pay, and never end."""
+        began.set()
+        await anyio.sleep_forever()
+        return amount
+
+    chosen: list[Any] = [hang]
+
+    @node
+    async def order(ctx: Context, number: int) -> int:
+        if between and chosen[-1] is transfer:
+            await ctx.step(unrelated, number)
+        return int(await ctx.step(chosen[-1], number))
+
+    @graph
+    def orders(number: int) -> int:
+        return order(number)
+
+    async with Engine(store, graphs=[orders]) as engine:
+        await engine.start(orders, 1, run_id="r")
+        await began.wait()
+    chosen.append(transfer)
+    async with Engine(store, graphs=[orders]) as engine:
+        with anyio.fail_after(20), pytest.raises(HistoryMismatch, match="goes on with 'hang#"):
+            await (await engine.resume("r")).result()
+    assert acted == []

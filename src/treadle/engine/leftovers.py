@@ -7,7 +7,7 @@ the very same, nobody but a person knows whether that is to be done as well: it 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Final, Protocol
@@ -108,8 +108,8 @@ class Leftovers:
         if site is None or pool.told.get(node) == FRESH:
             return
         definition = site.definition(node)
-        for record in self._here.get(site.spot(node), ()):
-            if _is_left(pool, record) and not pool.is_kept(record):
+        for record in _left(pool, self._here.get(site.spot(node), ())):
+            if not pool.is_kept(record):
                 changed = "inputs" if record.identity.definition == definition else "definition"
                 why = f"it was done here already, and its {changed} changed since"
                 pool.refuse([record], (), node, NODE, why)
@@ -152,8 +152,8 @@ class Leftovers:
     def _left_inside(self, pool: Pool, site: Site, node: NodeId) -> StepRecord | None:
         """An effect left over of the body that stood here, or of this body where it stood before."""
         here: Sequence[StepRecord] = self._inside.get(site.spot(node), ())
-        for record in chain(here, self._moved(pool, site, node)):
-            if _is_left(pool, record) and not any(pool.is_kept(one) for one in pool.around(record)):
+        for record in chain(_left(pool, here), self._moved(pool, site, node)):
+            if not any(pool.is_kept(one) for one in pool.around(record)):
                 return record
         return None
 
@@ -162,7 +162,7 @@ class Leftovers:
         identity, declared = site.identity(node), site.declared(node)
         if identity is None or declared is None:
             return
-        for record in self._bodies.get(identity.inputs, ()):
+        for record in _left(pool, self._bodies.get(identity.inputs, ())):
             name = local_name(record.node).partition(".")[0]
             is_it = record.owner == identity or (
                 record.owner is not None and replace(declared, name=name).digest == record.owner.definition
@@ -173,8 +173,8 @@ class Leftovers:
     def _check_renamed(
         self, pool: Pool, declared: Definition, identity: Identity, node: NodeId, step: StepId
     ) -> None:
-        for record in self._given.get(identity.inputs, ()):
-            if record.callee == declared.name or not _is_left(pool, record) or not pool.is_free(record):
+        for record in _left(pool, self._given.get(identity.inputs, ())):
+            if record.callee == declared.name or not pool.is_free(record):
                 continue
             if replace(declared, name=record.callee).digest == record.identity.definition:
                 why = f"it was done by {record.callee!r}, which was given the same and is called no more"
@@ -182,5 +182,6 @@ class Leftovers:
                 return
 
 
-def _is_left(pool: Pool, record: StepRecord) -> bool:
-    return pool.is_offered(record) and not pool.is_promised(record)
+def _left(pool: Pool, records: Iterable[StepRecord]) -> Iterator[StepRecord]:
+    """Those that nobody has taken, and that nobody said another call takes."""
+    return (record for record in records if pool.is_offered(record) and not pool.is_promised(record))

@@ -184,7 +184,7 @@ class Turns:
         self._changed = anyio.Event()
 
     def _difference(self, now: str) -> str:
-        first = (self._passed or self._queue)[0]
+        first = (self._queue or self._passed)[0]
         return (
             f"node {first.node!r} does not repeat what it did: its history goes on with {first.step!r}, "
             f"but {now}; a body must make the same calls when it runs again, so undo the edit, or make it "
