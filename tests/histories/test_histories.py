@@ -143,7 +143,7 @@ class Cell:
 
     def _write(self, content: bytes) -> None:
         table, column, row = self._where
-        statement = f"UPDATE {table} SET {column} = ? WHERE rowid = ?"
+        statement = f"UPDATE {table} SET {column} = ? WHERE id = ?"
         self._connection.execute(statement, (content, row))
 
 

@@ -12,11 +12,18 @@ import anyio
 import apsw
 import pytest
 
-from treadle.errors import ConfigurationError, FormatMismatch, OwnershipLost, StoreError, StoreUnavailable
+from treadle.errors import (
+    ConfigurationError,
+    FormatMismatch,
+    OwnershipLost,
+    QuestionError,
+    StoreError,
+    StoreUnavailable,
+)
 from treadle.events import NodeCompleted
-from treadle.ids import NodeId, RunId
+from treadle.ids import NodeId, QuestionId, RunId
 from treadle.stores import SqliteStore, queries, transaction
-from treadle.testing.store_samples import RUN, asked, completed, ended, settled, started
+from treadle.testing.store_samples import RUN, answer, asked, cancel, completed, ended, settled, started
 from treadle.values import Payload, codec
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +40,10 @@ def content(path: str) -> bytes:
 
 def overwrite(path: str, data: bytes) -> None:
     Path(path).write_bytes(data)
+
+
+def pages_logged(path: str) -> int:
+    return Path(f"{path}-wal").stat().st_size // (4096 + 24)
 
 
 def neighbours(path: str) -> list[str]:
@@ -258,6 +269,36 @@ async def test_a_batch_of_any_size_is_written_whole(path: str) -> None:
         total += size
     assert [r.seq for r in await store.read(RUN)] == list(range(1, total + 1))
     assert await store.verify(RUN) == []
+    await store.aclose()
+
+
+async def test_what_many_runs_flush_together_fills_few_pages(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    logs = [await store.create(started(RunId(f"r-{n}"))) for n in range(100)]
+    written: list[int] = []
+    for number in range(1, 15):
+        before = pages_logged(path)
+        for log in logs:
+            log.append(completed(number, "x" * 250))
+        for log in logs:
+            await log.flush()
+        written.append(pages_logged(path) - before)
+    assert written[-1] < 50  # over 100 where each run has a page of its own
+    await store.aclose()
+
+
+async def test_runs_that_end_together_are_over_before_anybody_asks(path: str) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    for name in ("a", "b"):
+        log = await store.create(started(RunId(name)))
+        log.append(dataclasses.replace(asked(), question=QuestionId(f"q-{name}")), ended())
+    with pytest.raises(QuestionError, match="withdrawn"):  # in the same batch, most likely
+        await store.submit(dataclasses.replace(answer(), run_id=RunId("b"), question=QuestionId("q-b")))
+    await store.submit(cancel(run_id=RunId("a")))
+    assert await store.requests() == []
+    assert [await store.verify(RunId(name)) for name in ("a", "b")] == [[], []]
     await store.aclose()
 
 

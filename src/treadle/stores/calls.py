@@ -41,6 +41,7 @@ class Take(Call):
 
     def run(self, batch: Batch) -> None:
         """Lock the run and count its fence up."""
+        batch.settle()
         found = fetch_one(batch.connection, "find_run", (self.run_id,))
         if found is None:
             known = fetch_column(batch.connection, "known_runs")
@@ -101,8 +102,6 @@ class Create(Take):
 
     def run(self, batch: Batch) -> None:
         """Insert the run, lock it, and write its first event."""
-        if fetch_one(batch.connection, "find_run", (self.run_id,)):
-            raise run_exists(self.run_id)
         if self._entry.error is not None:  # refused in an attempt before
             raise self._entry.error
         self._entry.encode()  # before anything is written: it may be refused
@@ -117,7 +116,8 @@ class Create(Take):
             "deadline": self._started.deadline,
         }
         inserted = fetch_one(batch.connection, "insert_run", row)
-        assert inserted is not None
+        if inserted is None:
+            raise run_exists(self.run_id)
         log = self._entry.log
         log.number = inserted[0]
         self._lock(log.number, "")
@@ -136,6 +136,7 @@ class Submit(Call):
 
     def run(self, batch: Batch) -> None:
         """Check the request against how things stand, and write it down."""
+        batch.settle()
         request = self._request
         found = fetch_one(batch.connection, "run_status", (request.run_id,))
         if found is None:

@@ -5,26 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
 import apsw
+from pydantic_core import to_json
 
 from treadle.errors import StoreError
 from treadle.events import (
     CancelRequested,
-    Event,
     MoneySettled,
     QuestionAnswered,
     QuestionAsked,
     QuestionWithdrawn,
-    RunEnded,
     RunResumed,
-    RunStarted,
 )
 from treadle.stores.derived import RUNNING
-from treadle.stores.queries import execute, fetch_one
+from treadle.stores.queries import execute, execute_rows, fetch_one
 
 SEQ_BITS: Final = 32
 """An event's row is ``(number of the run << SEQ_BITS) + seq``."""
@@ -35,22 +33,16 @@ def event_row(number: int, seq: int) -> int:
     return (number << SEQ_BITS) + seq
 
 
-def derive(connection: apsw.Connection, number: int, seq: int, event: Event) -> None:
-    """Bring the derived tables up to an event that is being recorded."""
-    kind: type = type(event)
-    change = _CHANGES.get(kind)
-    if change is not None:
-        change(connection, number, seq, event)
+def end(connection: apsw.Connection, ended: Mapping[int, str]) -> None:
+    """Note which runs are over, with what status; what they asked, and what was asked of them, goes too."""
+    numbers = to_json(list(ended)).decode()
+    execute_rows(connection, "end_runs", list(ended.items()))
+    execute(connection, "withdraw_questions", (numbers,))
+    execute(connection, "drop_requests", (numbers,))
 
 
 def _resumed(connection: apsw.Connection, number: int, _seq: int, _event: RunResumed) -> None:
     execute(connection, "set_status", (RUNNING, number))
-
-
-def _ended(connection: apsw.Connection, number: int, _seq: int, event: RunEnded) -> None:
-    execute(connection, "set_status", (event.status, number))
-    execute(connection, "withdraw_questions", (number,))
-    execute(connection, "drop_requests", (number,))
 
 
 def _settled(connection: apsw.Connection, number: int, _seq: int, event: MoneySettled) -> None:
@@ -107,18 +99,12 @@ def _cancelled(connection: apsw.Connection, number: int, _seq: int, _event: Canc
     execute(connection, "drop_cancels", (number,))
 
 
-def _started(_connection: apsw.Connection, _number: int, seq: int, event: RunStarted) -> None:
-    if seq != 1:
-        raise StoreError(f"run {event.run_id!r} has started already; only `create` records a RunStarted")
-
-
-_CHANGES: Final[dict[type, Callable[[apsw.Connection, int, int, Any], None]]] = {
-    RunStarted: _started,
+CHANGES: Final[Mapping[type, Callable[[apsw.Connection, int, int, Any], None]]] = {
     RunResumed: _resumed,
-    RunEnded: _ended,
     MoneySettled: _settled,
     QuestionAsked: _asked,
     QuestionAnswered: _answered,
     QuestionWithdrawn: _withdrawn,
     CancelRequested: _cancelled,
 }
+"""What an event changes at once, given its run and its place; ``end`` does the rest."""

@@ -23,6 +23,7 @@ import apsw
 from pydantic_core import to_json
 
 from treadle.errors import FormatMismatch, OwnershipLost, StoreError, TreadleError
+from treadle.events import RunEnded, RunStarted
 from treadle.ids import RunId
 from treadle.stores import chain, contents, schema, tables
 from treadle.stores.encoding import NOT_JSON
@@ -91,9 +92,14 @@ class _Head:
 
 
 class Batch:
-    """One attempt at a transaction; forgotten where it fails."""
+    """One attempt at a transaction; forgotten where it fails.
 
-    __slots__ = ("_known", "connection", "fresh", "heads", "rows")
+    Attributes:
+        left: Runs that are let go, with the fence of who had them.
+        ended: Runs that are over, with their status.
+    """
+
+    __slots__ = ("_known", "connection", "ended", "fresh", "heads", "left", "rows")
 
     def __init__(self, connection: apsw.Connection, known: dict[str, int]) -> None:
         self.connection = connection
@@ -101,6 +107,8 @@ class Batch:
         self.fresh: dict[str, int] = {}
         self.heads: dict[WriterLog, _Head] = {}
         self.rows: list[tuple[int, bytes, bytes, bytes | None, bytes | None]] = []
+        self.left: list[tuple[int, int]] = []
+        self.ended: dict[int, str] = {}
 
     def write(self, entry: Entry) -> None:
         """Record the events of one append.
@@ -140,7 +148,13 @@ class Batch:
                 else:
                     parts[name] = self._content(digests[name], data)
             self.rows.append((row, head.hash, text, to_json(parts), inline or None))
-        tables.derive(self.connection, number, head.seq, event)
+        if isinstance(event, RunEnded):
+            self.ended[number] = event.status
+        elif (change := tables.CHANGES.get(type(event))) is not None:
+            self.settle()
+            change(self.connection, number, head.seq, event)
+        elif isinstance(event, RunStarted) and head.seq != 1:
+            raise StoreError(f"run {event.run_id!r} has started already; only `create` records a RunStarted")
 
     def _content(self, digest: str, data: bytes) -> int:
         row = self._known.get(digest) or self.fresh.get(digest)
@@ -154,6 +168,15 @@ class Batch:
         self.fresh[digest] = int(found[0])
         return self.fresh[digest]
 
+    def settle(self) -> None:
+        """Note which runs are over or let go, before something looks at it: once for all of them, mostly."""
+        if self.ended:
+            tables.end(self.connection, self.ended)
+            self.ended.clear()
+        if self.left:
+            execute_rows(self.connection, "let_runs_go", self.left)
+            self.left.clear()
+
     def finish(self, *, one_by_one: bool) -> None:
         """Write the events and the new heads.
 
@@ -161,6 +184,7 @@ class Batch:
             _Refused: A run has another owner by now, or a history that goes on behind its head.
             _Unclear: So it is with one of them; ``one_by_one`` finds out with which.
         """
+        self.settle()
         if one_by_one or len(self.heads) == 1:
             for log, head in self.heads.items():
                 self._advance(log, head)
@@ -282,9 +306,8 @@ class SqliteDatabase:
             write_again(self.connection.filename_wal)
             self._is_suspect = False
         before = self.connection.total_changes()
-        for let_go in self._owed:
-            execute(self.connection, "let_run_go", let_go)
         batch = Batch(self.connection, self._known)
+        batch.left += self._owed
         stopped = set(dead)
         for job in jobs:
             self._do(job, batch, stopped)
@@ -309,7 +332,7 @@ class SqliteDatabase:
             except _OWN_FAULT as error:  # such as text that is not Unicode, from whoever answers
                 job.fail(StoreError(f"what was asked of the store cannot be written: {error}"))
         elif isinstance(job, Release):
-            execute(self.connection, "let_run_go", (job.log.number, job.log.fence))
+            batch.left.append((job.log.number, job.log.fence))
 
     def _must_sync(self, jobs: Sequence[Job]) -> bool:
         written: set[WriterLog] = set()

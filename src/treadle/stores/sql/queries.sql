@@ -5,10 +5,11 @@
 UPDATE store SET syncs = syncs + 1 WHERE id = 1;
 
 -- name: insert_run
--- A new run; gives the number it has in this file.
+-- A new run; gives the number it has in this file, and nothing where there is one of this id.
 INSERT INTO runs (id, graph, tenant, labels, status, started_at, updated_at, events, head, fence, owner,
     usd, tokens, calls, deadline)
 VALUES (:id, :graph, :tenant, :labels, 'running', :at, :at, 0, :head, 1, :owner, '0', 0, 0, :deadline)
+ON CONFLICT (id) DO NOTHING
 RETURNING no;
 
 -- name: find_run
@@ -23,9 +24,10 @@ SELECT id FROM runs ORDER BY no DESC LIMIT 500;
 -- A new owner, and with it a new fencing number.
 UPDATE runs SET fence = fence + 1, owner = ? WHERE no = ?;
 
--- name: let_run_go
--- The owner has left in good order.
-UPDATE runs SET owner = '' WHERE no = ? AND fence = ?;
+-- name: let_runs_go
+-- Their owners have left in good order: number and fence.
+UPDATE runs SET owner = '' FROM (VALUES (?, ?)) AS left
+WHERE runs.no = left.column1 AND runs.fence = left.column2;
 
 -- name: advance_run
 -- The new head; changes nothing where another owner has come, which is how the old one finds out.
@@ -63,8 +65,12 @@ WHERE substr(digest, 1, 8) = substr(:digest, 1, 8) AND digest = :digest AND form
 INSERT INTO payloads (digest, form, content) VALUES (?, ?, ?) RETURNING id;
 
 -- name: set_status
--- A run has ended, or goes on.
+-- A run goes on.
 UPDATE runs SET status = ? WHERE no = ?;
+
+-- name: end_runs
+-- Runs have ended: number and status.
+UPDATE runs SET status = now.column2 FROM (VALUES (?, ?)) AS now WHERE runs.no = now.column1;
 
 -- name: get_spent
 -- What a run has spent so far.
@@ -107,8 +113,8 @@ UPDATE questions SET state = 'answered', answered_by = ?, answer = ? WHERE id = 
 UPDATE questions SET state = 'withdrawn' WHERE id = ? AND run = ?;
 
 -- name: withdraw_questions
--- The run is over, and with it what it asked.
-UPDATE questions SET state = 'withdrawn' WHERE run = ? AND state = 'open';
+-- Runs, given as a JSON list, are over, and with them what they asked.
+UPDATE questions SET state = 'withdrawn' WHERE run IN (SELECT value FROM json_each(?)) AND state = 'open';
 
 -- name: find_question
 -- How a question stands.
@@ -145,8 +151,8 @@ DELETE FROM requests WHERE kind IN ('answer', 'late') AND run = ? AND question =
 DELETE FROM requests WHERE kind = 'cancel' AND run = ?;
 
 -- name: drop_requests
--- The run is over.
-DELETE FROM requests WHERE run = ?;
+-- Runs, given as a JSON list, are over.
+DELETE FROM requests WHERE run IN (SELECT value FROM json_each(?));
 
 -- name: run_status
 -- Number and recorded status of a run.
