@@ -10,13 +10,13 @@ from treadle.errors import RunExists
 from treadle.events import RunStarted
 from treadle.ids import RunId
 from treadle.interfaces import RunSpan, Tracer
-from treadle.nodes.graph import Graph
+from treadle.plan.plan import Plan
 from treadle.plan.scopes import ScopeNames
 from treadle.values import Payload
 
 
 def started_event(
-    graph: Graph[..., Any],
+    plan: Plan,
     run_id: RunId,
     inputs: Mapping[str, Payload],
     options: Mapping[str, Any],
@@ -28,17 +28,17 @@ def started_event(
     """Make the first event of a run.
 
     Args:
+        plan: That of its graph.
         options: As ``registry.take_options`` gave them.
         tenant: Whose run it is where the options say nothing.
 
     Raises:
         ValueError: The deadline is no moment.
     """
-    plan = graph.plan
     return RunStarted(
         at=at,
         run_id=run_id,
-        graph=graph.name,
+        graph=plan.name,
         plan=plan.payload,
         inputs=inputs,
         seed=run_id,
@@ -51,17 +51,17 @@ def started_event(
 
 
 def open_span(
-    tracer: Tracer | None, graph: Graph[..., Any], run_id: RunId, at: float, traceparent: str = ""
+    tracer: Tracer | None, plan: Plan, run_id: RunId, at: float, traceparent: str = ""
 ) -> RunSpan | None:
     """Open the span of a run, or of the part of it after a pause; ``None`` where nobody traces."""
     if tracer is None:
         return None
     return tracer.run(
         run_id=run_id,
-        graph=graph.name,
-        digest=graph.plan.digest,
+        graph=plan.name,
+        digest=plan.digest,
         at=at,
-        scopes=ScopeNames(graph.plan),
+        scopes=ScopeNames(plan),
         traceparent=traceparent,
     )
 

@@ -29,7 +29,7 @@ from treadle.engine.loop import RunLoop
 from treadle.engine.openings import put_answer
 from treadle.engine.outlook import refuse_claims, require_clear, told_in
 from treadle.engine.outside import Outside
-from treadle.engine.owning import OneAtATime, released_on_error
+from treadle.engine.owning import OneAtATime, ReleasedOnError
 from treadle.engine.purse import Purse
 from treadle.engine.questions import event_of, in_order, overdue_run
 from treadle.engine.recovery import RECOVERIES, check_recoveries, dies_again, giving_up, recovered, unheeded
@@ -274,21 +274,19 @@ class Engine:
         """
         self._require_open()
         options = take_options(graph, kwargs)
-        self._graphs.add(graph)
+        plan = self._graphs.add(graph)
         run_id = RunId(options.get("run_id") or new_run_id())
         inputs, now = graph.bind(args, kwargs), self.services.clock.now()
-        span = open_span(self.services.tracer, graph, run_id, now)
-        started = started_event(graph, run_id, inputs, options, at=now, tenant=self._tenant, span=span)
+        span = open_span(self.services.tracer, plan, run_id, now)
+        started = started_event(plan, run_id, inputs, options, at=now, tenant=self._tenant, span=span)
         async with self._beginning.alone(run_id):
             try:
                 log = await self.store.create(started)
             except RunExists:
                 return await self._same_run(graph, started)
-            async with released_on_error(log):
-                compiled = compile_runners(
-                    graph.plan, traced=span is not None, timed=self._purse.times(started)
-                )
-                accounts = self._purse.open(run_id, graph.plan, budget=started.budget, tenant=started.tenant)
+            async with ReleasedOnError(log):
+                compiled = compile_runners(plan, traced=span is not None, timed=self._purse.times(started))
+                accounts = self._purse.open(run_id, plan, budget=started.budget, tenant=started.tenant)
                 loop = RunLoop(self.services, compiled, started, log, accounts, span=span)
                 return self._go(loop, graph, started, is_recorded=True)
 
@@ -331,7 +329,7 @@ class Engine:
             return self._handles.make(run_id, self._graphs.find(loop.graph), "running")[0]
         self._require_open()
         log = await self.store.own(run_id)
-        async with released_on_error(log):
+        async with ReleasedOnError(log):
             before = past(await self.store.read(run_id))
             graph = self._graphs.find(before.started.graph)
             if before.ended is not None and not (retry_failed and before.ended.status == "failed"):
@@ -351,8 +349,9 @@ class Engine:
         """Go on with a run, and with what was asked of it meanwhile, in the order of time."""
         started = before.started
         now, traceparent = self.services.clock.now(), started.traceparent
-        span = open_span(self.services.tracer, graph, started.run_id, now, traceparent)
-        compiled = compile_runners(graph.plan, traced=span is not None, timed=self._purse.times(started))
+        plan = graph.plan
+        span = open_span(self.services.tracer, plan, started.run_id, now, traceparent)
+        compiled = compile_runners(plan, traced=span is not None, timed=self._purse.times(started))
         if dies_again(log, before, self._recoveries):
             compiled = giving_up(compiled, before.started.run_id, self._recoveries + 1)
         require_clear(self.services, compiled, before, told, requests)

@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-
 import anyio
 
 from treadle.ids import RunId
 from treadle.interfaces import RunLog
+
+_Begun = dict[RunId, anyio.Event | None]
+"""Runs that are being begun with; the event is made by the first who waits, for hardly anybody does."""
 
 
 class OneAtATime:
     """Lets one task at a time start a run, or take it up; the next one finds it under way."""
 
     def __init__(self) -> None:
-        self._begun: dict[RunId, anyio.Event] = {}
+        self._begun: _Begun = {}
 
-    @asynccontextmanager
-    async def alone(self, run_id: RunId) -> AsyncGenerator[None]:
-        """Be the only one in this process that begins with the run."""
-        while run_id in self._begun:
-            await self._begun[run_id].wait()
-        self._begun[run_id] = anyio.Event()
-        try:
-            yield
-        finally:
-            self._begun.pop(run_id).set()
+    def alone(self, run_id: RunId) -> _Turn:
+        """Be the only one in this process that begins with the run: ``async with``."""
+        return _Turn(self._begun, run_id)
 
 
-@asynccontextmanager
-async def released_on_error(log: RunLog) -> AsyncGenerator[None]:
-    """Let a run go that was owned and then could not be worked on."""
-    try:
-        yield
-    except BaseException:
-        with anyio.CancelScope(shield=True):
-            await log.release()
-        raise
+class _Turn:
+    """The turn of one task.  A class, here and below: a generator costs every start of a run more."""
+
+    __slots__ = ("_begun", "_run_id")
+
+    def __init__(self, begun: _Begun, run_id: RunId) -> None:
+        self._begun = begun
+        self._run_id = run_id
+
+    async def __aenter__(self) -> None:
+        begun, run_id = self._begun, self._run_id
+        while run_id in begun:
+            over = begun[run_id]
+            if over is None:
+                over = begun[run_id] = anyio.Event()
+            await over.wait()
+        begun[run_id] = None
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        over = self._begun.pop(self._run_id)
+        if over is not None:
+            over.set()
+
+
+class ReleasedOnError:
+    """Lets a run go that was owned and then could not be worked on: ``async with``."""
+
+    __slots__ = ("_log",)
+
+    def __init__(self, log: RunLog) -> None:
+        self._log = log
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            with anyio.CancelScope(shield=True):
+                await self._log.release()

@@ -11,6 +11,7 @@ from treadle.errors import ConfigurationError, nearest
 from treadle.nodes.graph import Graph
 from treadle.nodes.node import budget_faults
 from treadle.nodes.options import budget_for
+from treadle.plan.plan import Plan
 
 _OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
 
@@ -26,15 +27,15 @@ class Registry:
         self._graphs: dict[str, Graph[..., Any]] = {}
         self._rehearse = rehearse
 
-    def add(self, graph: Graph[..., Any]) -> None:
-        """Take a graph in; taking it in twice does no harm.
+    def add(self, graph: Graph[..., Any]) -> Plan:
+        """Take a graph in, and give its plan; taking it in twice does no harm.
 
         Raises:
             ConfigurationError: It is no graph, or another graph has this name.
             PlanError: It is wired wrongly.
         """
         check_graph(graph)
-        _ = graph.plan  # told now, not when a run of it is taken up
+        plan = graph.plan  # told now, not when a run of it is taken up
         known = self._graphs.setdefault(graph.name, graph)
         if known is not graph and known.function is not graph.function:
             raise ConfigurationError(
@@ -45,6 +46,7 @@ class Registry:
         rehearsal = getattr(graph.function, "__globals__", {}).get("rehearsal")
         if rehearsal is not None:
             self._rehearse(graph.name, rehearsal)
+        return plan
 
     def add_all(self, graphs: Iterable[Graph[..., Any]]) -> None:
         """Take several in.
@@ -134,6 +136,8 @@ def take_options(graph: Graph[..., Any], given: dict[str, Any]) -> dict[str, Any
         ConfigurationError: The graph is none, or an option is of another type.
     """
     check_graph(graph)
+    if not given:
+        return {}
     inputs = {parameter.name for parameter in graph.parameters}
     options: dict[str, Any] = {
         name: given.pop(name) for name in _OPTIONS if name in given and name not in inputs

@@ -106,7 +106,21 @@ class Workspace:
     def value(self, index: int) -> Any:
         """The value of a vertex that is done."""
         value = self.values[index]
-        return _looked_up(self._ask(index)) if value is UNSET else value
+        if value is not UNSET:
+            return value
+        if index == self._program.result:
+            value = self.values[index] = self.resolve(self._plan.result)
+            return value
+        node = self._plan.nodes[index]
+        payload = self._payload(index, node)
+        if payload is None:
+            return _looked_up(self._ask(index))
+        value = self.values[index] = _decoded(node, payload)
+        return value
+
+    def _payload(self, index: int, node: PlanNode) -> Payload | None:
+        """What is recorded of a vertex, or was given for it."""
+        return self._payloads.get(index) or self._inputs.get(node.id)
 
     def _ask(self, index: int) -> _Lookup:
         """Look a vertex up, unless it has been already."""
@@ -118,17 +132,9 @@ class Workspace:
         if index == self._program.result:
             return (yield from self._resolve(self._plan.result))
         node = self._plan.nodes[index]
-        payload = self._payloads.get(index) or self._inputs.get(node.id)
+        payload = self._payload(index, node)
         if payload is not None:
-            try:
-                return (node.codec or JSON).unpack(payload)
-            except ValidationError as error:
-                anew = "" if node.kind == "input" else made_anew(node.id)
-                raise HistoryMismatch(
-                    f"the recorded result of node {node.id!r} does not fit its type any more: "
-                    f"{complaints(error)}; undo the edit, {anew}or start a new run",
-                    node=node.id,
-                ) from error
+            return _decoded(node, payload)
         if node.kind == "expression":
             operands: list[Any] = []
             for argument in node.arguments:
@@ -306,6 +312,19 @@ def _find(place: tuple[Workspace, int]) -> _Lookup:
 
 def _keep(place: tuple[Workspace, int], value: Any) -> None:
     place[0].values[place[1]] = value
+
+
+def _decoded(node: PlanNode, payload: Payload) -> Any:
+    """The value of a node, as it is recorded or was given."""
+    try:
+        return (node.codec or JSON).unpack(payload)
+    except ValidationError as error:
+        anew = "" if node.kind == "input" else made_anew(node.id)
+        raise HistoryMismatch(
+            f"the recorded result of node {node.id!r} does not fit its type any more: "
+            f"{complaints(error)}; undo the edit, {anew}or start a new run",
+            node=node.id,
+        ) from error
 
 
 def constant(binding: Constant) -> Any:
