@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from treadle.errors import OwnedElsewhere
+from treadle.errors import OwnedElsewhere, StoreError
 from treadle.events import RunStarted
 from treadle.ids import RunId
 from treadle.interfaces import Request
@@ -104,7 +105,7 @@ class Create(Take):
         """Insert the run, lock it, and write its first event."""
         if self._entry.error is not None:  # refused in an attempt before
             raise self._entry.error
-        self._entry.encode()  # before anything is written: it may be refused
+        self._encode()  # before anything is written
         row = {
             "id": self.run_id,
             "graph": self._started.graph,
@@ -123,6 +124,19 @@ class Create(Take):
         self._lock(log.number, "")
         batch.write(self._entry)
         self.log = log
+
+    def _encode(self) -> None:
+        """Write the first event as text.
+
+        Raises:
+            StoreError: It is refused: there is no run then that could be resumed.
+        """
+        try:
+            self._entry.encode()
+        except StoreError as error:
+            if error.__cause__ is None:
+                raise
+            raise StoreError(f"run {self.run_id!r} cannot be written: {error.__cause__}") from error.__cause__
 
 
 class Submit(Call):
@@ -185,7 +199,13 @@ class Submit(Call):
         execute(batch.connection, "insert_request", row)
 
 
+@functools.cache
+def _host() -> str:
+    """The name of this machine, asked for once: asking lets go of the interpreter, and others take it."""
+    return socket.gethostname()
+
+
 def this_process() -> str:
     """Who we are, for those who find a run owned."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return f"process {os.getpid()} on {socket.gethostname()} since {since}"
+    return f"process {os.getpid()} on {_host()} since {since}"
