@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
+import os
 import time
 from typing import NewType
 
@@ -29,6 +29,7 @@ QuestionId = NewType("QuestionId", str)
 """One question to people: ``q-4k7d2m9c6yha3v0e``, of which the command line takes a beginning."""
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_DRAWN_AT_ONCE = 64
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
@@ -60,10 +61,28 @@ def _base32(number: int, length: int) -> str:
     return "".join([_PAIRS[number >> shift & 1023] for shift in shifts])[-length:]
 
 
+_drawn: list[int] = []
+"""Random numbers of 40 bits, used once each.  Asking the system for them lets go of the interpreter, for
+which a store's writer may be waiting: so it is done for several runs at once."""
+
+
+def _draw() -> int:
+    try:
+        return _drawn.pop()
+    except IndexError:
+        drawn = memoryview(os.urandom(5 * _DRAWN_AT_ONCE))
+        _drawn.extend(int.from_bytes(drawn[at : at + 5]) for at in range(5, len(drawn), 5))
+        return int.from_bytes(drawn[:5])
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drawn.clear)  # else both processes would use the same ones
+
+
 def new_run_id() -> RunId:
     """Make a run id: 9 characters of the time in milliseconds, then 8 random ones (40 bits)."""
     moment = time.time_ns() // 1_000_000
-    return RunId(f"r-{_base32(moment << 40 | secrets.randbits(40), 17)}")
+    return RunId(f"r-{_base32(moment << 40 | _draw(), 17)}")
 
 
 def run_id_made_of(*names: str) -> RunId:

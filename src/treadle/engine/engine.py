@@ -455,7 +455,7 @@ class Engine:
         self.loops[loop.run_id] = loop
         self._outside.taken_up(loop.run_id, loop.started.deadline)
         drive = functools.partial(self._drive, loop, tracked, first, is_recorded=is_recorded, then=then)
-        group.start_soon(drive)
+        group.start_soon(drive, name=f"run {loop.run_id}")
         return handle
 
     async def _drive(

@@ -72,6 +72,7 @@ QUEUE_BOUND: Final = 2048
 
 _End = NodeCompleted | AttemptFailed | AttemptCancelled | AttemptParked
 _ENDS: Final = (NodeCompleted, AttemptFailed, AttemptCancelled, AttemptParked)
+_MOVES: Final = (Enter, Leave)
 
 
 class RunLoop:
@@ -391,7 +392,7 @@ class RunLoop:
         """Go into and out of items and rounds, which must be before the next event; give what else to do."""
         left: list[Command] = []
         for command in commands:
-            if isinstance(command, Enter | Leave):
+            if isinstance(command, _MOVES):
                 if self._watch is not None:
                     self._watch(command)
                 self._pass(command)
@@ -437,7 +438,9 @@ class RunLoop:
         return Decided(at=self.now(), node=command.node, choice=-1, failure=failure)
 
     def _obey(self, command: Command) -> None:
-        if isinstance(command, StartAttempt):
+        if isinstance(command, EndRun):
+            self._end(command)
+        elif isinstance(command, StartAttempt):
             self.workers.later(command)
         elif isinstance(command, CancelAttempt):
             self.workers.cancel(command.node, at_once=command.at_once)
@@ -448,8 +451,6 @@ class RunLoop:
         elif isinstance(command, Park):
             parked = self.scheduler.parked  # no node waits for the questions of a plan that was edited since
             self._withdraw(lambda asked: asked.node not in parked)
-        elif isinstance(command, EndRun):
-            self._end(command)
 
     def _withdraw_unneeded(self, event: _End) -> None:
         """Close the questions of a node that its attempt, over or unwound, no longer needs."""

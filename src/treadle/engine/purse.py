@@ -83,8 +83,11 @@ class Purse:
 
     def times(self, started: RunStarted) -> bool:
         """Whether the seconds of a run are limited from above its plan, by its own budget or its tenant's."""
-        budgets = (started.budget, self._budgets.get(started.tenant) if started.tenant else None)
-        return any(budget is not None and budget.seconds is not None for budget in budgets)
+        own = started.budget
+        if own is not None and own.seconds is not None:
+            return True
+        tenants = self._budgets.get(started.tenant) if started.tenant else None
+        return tenants is not None and tenants.seconds is not None
 
     async def recollect(self, store: Store) -> None:
         """Count what the stored runs of limited tenants have spent, so that a budget outlives the process.

@@ -13,6 +13,7 @@ from treadle.nodes.node import budget_faults
 from treadle.nodes.options import budget_for
 from treadle.plan.plan import Plan
 
+_NOTHING: Final[Mapping[str, Any]] = {}
 _OPTIONS: Final = ("run_id", "tenant", "budget", "labels", "deadline")
 
 
@@ -36,16 +37,18 @@ class Registry:
         """
         check_graph(graph)
         plan = graph.plan  # told now, not when a run of it is taken up
-        known = self._graphs.setdefault(graph.name, graph)
-        if known is not graph and known.function is not graph.function:
-            raise ConfigurationError(
-                f"two graphs are called {graph.name!r}; a run is recorded under its graph's name, so give "
-                "one of them another: graph.named('...')"
-            )
-        self._graphs[graph.name] = graph
-        rehearsal = getattr(graph.function, "__globals__", {}).get("rehearsal")
+        name = graph.name
+        known = self._graphs.get(name)
+        if known is not graph:
+            if known is not None and known.function is not graph.function:
+                raise ConfigurationError(
+                    f"two graphs are called {name!r}; a run is recorded under its graph's name, so give "
+                    "one of them another: graph.named('...')"
+                )
+            self._graphs[name] = graph
+        rehearsal = getattr(graph.function, "__globals__", _NOTHING).get("rehearsal")
         if rehearsal is not None:
-            self._rehearse(graph.name, rehearsal)
+            self._rehearse(name, rehearsal)
         return plan
 
     def add_all(self, graphs: Iterable[Graph[..., Any]]) -> None:

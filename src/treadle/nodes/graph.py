@@ -150,9 +150,10 @@ class Graph(Generic[P, R]):
             PlanError: Inputs are missing, unknown, or do not fit their types; all at once.
         """
         faults: list[str] = []
-        given = {one.name: value for one, value in bound(self.parameters, args, kwargs, faults.append)}
+        parameters = self.parameters
+        given = {one.name: value for one, value in bound(parameters, args, kwargs, faults.append)}
         payloads: dict[str, Payload] = {}
-        for parameter in self.parameters:
+        for parameter in parameters:
             if parameter.name not in given and parameter.required:
                 continue
             value = given.get(parameter.name, parameter.default)

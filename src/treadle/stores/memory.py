@@ -124,7 +124,7 @@ class _History:
     recorded: list[Recorded] = field(default_factory=list[Recorded])
     requests: list[tuple[int, Request]] = field(default_factory=list[tuple[int, Request]])
     watchers: list[anyio.Event] = field(default_factory=list[anyio.Event])
-    _derived: Derived = field(default_factory=Derived)
+    _derived: Derived | None = None
 
     def wake(self) -> None:
         watchers, self.watchers = self.watchers, []
@@ -136,9 +136,12 @@ class _History:
             self.owner = None
 
     def derived(self) -> Derived:
-        for event in self.events[self._derived.seq :]:
-            self._derived.apply(event)
-        return self._derived
+        derived = self._derived
+        if derived is None:
+            derived = self._derived = Derived()
+        for event in self.events[derived.seq :]:
+            derived.apply(event)
+        return derived
 
     def read(self) -> list[Recorded]:
         head = bytes.fromhex(self.recorded[-1].hash) if self.recorded else chain.GENESIS
@@ -155,7 +158,7 @@ class _History:
     def _cut(self, length: int, error: StoreError) -> None:
         """Forget what cannot be written, and all that was put behind it."""
         del self.events[length:]
-        self._derived = Derived()
+        self._derived = None
         if self.owner is not None:
             self.owner.fail(error)
 
