@@ -191,6 +191,19 @@ class Codec(Generic[T]):
         """
         if type(value) is self._plain and _is_surely_json(value):
             return Payload(value, self)
+        return Payload(value, self, data=self._checked(value))
+
+    def data_of(self, value: T) -> bytes:
+        """Give the bytes of what ``pack`` gives, and nothing around them.
+
+        Raises:
+            ResultRefused: As ``pack``.
+        """
+        if type(value) is self._plain and _is_surely_json(value):
+            return to_json(value)
+        return self._checked(value)
+
+    def _checked(self, value: T) -> bytes:
         data = self.encode(value)
         try:
             back = self.decode(data)
@@ -201,7 +214,7 @@ class Codec(Generic[T]):
                 f"{short(value)} does not come back equal from its JSON: declared as {_name(self.type)}, "
                 f"it would be read as {short(back)}; declare the type that is really returned"
             )
-        return Payload(value, self, data=data)
+        return data
 
     def unpack(self, payload: Payload) -> T:
         """Give the value of a payload: the live one where there is one, else read from its bytes.

@@ -19,7 +19,7 @@ class Activity:
     It waits while it says so itself (``waiting``), or while it has calls and all of them wait.
 
     Args:
-        changed: Told ``True`` when it begins to wait, ``False`` when it runs again.
+        changed: Told ``True`` when it begins to wait, ``False`` when it runs again; ``None``: nobody is.
         stirred: Told of each sign of life: progress, or a call inside that begins or ends.
         around: Of a call: the activity of the body that makes it.
     """
@@ -28,7 +28,7 @@ class Activity:
 
     def __init__(
         self,
-        changed: Callable[[bool], None],
+        changed: Callable[[bool], None] | None = None,
         stirred: Callable[[], None] | None = None,
         around: Activity | None = None,
     ) -> None:
@@ -79,8 +79,10 @@ class Activity:
         """Note that a call inside begins, or ends: while it waited, perhaps."""
         self._calls += more
         self._waiting_calls -= is_waiting
-        self._update()
-        self.stir()
+        if self._waiting_calls or self.is_waiting:  # else it ran, and goes on running
+            self._update()
+        if self._stirred is not None:
+            self._stirred()
 
     def stir(self) -> None:
         """Give a sign of life, here and around."""
@@ -93,7 +95,8 @@ class Activity:
         before, stirred_before = self._changed, self._stirred
 
         def both(waits: bool) -> None:
-            before(waits)
+            if before is not None:
+                before(waits)
             changed(waits)
 
         def both_stirred() -> None:
@@ -115,7 +118,8 @@ class Activity:
         waits = self._waits > 0 or 0 < self._calls == self._waiting_calls
         if waits != self.is_waiting:
             self.is_waiting = waits
-            self._changed(waits)
+            if self._changed is not None:
+                self._changed(waits)
 
 
 @contextmanager

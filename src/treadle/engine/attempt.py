@@ -8,7 +8,6 @@ computed here and in ``inner.py``: ``except Exception`` stands nowhere else in t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -17,6 +16,7 @@ import anyio
 from treadle.engine import doubts, unneeded
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
+from treadle.engine.desk import traced
 from treadle.engine.failures import failure_of, foreign, tell_refusal, where
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, seconds_left, timed
@@ -79,27 +79,25 @@ def choose(workspace: Workspace, index: int) -> tuple[int, Exception | None]:
         return -1, error
 
 
-def _nobody(waits: bool) -> None:
-    """Nobody counts when an attempt without limits waits."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """What is the same for all attempts at a node.
 
     Attributes:
         arguments: Gives what its body is called with, by parameter, defaults included.
+        is_limited: Whether its time is: by its own policies, or by seconds of an account above it.
     """
 
     index: int
     node: PlanNode
     callee: Callee
     arguments: Callable[[Workspace], dict[str, Any]]
+    is_limited: bool
 
 
-async def run_attempt(live: Live, task: Task, workspace: Workspace, command: StartAttempt) -> None:
+async def run_attempt(task: Task, live: Live, workspace: Workspace, command: StartAttempt) -> None:
     """Run a node's body with all that its declaration asks for, and feed how it ended."""
-    attempt = Attempt(live, task, workspace, command)
+    attempt = Attempt(task, live, workspace, command)
     live.running[attempt.node] = attempt
     if command.only_settles:
         attempt.let_go()
@@ -119,7 +117,7 @@ class Attempt:
         calls: The calls inside it.
     """
 
-    def __init__(self, live: Live, task: Task, workspace: Workspace, command: StartAttempt) -> None:
+    def __init__(self, task: Task, live: Live, workspace: Workspace, command: StartAttempt) -> None:
         self.live = live
         self.task = task
         self.workspace = workspace
@@ -138,7 +136,11 @@ class Attempt:
         self.span = live.open_span(self.node, self.task.node, self.number, self.started_at)
         try:
             with self.scope:
-                result = await self._within_limits()
+                accounts = live.accounts.path(self.node)
+                if self.task.is_limited:
+                    result = await self._within_limits(accounts)
+                else:
+                    result = await self._perform(Activity(), accounts)
         except Exception as raised:
             error = raised
         except BaseException as raised:
@@ -147,7 +149,7 @@ class Attempt:
                 raise
         if not self.reason and self._limits is not None:
             self.reason = self._limits.broken
-        if result is not None and self._counts_late():
+        if result is not None and (not self.reason or self._counts_late()):
             await self._end(result, None)
         elif self.reason == "parked":
             self._parked()
@@ -174,12 +176,9 @@ class Attempt:
         """Whether a body that returned counts: a timed-out one does not, unless it acted for good."""
         return self.reason not in _LATE or self.task.callee.policies.effect == "once"
 
-    async def _within_limits(self) -> Payload | None:
+    async def _within_limits(self, accounts: tuple[Account, ...]) -> Payload | None:
         """Count running seconds, and stop the attempt when its own or an account's are used up."""
-        path = self.live.accounts.path(self.node)
-        meters, policies = timed(path), self.task.callee.policies
-        if not meters and policies.timeout is None and policies.idle is None:
-            return await self._perform(Activity(_nobody), path)
+        meters, policies = timed(accounts), self.task.callee.policies
         timeout, idle = policies.timeout, policies.idle
         if policies.effect == "once":  # they are the call's own
             timeout = idle = None
@@ -191,23 +190,27 @@ class Attempt:
         )
         result = None
         with watch.running(), running(meters, self.live.services.clock, watch.pause, watch.stir) as activity:
-            result = await self._perform(activity, path)
+            spent = out_of_time(meters, self.started_at)
+            if spent is not None:
+                raise spent
+            result = await self._perform(activity, accounts)
         return result  # noqa: RET504 - there is none where a limit has cut the body off
 
     async def _perform(self, activity: Activity, accounts: tuple[Account, ...]) -> Payload:
-        callee = self.task.callee
-        spent = out_of_time(accounts, self.started_at)
-        if spent is not None:
-            raise spent
+        callee, span = self.task.callee, self.span
         arguments = self.task.arguments(self.workspace)
-        body = self.calls.open(activity, accounts, span=self.span)
-        with self.span.current() if self.span is not None else nullcontext():
-            if callee.policies.effect == "once":
-                value = await self.calls.perform_once(body, callee, arguments)
-                result = self.calls.result  # what the call was recorded with
-            else:
-                value, result = await callee.perform(body, arguments), None
-                body.check_all_claimed()
+        body = self.calls.open(activity, accounts, span=span)
+        is_once = callee.policies.effect == "once"
+        if is_once:
+            work = self.calls.perform_once(body, callee, arguments)
+        else:
+            work = callee.perform(body, arguments)
+        value = await work if span is None else await traced(span, work)
+        result = None
+        if is_once:
+            result = self.calls.result  # what the call was recorded with
+        else:
+            body.check_all_claimed()
         if result is None:
             result = self._packed(value)
         self.workspace.values[self.task.index] = value
@@ -225,17 +228,19 @@ class Attempt:
         self.cancel("parked")
 
     def _completed(self, result: Payload) -> None:
-        self._end_span()
-        self.live.feed(
+        live = self.live
+        if self.span is not None:
+            live.end_span(self.span)
+        live.feed(
             NodeCompleted(
-                at=self.live.now(),
+                at=live.now(),
                 node=self.node,
                 attempt=self.number,
                 started_at=self.started_at,
                 result=result,
             )
         )
-        self.live.histories.forget(self.node, self.number)
+        live.histories.forget(self.node, self.number)
 
     def _cancelled(self) -> None:
         self._end_span(status="cancelled")
@@ -279,14 +284,28 @@ class Attempt:
     async def _end(self, result: Payload | None, error: Exception | None) -> None:
         """Complete or fail; but first settle what effects are left in doubt, or ask about them: nobody takes
         a failure, nor a result, behind which something may have happened."""
+        if self.calls.has_open:
+            settled = await self._settled(result, error)
+            if settled is None:
+                return
+            result, error = settled
+        if result is None:
+            self._failed(error)
+        else:
+            self._completed(result)
+
+    async def _settled(
+        self, result: Payload | None, error: Exception | None
+    ) -> tuple[Payload | None, Exception | None] | None:
+        """What the attempt comes to; ``None`` where it was cancelled meanwhile, or waits for people."""
         if self.calls.in_doubt() and (error is None or self._takeable(error)):
             if await self._is_cancelled_while_settling():
                 self._cancelled()
-                return
+                return None
             left = self.calls.in_doubt()
             if left and await self.calls.ask_about_doubts():
                 self._parked()
-                return
+                return None
             if left:
                 doubt = doubts.doubt(self.calls, left[0])
                 doubt.__cause__, error, result = error, doubt, None
@@ -295,10 +314,7 @@ class Attempt:
         forgotten = self.calls.forgotten()
         if forgotten is not None and (error is None or self._takeable(error)):
             forgotten.__cause__, error, result = error, forgotten, None
-        if result is None:
-            self._failed(error)
-        else:
-            self._completed(result)
+        return result, error
 
     def _takeable(self, error: Exception) -> bool:
         return failure_of(error, node=self.node, attempt=self.number).takeable

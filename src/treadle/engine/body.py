@@ -22,7 +22,6 @@ from treadle.engine.requests import (
     Conversations,
     as_callee,
     bind,
-    definition_digest,
     pack_and_digest,
     pack_arguments,
 )
@@ -43,6 +42,9 @@ R = TypeVar("R")
 CALLS_PER_PASS: Final = 64
 """After so many calls a body lets other tasks of the process run."""
 
+
+_NO_CALL: Final = Identity("", "")
+"""That of a node's own body."""
 
 Because = Literal["", "tried", "found", "answer", "policy"]
 """Why a call is made again, as in ``StepStarted``."""
@@ -149,7 +151,8 @@ class Call:
         """Its idempotency key."""
         if self.kept_key:
             return self.kept_key
-        return idempotency_key(self.body.run_id, self.body.maker.node, self.step, self.identity)
+        maker = self.body.maker
+        return idempotency_key(maker.live.run_id, maker.node, self.step, self.identity)
 
 
 class _Asking:
@@ -172,10 +175,11 @@ class Body:
         path: The step this body belongs to; ``""`` for the node's own.
         activity: Whether it runs or waits.
         accounts: The accounts above what it spends.
-        identity: Of the call it is the body of.
-        key: Its idempotency key, where an earlier attempt gave it another than its own.
+        call: Whose body it is; without one it is the node's own.
+
+    Attributes:
+        identity: That of the call.
         is_once: Whether it, or a body around it, must never be silently repeated.
-        callee: Whose body it is; without one that of the node.
     """
 
     __slots__ = (
@@ -190,22 +194,21 @@ class Body:
         *,
         activity: Activity,
         accounts: tuple[Account, ...],
-        identity: Identity,
-        key: str = "",
         span: Span | None = None,
-        is_once: bool = False,
-        callee: Callee | None = None,
+        call: Call | None = None,
     ) -> None:
-        self._around: str | Model | None = getattr(callee or maker.planned.callee, "around", None)
-        self._key = key
+        if call is None:
+            callee, self.identity, self._key, self.is_once = maker.planned.callee, _NO_CALL, "", False
+        else:
+            callee, self.identity, self._key = call.callee, call.identity, call.kept_key
+            self.is_once = call.body.is_once or callee.policies.effect == "once"
+        self._around: str | Model | None = getattr(callee, "around", None)
         self._random: random.Random | None = None
         self.maker = maker
         self.path = path
         self.activity = activity
-        self.accounts = accounts
-        self.identity = identity
+        self.accounts: tuple[Account, ...] = accounts
         self.span = span
-        self.is_once = is_once
         self.calls: set[Call | _Asking] = set()
         self._counts: dict[str, int] = {}
         past = maker.past.get(path)
@@ -341,7 +344,7 @@ class Body:
             place: Where it stands in a graph that this body goes through.
         """
         await checkpoint_if_cancelled()
-        definition = definition_digest(callee.definition)
+        definition = callee.definition.digest
         payload, inputs = self._written(callee, definition, arguments)
         name = (callee.name if place is None else place.name).replace("/", "~")
         step = self._step_at(place, f"{name}#{inputs[:10]}")
@@ -371,7 +374,7 @@ class Body:
         claims, turns = self.maker.live.claims, self._turns
         if (turns is None or turns.is_over) and claims.is_empty:
             return ""
-        identity = Identity(definition_digest(callee.definition), pack_and_digest(callee, arguments)[1])
+        identity = Identity(callee.definition.digest, pack_and_digest(callee, arguments)[1])
         if claims.offers(identity) or (turns is not None and turns.expects(identity)):
             return "ended"
         return "in doubt" if turns is not None and turns.is_in_doubt(identity) else ""
@@ -383,32 +386,30 @@ class Body:
 
     async def begin(self, call: Call, payload: Payload) -> Any:
         """Make a call whose turn has come: from a claimed record, or for real."""
-        call.record = self.maker.records.steps.get(call.step)
-        if call.record is not None and call.record.has_ended:
-            return self._outcome(call.callee, call.record)
-        if call.record is None:
-            claimed = self._claim(call)
-            if claimed is not None:
-                return self._outcome(call.callee, claimed)
-            call.record = self.maker.live.claims.doubt(call.identity, self.maker.node, call.step)
+        maker, claims = self.maker, self.maker.live.claims
+        record = maker.records.steps.get(call.step)
+        if record is not None and record.has_ended:
+            return self._outcome(call.callee, record)
+        if record is None:
+            call.record = record = claims.take(call.identity, maker.node, call.step)
+            if record is not None and not record.is_open:
+                self._record_claim(call, record)
+                return self._outcome(call.callee, record)
             self._take_over(call)
             if call.callee.policies.effect == "once":
-                await self._begin_effect(call)
+                if record is None and claims.site is not None:
+                    await claims.check_step(call.callee.definition, call.identity, maker.node, call.step)
+                if not call.kept_key:
+                    key = call.key
+                    call.kept_key = claims.new_key(key) or key
             self.record_start(call, payload)
         else:
+            call.record = record
             self._take_over(call)
-            if call.was_stopped and not call.record.is_open and call.record.not_before is None:
-                self.maker.offer_inside(call)
+            if call.was_stopped and not record.is_open and record.not_before is None:
+                maker.offer_inside(call)
                 self.record_start(call, payload)
-        return await self.maker.make(call)
-
-    async def _begin_effect(self, call: Call) -> None:
-        """Let nothing be done anew that may have been done under an earlier plan, nor under a used key."""
-        claims = self.maker.live.claims
-        if call.record is None:
-            await claims.check_step(call.callee.definition, call.identity, self.maker.node, call.step)
-        if not call.kept_key:
-            call.kept_key = claims.new_key(call.key) or call.key
+        return await maker.make(call)
 
     def _take_over(self, call: Call) -> None:
         if call.record is not None:
@@ -453,11 +454,8 @@ class Body:
                 attempt=self.maker.number,
             ) from error
 
-    def _claim(self, call: Call) -> StepRecord | None:
+    def _record_claim(self, call: Call, found: StepRecord) -> None:
         maker = self.maker
-        found = maker.live.claims.take(call.identity, maker.node, call.step)
-        if found is None:
-            return None
         maker.live.record(
             StepClaimed(
                 at=maker.live.now(),
@@ -475,7 +473,6 @@ class Body:
                 once=found.once,
             )
         )
-        return found
 
     def record_start(self, call: Call, payload: Payload | None, *, because: Because = "") -> None:
         """Record that a call is about to be made, or made again for a reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,13 +15,13 @@ from treadle.engine.activity import Activity
 from treadle.engine.asking import asked_of, call_model
 from treadle.engine.body import Because, Body, Call
 from treadle.engine.call_limits import CallLimits, limited
-from treadle.engine.desk import Desk, activity_of, end_span
+from treadle.engine.desk import Desk, activity_of, end_span, traced
 from treadle.engine.failures import error_of, failure_of, is_tried_below, members
 from treadle.engine.live import Live
 from treadle.engine.money import Account
 from treadle.engine.paid import Counted
 from treadle.engine.records import NODE, Identity, StepRecord, by_body, is_inside
-from treadle.engine.requests import Conversations, definition_digest, pack_and_digest, pack_arguments
+from treadle.engine.requests import Conversations, pack_and_digest, pack_arguments
 from treadle.errors import DidNotHappen, InDoubt, InternalError, ResultRefused, TreadleError
 from treadle.events import Event, Failure, StepCompleted, StepFailed
 from treadle.ids import NodeId, QuestionId, StepId
@@ -31,7 +32,7 @@ from treadle.plan.parts import Callee, PlanNode
 from treadle.retry import Retry
 from treadle.values import Payload
 
-_NO_CALL: Final = Identity("", "")
+_is_open: Final = operator.attrgetter("is_open")
 
 
 class Calls:
@@ -63,10 +64,12 @@ class Calls:
         self.node = node
         self.number = number
         self.started_at = started_at
-        for _, before in live.histories.replaced(node, number) if number > 1 else ():
+        histories = live.histories
+        for _, before in histories.replaced(node, number) if number > 1 else ():
             live.claims.add_attempt(before)
-        self.records = live.histories.of(self.node, number)
-        self.past: Mapping[str, list[StepRecord]] = by_body(self.records.steps.values())
+        self.records = histories.of(node, number)
+        steps = self.records.steps
+        self.past: Mapping[str, list[StepRecord]] = by_body(steps.values()) if steps else {}
         self.questions: set[QuestionId] = set()
         self.is_unwound = False
         self.made = 0
@@ -92,14 +95,14 @@ class Calls:
 
     def open(self, activity: Activity, accounts: tuple[Account, ...], *, span: Span | None) -> Body:
         """The body of the node itself."""
-        self._root = Body(self, "", activity=activity, accounts=accounts, identity=_NO_CALL, span=span)
+        self._root = Body(self, "", activity=activity, accounts=accounts, span=span)
         return self._root
 
-    async def perform_once(self, body: Body, callee: Callee, arguments: Mapping[str, Any]) -> Any:
+    def perform_once(self, body: Body, callee: Callee, arguments: Mapping[str, Any]) -> Awaitable[Any]:
         """Run a node whose body is itself a call that is never silently repeated."""
         payload, inputs = pack_and_digest(callee, arguments)
-        identity = Identity(definition_digest(callee.definition), inputs)
-        return await body.begin(Call(body, callee, arguments, NODE, identity), payload)
+        identity = Identity(callee.definition.digest, inputs)
+        return body.begin(Call(body, callee, arguments, NODE, identity), payload)
 
     def ended_by(self, error: BaseException) -> tuple[StepId, ...]:
         """The calls whose failures an error is, came from, or is a group of; none: the body raised."""
@@ -142,25 +145,23 @@ class Calls:
                 return await self.run(call)
         finally:
             body.calls.discard(call)
-            self.wake()
+            if self._changed is not None:
+                self.wake()
             if self.unneeded:
                 unneeded.stop_all(self)
 
     def _inner(self, call: Call, activity: Activity) -> Body:
-        body, policies = call.body, call.callee.policies
+        body, budget = call.body, call.callee.policies.budget
         accounts = call.accounts
-        if policies.budget is not None and call.step != NODE:
-            accounts = self.live.accounts.nested(accounts, self.node, call.step, policies.budget)
+        if budget is not None and call.step != NODE:
+            accounts = self.live.accounts.nested(accounts, self.node, call.step, budget)
         return Body(
             self,
             call.step,
             activity=activity,
             accounts=accounts,
-            identity=call.identity,
-            key=call.kept_key,
-            span=self._open_span(call),
-            is_once=body.is_once or policies.effect == "once",
-            callee=call.callee,
+            span=None if body.span is None else self._open_span(call, body.span),
+            call=call,
         )
 
     async def run(self, call: Call) -> Any:
@@ -325,22 +326,21 @@ class Calls:
         if inner is None:
             raise InternalError(f"call {call.step!r} was run before it had a body; please report this")
         if not limited(call, inner):
-            value = await self._perform(callee, inner, call)
+            value = await self._perform(callee, inner, call.arguments)
             inner.check_all_claimed()
             return value
         value, limits = None, CallLimits(self.live, call, inner)
         with limits.running():
-            value = await self._perform(callee, inner, call)
+            value = await self._perform(callee, inner, call.arguments)
         if (passed := limits.passed(self.node, self.number)) is not None:
             raise passed
         inner.check_all_claimed()
         return value
 
-    async def _perform(self, callee: Callee, inner: Body, call: Call) -> Any:
+    def _perform(self, callee: Callee, inner: Body, arguments: Mapping[str, Any]) -> Awaitable[Any]:
         if inner.span is None:
-            return await callee.perform(inner, call.arguments)
-        with inner.span.current():
-            return await callee.perform(inner, call.arguments)
+            return callee.perform(inner, arguments)
+        return traced(inner.span, callee.perform(inner, arguments))
 
     async def _ask_model(self, call: Call, callee: ModelCall, desk: Desk) -> ModelResponse:
         request: ModelRequest = call.arguments["request"]
@@ -420,6 +420,11 @@ class Calls:
         self._begun.clear()
         self._raised.clear()
 
+    @property
+    def has_open(self) -> bool:
+        """Whether of any effect in it nobody knows how it ended: else there is nothing to settle."""
+        return any(map(_is_open, self.records.steps.values()))
+
     def in_doubt(self) -> list[Call]:
         """The calls of this attempt whose effect is in doubt, as things stand."""
         steps = self.records.steps
@@ -434,7 +439,7 @@ class Calls:
     async def settle_doubts(self) -> None:
         """Settle the calls in doubt for which nobody has to be waited for, now that the attempt is over."""
         if self._root is not None:
-            self._root.activity = Activity(_nobody)
+            self._root.activity = Activity()  # nobody counts its seconds any more
             await doubts.settle_left(self, self.in_doubt(), self._root, late="attempt")
 
     def forgotten(self) -> InDoubt | None:
@@ -479,17 +484,12 @@ class Calls:
 
     # -- spans ---------------------------------------------------------------------------------------
 
-    def _open_span(self, call: Call) -> Span | None:
-        around = call.body.span
-        if around is None or call.step == NODE or isinstance(call.callee, ModelCall):
+    def _open_span(self, call: Call, around: Span) -> Span:
+        if call.step == NODE or isinstance(call.callee, ModelCall):
             return around
         return around.step(
             kind=call.callee.definition.kind, name=call.callee.name, step=call.step, at=self.live.now()
         )
-
-
-def _nobody(waits: bool) -> None:
-    """Nobody counts the seconds of an attempt that is over."""
 
 
 def _nothing() -> None:

@@ -10,7 +10,6 @@ from treadle.engine.claims import Claims
 from treadle.engine.failures import failure_of
 from treadle.engine.places import Places
 from treadle.engine.records import NODE, Identity, Spot, StepRecord
-from treadle.engine.requests import definition_digest
 from treadle.engine.uncertain import FRESH
 from treadle.engine.workspace import Workspace
 from treadle.errors import HistoryMismatch
@@ -178,7 +177,7 @@ class Claimer:
         planned = self.places.node(node)
         if planned is None or planned.definition is None:
             return None
-        return definition_digest(planned.definition)
+        return planned.definition.digest
 
     def declared(self, node: NodeId) -> Definition | None:
         """What a work node is; ``None`` where the plan has no such node."""

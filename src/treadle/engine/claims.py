@@ -204,23 +204,23 @@ class Claims:
     def take(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
         """Claim a record for a call, or give ``None``; a record is claimed once.
 
+        It is what the call came to; or open: the same call, made by an earlier attempt that never learned
+        how it ended.
+
         Raises:
             AmbiguousHistory: Which call a dear record belongs to cannot be told.
         """
         record = self.find(identity, node, step)
-        return None if record is None or record.is_open else self.taken(record)
+        if record is None:
+            return None
+        if record.is_open:
+            self._remove(record)  # what it had finished inside is for its next try
+            return record
+        return self.taken(record)
 
     def taken(self, record: StepRecord) -> StepRecord:
         """Take out a record that was found, with all that lies inside of it."""
         self._consume(record)
-        return record
-
-    def doubt(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
-        """The same call made by an earlier attempt that never learned how it ended; given once."""
-        record = self.find(identity, node, step)
-        if record is None or not record.is_open:
-            return None
-        self._remove(record)  # what it had finished inside is for its next try
         return record
 
     def find(self, identity: Identity, node: NodeId, step: StepId) -> StepRecord | None:
@@ -229,7 +229,7 @@ class Claims:
         Raises:
             AmbiguousHistory: As ``take``.
         """
-        equal = self._pool.get(identity, [])
+        equal = self._pool.get(identity, ())
         if not equal and not self.told:
             return None
         own = self._own(equal, node, step)

@@ -6,6 +6,7 @@ A node that declares no timeout, context or effect, without a tracer or a limit 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ def compile_runners(plan: Planned, *, traced: bool = False, timed: bool = False)
 def _compiled(plan: Planned, program: Program, *, traced: bool, timed: bool) -> Compiled:
     budgets = [plan.policies.budget, *(scope.policies.budget for scope in plan.scopes)]
     is_timed = timed or any(budget is not None and budget.seconds is not None for budget in budgets)
-    runners = (_runner(plan, program, node, watched=traced or is_timed) for node in plan.nodes)
+    runners = (_runner(plan, program, node, traced=traced, timed=is_timed) for node in plan.nodes)
     bodies = {
         vertex: _compiled(body, repeat.program, traced=traced, timed=is_timed)
         for vertex, repeat in program.repeats.items()
@@ -67,7 +68,7 @@ def _compiled(plan: Planned, program: Program, *, traced: bool, timed: bool) -> 
     return Compiled(plan=plan, program=program, runners=(*runners, None), bodies=bodies)
 
 
-def _runner(plan: Planned, program: Program, node: PlanNode, *, watched: bool) -> Runner | None:
+def _runner(plan: Planned, program: Program, node: PlanNode, *, traced: bool, timed: bool) -> Runner | None:
     if node.kind not in WORK:
         return None
     callee = node.callee
@@ -76,22 +77,26 @@ def _runner(plan: Planned, program: Program, node: PlanNode, *, watched: bool) -
             f"node {node.id!r} has no code: a plan read from a document cannot run; use its graph"
         )
     index = program.index[node.id]
-    if not watched and callee.plain is not None and _pays_for_nothing(node):
+    is_limited = timed or _has_limits(node)
+    if not (traced or is_limited) and callee.plain is not None and node.policies.effect == "repeatable":
         function = _positional(callee.plain, [argument.name for argument in node.arguments])
         return plain_runner(index, function, _gatherer(plan, program, node), callee)
     gather = _gatherer(plan, program, node)
-    task = Task(index=index, node=node, callee=callee, arguments=_by_name(gather, node, callee))
+    task = Task(
+        index=index,
+        node=node,
+        callee=callee,
+        arguments=_by_name(gather, node, callee),
+        is_limited=is_limited,
+    )
+    return functools.partial(run_attempt, task)
 
-    def general(live: Live, workspace: Workspace, command: StartAttempt) -> Awaitable[None]:
-        return run_attempt(live, task, workspace, command)
 
-    return general
-
-
-def _pays_for_nothing(node: PlanNode) -> bool:
+def _has_limits(node: PlanNode) -> bool:
+    """Whether its own policies limit its time."""
     policies = node.policies
     is_timed = policies.budget is not None and policies.budget.seconds is not None
-    return policies.timeout is policies.idle is None and policies.effect == "repeatable" and not is_timed
+    return is_timed or policies.timeout is not None or policies.idle is not None
 
 
 def _positional(function: Callable[..., Any], names: Sequence[str]) -> Callable[..., Any]:
@@ -115,7 +120,7 @@ def _by_name(
     bound = bind(callee, (), dict.fromkeys(names))  # as a step of a body is bound: with the defaults
 
     def arguments(workspace: Workspace) -> dict[str, Any]:
-        return {**bound, **dict(zip(names, gather(workspace), strict=True))}
+        return bound | dict(zip(names, gather(workspace), strict=True))
 
     return arguments
 

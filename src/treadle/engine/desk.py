@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from treadle.engine.activity import Activity
 from treadle.engine.body import Call
 from treadle.engine.live import Live
 from treadle.engine.purse import note
 from treadle.events import CircuitActed, Event
+from treadle.interfaces import Span
 
 
 class Desk:
@@ -41,6 +44,12 @@ class Desk:
     def waiting(self) -> AbstractContextManager[None]:
         """Around a wait for money or between requests."""
         return activity_of(self._call).waiting()
+
+
+async def traced(span: Span, work: Awaitable[Any]) -> Any:
+    """Do something in a span."""
+    with span.current():
+        return await work
 
 
 def activity_of(call: Call) -> Activity:

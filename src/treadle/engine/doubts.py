@@ -14,7 +14,7 @@ from treadle.engine.body import Because, Body, Call
 from treadle.engine.desk import activity_of
 from treadle.engine.failures import error_of, failure_of
 from treadle.engine.records import Identity, StepRecord, was_cut_off
-from treadle.engine.requests import definition_digest, pack_and_digest
+from treadle.engine.requests import pack_and_digest
 from treadle.errors import (
     DidNotHappen,
     InDoubt,
@@ -290,7 +290,7 @@ async def _look(maker: Maker, call: Call, record: StepRecord, finder: Callee) ->
     prefix = f"{call.step}/" if call.step else ""
     step = StepId(f"{prefix}doubt:{record.findings + 1}")
     payload, inputs = pack_and_digest(finder, call.arguments)
-    identity = Identity(definition_digest(finder.definition), inputs)
+    identity = Identity(finder.definition.digest, inputs)
     looking = Call(call.inner, finder, call.arguments, step, identity)
     looking.is_finder, looking.kept_key = True, call.key
     looking.record = maker.records.steps.get(step)

@@ -15,7 +15,6 @@ from pydantic_core import from_json, to_json
 
 from treadle.engine.looking_up import Lookup, looked_up
 from treadle.engine.records import Identity
-from treadle.engine.requests import definition_digest
 from treadle.errors import FormatMismatch
 from treadle.events import Failure
 from treadle.ids import NodeId
@@ -71,7 +70,7 @@ class Inputs:
         if node.definition is None:
             return None
         try:
-            return Identity(definition_digest(node.definition), digest(canonical(self.given(node))))
+            return Identity(node.definition.digest, digest(canonical(self.given(node))))
         except (LookupError, FormatMismatch):  # an input is not done or erased, or a choice not made
             return None
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from treadle.engine.identity import Inputs
 from treadle.engine.records import Identity, Spot
-from treadle.engine.requests import definition_digest
 from treadle.errors import InternalError
 from treadle.events import Event, NodeCompleted
 from treadle.ids import NodeId, PartId, owner_of, part_id, split, within
@@ -172,7 +171,7 @@ def _by_definition(plan: Planned) -> _Definitions:
         inside: dict[str, list[PlanNode]] = {}
         for node in plan.nodes:
             if node.definition is not None:
-                own.setdefault(definition_digest(node.definition), []).append(node.id)
+                own.setdefault(node.definition.digest, []).append(node.id)
             for definition in _in_body(node):
                 inside.setdefault(definition, []).append(node)
         found = plan.memo["engine.definitions"] = (own, inside)

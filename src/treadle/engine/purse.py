@@ -160,13 +160,14 @@ class RunAccounts:
         run: The run's own; ``run.spent`` is what the run cost so far.
     """
 
-    __slots__ = ("_above", "_grown", "_plan", "_ran", "run")
+    __slots__ = ("_above", "_grown", "_outermost", "_plan", "_ran", "run")
 
     def __init__(self, plan: Planned, budget: Budget | None, above: tuple[Account, ...] = ()) -> None:
         self._plan = plan
         self._above = above
         self.run = Account(RUN, budget)
         self._grown: _Tree | None = None
+        self._outermost: Mapping[str, tuple[Account, ...]] | None = None
         self._ran = _NEVER
 
     @property
@@ -180,7 +181,7 @@ class RunAccounts:
         """The accounts above a node's model calls, outermost first: tenant, run, subgraphs, node."""
         planned = self._plan.by_id.get(node)
         if planned is not None and planned.policies.budget is None:  # as most: nothing is to be kept
-            return self._around(_ROOT)[planned.scope]
+            return (self._outermost or self._around(_ROOT))[planned.scope]
         tree = self._tree
         path = tree.paths.get(node)
         if path is None:
@@ -201,7 +202,8 @@ class RunAccounts:
         scopes = self._tree.scopes
         found = scopes.get(part)
         if found is None and not part:
-            found = scopes[part] = self._nest((*self._above, self.run), self._plan.scopes)
+            self._outermost = found = self._nest((*self._above, self.run), self._plan.scopes)
+            scopes[part] = found
         elif found is None:
             node = owner_of(part)[0]
             repeated = self._plan.find(node)

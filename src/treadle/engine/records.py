@@ -143,7 +143,9 @@ class StepRecord:
     @property
     def is_open(self) -> bool:
         """Whether it is a ``once`` call that may have acted: nobody knows how it ended."""
-        return self.once and self.not_before is None and not self.has_ended
+        if not self.once or self.not_before is not None:
+            return False
+        return self.in_doubt or (self.result is None and self.failure is None)
 
     @property
     def is_dear(self) -> bool:
@@ -264,7 +266,10 @@ class Histories:
 
     def of(self, node: NodeId, attempt: int) -> AttemptRecords:
         """The records of an attempt; a new, empty set where it has none."""
-        return self.attempts.setdefault((node, attempt), AttemptRecords())
+        found = self.attempts.get((node, attempt))
+        if found is None:
+            found = self.attempts[node, attempt] = AttemptRecords()
+        return found
 
     def replaced(self, node: NodeId, attempt: int) -> Iterator[tuple[AttemptKey, AttemptRecords]]:
         """The attempts at a node before one that begins, but for those given before.

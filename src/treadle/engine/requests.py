@@ -12,18 +12,12 @@ from treadle.errors import ResultRefused, WiringError, nearest
 from treadle.messages import Message, ModelRequest, OutputSpec, ToolSpec
 from treadle.nodes.graph import Graph
 from treadle.nodes.graph_step import GraphStep
-from treadle.plan.parts import Callee, Definition
+from treadle.plan.parts import Callee
 from treadle.values import Payload, canonical, codec, digest
 
 _MESSAGES: Final = codec(tuple[Message, ...])
 _TOOLS: Final = codec(tuple[ToolSpec, ...])
 _OUTPUT: Final = codec(OutputSpec | None)
-
-
-@functools.lru_cache(maxsize=4096)
-def definition_digest(definition: Definition) -> str:
-    """The digest of a definition, computed once."""
-    return definition.digest
 
 
 def bind(callee: Callee, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,29 +69,34 @@ def pack_and_digest(callee: Callee, arguments: Mapping[str, Any]) -> tuple[Paylo
         ResultRefused: As ``pack_arguments``.
     """
     pieces = _pieces(callee, arguments)
-    payload = Payload(data=b"{%s}" % b",".join(pieces))
-    if b"{" in payload.data[1:]:
+    data = b"{%s}" % b",".join(pieces)
+    if data.find(b"{", 1) > 0:
+        payload = Payload(data=data)
         return payload, input_digest(payload)
     if len(pieces) > 1:
         names = [parameter.name for parameter in callee.parameters]
-        pieces = [piece for _, piece in sorted(zip(names, pieces, strict=True))]
-    return payload, digest(b"{%s}" % b",".join(pieces))
+        ordered = [piece for _, piece in sorted(zip(names, pieces, strict=True))]
+        if ordered != pieces:
+            return Payload(data=data), digest(b"{%s}" % b",".join(ordered))
+    inputs = digest(data)
+    return Payload(data=data, digest=inputs), inputs
 
 
 def _pieces(callee: Callee, arguments: Mapping[str, Any]) -> list[bytes]:
-    name, pieces = "", list[bytes]()
+    name = ""
+    pieces: list[bytes] = []
     try:
         for parameter in callee.parameters:
             name = parameter.name
-            pieces.append(b"%s:%s" % (_quoted(name), parameter.codec.pack(arguments[name]).data))
+            pieces.append(_key(name) + parameter.codec.data_of(arguments[name]))
     except ResultRefused as error:
         raise ResultRefused(f"argument {name!r} of {callee.name!r} is refused: {error}") from error
     return pieces
 
 
 @functools.lru_cache(maxsize=4096)
-def _quoted(name: str) -> bytes:
-    return to_json(name)
+def _key(name: str) -> bytes:
+    return to_json(name) + b":"
 
 
 class Conversations:

@@ -215,7 +215,7 @@ class Workers:
             context, taken, watch = self._clean, 0, self._watch
             while (self._next or self._take_ready()) and not slot.is_cancelled:
                 slot.command = command = self._next.pop()
-                if not self._has_spare:
+                if not self._has_spare and (self._next or self.ready):
                     self.start_spare()
                 site = inner[command.part] if command.part else root
                 runner = site.runners[command.index]

@@ -149,11 +149,10 @@ class Node(Generic[P, R]):
         """The async function itself where calling it is all there is to do."""
         return None
 
-    async def evaluate(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
+    def evaluate(self, ctx: Context, arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
         """Call the body alone: a value, a ``Prompt`` or an ``Ask``."""
-        if self._signature.takes_context:
-            return await self._function(ctx, **arguments)
-        return await self._function(**arguments)
+        body: Callable[..., Coroutine[Any, Any, Any]] = self._function
+        return body(ctx, **arguments) if self._signature.takes_context else body(**arguments)
 
     async def evaluate_to(self, wanted: type[Any], ctx: Context, arguments: Mapping[str, Any]) -> Any:
         """Call a body that has to give a ``Prompt`` or an ``Ask``.
@@ -170,9 +169,9 @@ class Node(Generic[P, R]):
             f"does not answer: write `return {wanted.__name__}(...)`"
         )
 
-    async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
+    def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run the body with everything around it that belongs to its kind."""
-        return await self.evaluate(ctx, arguments)
+        return self.evaluate(ctx, arguments)
 
     def named(self, name: str) -> Self:
         """Give the node under another name in plans; what it is stays the same."""

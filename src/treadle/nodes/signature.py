@@ -74,17 +74,17 @@ class Signature:
             return JSON
         return codec(declared)
 
-    @property
+    @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """The parameters that wires can be drawn to, in order."""
         return self._read[0]
 
-    @property
+    @functools.cached_property
     def result(self) -> Codec[Any]:
         """Writes and reads the result."""
         return self._read[1]
 
-    @property
+    @functools.cached_property
     def takes_context(self) -> bool:
         """Whether the body's first parameter is ``ctx: Context``."""
         return self._read[2]

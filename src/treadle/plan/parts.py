@@ -6,8 +6,9 @@ that its nodes name: it counts in names, policies, budgets and spans, and is no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final, Literal, Protocol
 
 from treadle.budget import Budget
@@ -102,7 +103,7 @@ class Read:
     field: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Definition:
     """What a node is, whatever it is called and wired to: half of the identity of its results.
 
@@ -118,7 +119,7 @@ class Definition:
     result: str = ""
     model: str = ""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Identifies the definition across processes and releases of the user's code."""
         return digest(canonical([self.kind, self.name, self.parameters, self.result, self.model]))
@@ -193,7 +194,7 @@ class Callee(Protocol):
         (no context, no loop around it); the engine's fast path."""
         ...
 
-    async def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Any:
+    def perform(self, ctx: Context, arguments: Mapping[str, Any]) -> Coroutine[Any, Any, Any]:
         """Run the body with everything around it that belongs to its kind."""
         ...
 
