@@ -49,17 +49,12 @@ def unpack(form: int, content: bytes | None, digest: str) -> Payload:
     return Payload(data=_decompress(content, digest), digest=digest)
 
 
-def check_size(data: bytes, name: str) -> None:
-    """Refuse what is too large to be read back.
-
-    Raises:
-        StoreError: It is.
-    """
-    if len(data) > LARGEST_BYTES:
-        raise StoreError(
-            f"{name!r} has {len(data)} bytes, and the store takes at most {LARGEST_BYTES}; "
-            "keep such content in a file or an object store, and record its address"
-        )
+def too_large(data: bytes, name: str) -> StoreError:
+    """Make the error for what has over ``LARGEST_BYTES``, and could not be read back."""
+    return StoreError(
+        f"{name!r} has {len(data)} bytes, and the store takes at most {LARGEST_BYTES}; "
+        "keep such content in a file or an object store, and record its address"
+    )
 
 
 def is_genuine(payload: Payload) -> bool:

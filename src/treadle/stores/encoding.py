@@ -48,7 +48,7 @@ def encode(event: Event) -> tuple[bytes, Payloads]:
     """
     if isinstance(event, Unknown):
         return _encode_unknown(event)
-    layout = _layout(type(event))
+    layout = _layouts.get(type(event)) or _layout(type(event))
     return layout.prefix + layout.write(event), layout.payloads(event) if layout.has_payloads else NONE
 
 
@@ -101,9 +101,14 @@ class _Layout:
 
     def payloads(self, value: object) -> Payloads:
         """The payloads by name; what is ``None`` is left out."""
-        found = {name: item for name in self._payloads if (item := getattr(value, name)) is not None}
+        found: dict[str, Payload] = {}
+        for name in self._payloads:
+            item = getattr(value, name)
+            if item is not None:
+                found[name] = item
         for name in self._mappings:
-            found.update({f"{name}.{key}": item for key, item in getattr(value, name).items()})
+            for key, item in getattr(value, name).items():
+                found[f"{name}.{key}"] = item
         return found
 
     def build(self, fields: dict[str, Any], payloads: Payloads = NONE) -> object:

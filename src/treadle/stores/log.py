@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Protocol, cast
 
 from treadle.errors import OwnershipLost, StoreError
 from treadle.events import Event
 from treadle.ids import RunId
-from treadle.stores.contents import check_size
-from treadle.stores.encoding import NOT_JSON, Payloads, encode
+from treadle.stores.contents import LARGEST_BYTES, too_large
+from treadle.stores.encoding import NOT_JSON, encode
 from treadle.stores.writer import Job, Waiter, Writer
 
-Encoded = tuple[Event, bytes, Payloads, Mapping[str, str]]
-"""An event, its text, its payloads and their digests."""
+Encoded = tuple[Event, bytes, Mapping[str, str], Sequence[bytes | None]]
+"""An event, its text, and of its payloads the digests by name and the data, ``None`` where it was erased."""
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 _NOBODY: Final = cast("dict[Waiter, int]", MappingProxyType({}))
 """Who waits for a queue to get shorter: mostly nobody, and thousands of logs are open at once."""
@@ -57,7 +59,8 @@ class Flush(Job):
     __slots__ = ("log",)
 
     def __init__(self, log: WriterLog) -> None:
-        super().__init__()
+        self.waiter = None
+        self.error = None
         self.log = log
 
 
@@ -222,13 +225,19 @@ class WriterLog:
 
 def _encoded(event: Event) -> Encoded:
     text, payloads = encode(event)
-    check_size(text, event.kind)
+    if len(text) > LARGEST_BYTES:
+        raise too_large(text, event.kind)
+    if not payloads:
+        return event, text, _NOTHING, ()
     digests: dict[str, str] = {}
+    contents: list[bytes | None] = []
     for name, payload in payloads.items():
-        if not payload.is_erased:
-            check_size(payload.data, name)
+        data = None if payload.is_erased else payload.data
+        if data is not None and len(data) > LARGEST_BYTES:
+            raise too_large(data, name)
+        contents.append(data)
         digests[name] = payload.digest
-    return event, text, payloads, digests
+    return event, text, digests, contents
 
 
 def again(error: StoreError) -> StoreError:

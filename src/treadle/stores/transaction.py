@@ -23,7 +23,7 @@ import apsw
 from pydantic_core import to_json
 
 from treadle.errors import FormatMismatch, OwnershipLost, StoreError, TreadleError
-from treadle.events import RunEnded, RunStarted
+from treadle.events import Event, RunEnded, RunStarted
 from treadle.ids import RunId
 from treadle.stores import chain, contents, schema, tables
 from treadle.stores.encoding import NOT_JSON
@@ -42,6 +42,9 @@ BUSY_PAGES: Final = 4 * CHECKPOINT_PAGES
 
 REMEMBERED: Final = 8192
 """Digests whose row is remembered, so that content seen lately is not looked up."""
+
+_DERIVING: Final = frozenset({RunStarted, RunEnded, *tables.CHANGES})
+"""The events that are more than a row."""
 
 _OWN_FAULT: Final = (*NOT_JSON, apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError)
 """What is raised where a row is wrong, rather than the database."""
@@ -130,31 +133,39 @@ class Batch:
         head.at = entry.events[-1].at
 
     def _write(self, number: int, head: _Head, item: Encoded) -> None:
-        event, text, payloads, digests = item
-        head.seq += 1
-        head.hash = chain.link(head.hash, text, digests)
-        row = tables.event_row(number, head.seq)
+        event, text, digests, payloads = item
+        head.seq = seq = head.seq + 1
+        head.hash = linked = chain.link(head.hash, text, digests)
+        row = tables.event_row(number, seq)
         if not payloads:
-            self.rows.append((row, head.hash, text, None, None))
+            self.rows.append((row, linked, text, None, None))
         else:
             parts: dict[str, Any] = {}
             inline = b""
-            for name, payload in payloads.items():
-                if payload.is_erased:
-                    parts[name] = digests[name]
-                elif len(data := payload.data) <= contents.INLINE_BYTES:
+            for (name, digest), data in zip(digests.items(), payloads, strict=True):
+                if data is None:
+                    parts[name] = digest
+                elif len(data) <= contents.INLINE_BYTES:
                     parts[name] = [len(data)]
                     inline += data
                 else:
-                    parts[name] = self._content(digests[name], data)
-            self.rows.append((row, head.hash, text, to_json(parts), inline or None))
+                    parts[name] = self._content(digest, data)
+            self.rows.append((row, linked, text, to_json(parts), inline or None))
+        if type(event) in _DERIVING:
+            self._derive(number, seq, event)
+
+    def _derive(self, number: int, seq: int, event: Event) -> None:
+        """Bring the derived tables up to an event that is being recorded."""
         if isinstance(event, RunEnded):
             self.ended[number] = event.status
-        elif (change := tables.CHANGES.get(type(event))) is not None:
+        elif isinstance(event, RunStarted):
+            if seq != 1:
+                raise StoreError(
+                    f"run {event.run_id!r} has started already; only `create` records a RunStarted"
+                )
+        else:
             self.settle()
-            change(self.connection, number, head.seq, event)
-        elif isinstance(event, RunStarted) and head.seq != 1:
-            raise StoreError(f"run {event.run_id!r} has started already; only `create` records a RunStarted")
+            tables.CHANGES[type(event)](self.connection, number, seq, event)
 
     def _content(self, digest: str, data: bytes) -> int:
         row = self._known.get(digest) or self.fresh.get(digest)
@@ -318,11 +329,13 @@ class SqliteDatabase:
         self._committed(batch, full=full)
 
     def _do(self, job: Job, batch: Batch, stopped: set[WriterLog]) -> None:
-        if isinstance(job, Entry):
+        if type(job) is Entry:
             if job.error is not None:  # refused in an attempt before: nothing may follow it
                 stopped.add(job.log)
             if job.log not in stopped:
                 batch.write(job)
+        elif type(job) is Release:
+            batch.left.append((job.log.number, job.log.fence))
         elif isinstance(job, Call):
             job.error = None
             try:
@@ -331,13 +344,11 @@ class SqliteDatabase:
                 job.fail(error)
             except _OWN_FAULT as error:  # such as text that is not Unicode, from whoever answers
                 job.fail(StoreError(f"what was asked of the store cannot be written: {error}"))
-        elif isinstance(job, Release):
-            batch.left.append((job.log.number, job.log.fence))
 
     def _must_sync(self, jobs: Sequence[Job]) -> bool:
         written: set[WriterLog] = set()
         for job in jobs:
-            if isinstance(job, Entry):
+            if type(job) is Entry:
                 written.add(job.log)
             elif isinstance(job, Flush):
                 if job.log in written or job.log.commit > self.synced:
@@ -361,7 +372,7 @@ class SqliteDatabase:
         """Tell everybody what has become of their jobs; a flush fails with what was appended before it."""
         counts: dict[WriterLog, int] = {}
         for job in jobs:
-            if isinstance(job, Entry):
+            if type(job) is Entry:
                 counts[job.log] = counts.get(job.log, 0) + len(job.events)
                 if job.error is not None:
                     dead.add(job.log)
@@ -374,7 +385,7 @@ class SqliteDatabase:
         for log, count in counts.items():
             woken += log.settle(count)
         for job in jobs:
-            if isinstance(job, Release) and not job.log.released:
+            if type(job) is Release and not job.log.released:
                 self._locks.give(job.log.number)
                 self._held.pop(job.log.run_id, None)
                 job.log.let_go()

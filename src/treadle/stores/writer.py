@@ -39,33 +39,30 @@ class Waiter:
     """A task that waits for the writer; made in the event loop, woken from the thread.
 
     Attributes:
-        home: The event loop it lives in: asyncio's loop, or trio's token.
+        home: The event loop it lives in: asyncio's loop, or trio's token (then ``is_trio``).
     """
 
-    __slots__ = ("_answer", "home")
+    __slots__ = ("_answer", "home", "is_trio")
 
     def __init__(self) -> None:
         self.home = home = cast("Any", current_token().native_token)
+        self.is_trio = hasattr(home, "run_sync_soon")
         # On asyncio a future of its own: waiting for an event costs twice as much.
-        self._answer = anyio.Event() if _is_trio(home) else home.create_future()
+        self._answer: Any = anyio.Event() if self.is_trio else home.create_future()
 
     def set(self) -> None:
         """Let the task go on; only within its event loop."""
-        if isinstance(self._answer, anyio.Event):
+        if self.is_trio:
             self._answer.set()
         elif not self._answer.done():  # else the task was cancelled while it waited
             self._answer.set_result(None)
 
     async def wait(self) -> None:
         """Return once the writer has answered; to be called once."""
-        if isinstance(self._answer, anyio.Event):
+        if self.is_trio:
             await self._answer.wait()
         else:
             await self._answer
-
-
-def _is_trio(home: object) -> bool:
-    return hasattr(home, "run_sync_soon")
 
 
 def _set_all(waiters: Iterable[Waiter]) -> None:
@@ -79,7 +76,7 @@ def wake(waiters: Iterable[Waiter]) -> None:
     for waiter in waiters:
         homes.setdefault(waiter.home, []).append(waiter)
     for home, group in homes.items():
-        post = home.run_sync_soon if _is_trio(home) else home.call_soon_threadsafe
+        post = home.run_sync_soon if group[0].is_trio else home.call_soon_threadsafe
         try:
             post(_set_all, group)
         except RuntimeError:
@@ -147,6 +144,7 @@ class Writer:
         self._is_lonely = True
         self._ringing: object = None
         self._closed: Exception | None = None
+        self._last: Stop | None = None
         self._thread = threading.Thread(target=self._run, name=f"treadle writer of {name}", daemon=True)
 
     def start(self) -> None:
@@ -169,7 +167,7 @@ class Writer:
         Where nobody else waited for the last batch, a pass through the event loop would gather nothing.
         """
         home = waiter.home
-        if self._is_lonely or _is_trio(home):
+        if self._is_lonely or waiter.is_trio:
             self._ring()
         elif self._ringing is not home:
             self._ringing = home
@@ -198,7 +196,8 @@ class Writer:
         """Do everything queued, then end the thread; cancellation waits until that is done."""
         with anyio.CancelScope(shield=True):
             if self._closed is None:
-                await self.do(Stop())
+                self._last = Stop()
+                await self.do(self._last)
         self._thread.join()
 
     def orphan(self) -> None:
@@ -212,7 +211,7 @@ class Writer:
                 self._wait()
                 jobs = self._take()
                 done = self._do(jobs)
-                is_over = any(isinstance(job, Stop) for job in jobs)
+                is_over = self._last is not None and self._last in jobs
                 wake(done)
                 jobs, done = [], []  # they are over, and this may sleep for long
                 if is_over:
@@ -247,11 +246,9 @@ class Writer:
         self._is_asleep = False
         while not self._signals.empty():  # before the queue is read: each signal comes after its job
             self._signals.get()
-        jobs: list[Job] = []
-        while self._jobs and len(jobs) < LARGEST_BATCH:
-            jobs.append(self._jobs.popleft())
-            if isinstance(jobs[-1], Stop):
-                self._closed = StoreUnavailable("the store is closed; open it again")
+        jobs = [self._jobs.popleft() for _ in range(min(len(self._jobs), LARGEST_BATCH))]
+        if self._last is not None and self._last in jobs:
+            self._closed = StoreUnavailable("the store is closed; open it again")
         if self._jobs:  # too many for one batch, and somebody may wait for them
             self._signals.put(True)
         return jobs
