@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from treadle.errors import OwnershipLost, StoreError
 from treadle.events import Event
@@ -82,8 +82,8 @@ class Progress(Protocol):
 class WriterLog:
     """The one way to append to a run: events go in a queue, the writer thread commits them.
 
-    The thread alone changes ``seq``, ``head``, ``commit`` and ``settled``; the event loop alone
-    changes ``appended``.
+    The thread alone changes ``seq``, ``head``, ``commit`` and ``settled``; the event loop alone, which is
+    the same all the time, changes ``appended``.
 
     Attributes:
         number: The run's number in the database.
@@ -97,6 +97,7 @@ class WriterLog:
     """
 
     __slots__ = (
+        "_home",
         "_progress",
         "_writer",
         "appended",
@@ -127,6 +128,7 @@ class WriterLog:
     ) -> None:
         self._writer = writer
         self._progress = progress
+        self._home: Any = None
         self.run_id = run_id
         self.number = number
         self.fence = fence
@@ -174,7 +176,9 @@ class WriterLog:
                 raise again(self.error)
             if self.commit <= self._progress.synced:
                 return
-        await self._writer.do(Flush(self))
+        waiter = Waiter(self._home)
+        self._home = waiter.home
+        await self._writer.do(Flush(self), waiter)
 
     async def drained(self, below: int) -> None:
         """Return when fewer than ``below`` events are queued, or nothing can be committed any more."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar
 
 import anyio
 from anyio.lowlevel import current_token
@@ -38,14 +38,19 @@ T = TypeVar("T")
 class Waiter:
     """A task that waits for the writer; made in the event loop, woken from the thread.
 
+    Args:
+        home: The event loop it is made in, where one made there before has told.
+
     Attributes:
         home: The event loop it lives in: asyncio's loop, or trio's token (then ``is_trio``).
     """
 
     __slots__ = ("_answer", "home", "is_trio")
 
-    def __init__(self) -> None:
-        self.home = home = cast("Any", current_token().native_token)
+    def __init__(self, home: Any = None) -> None:
+        if home is None:
+            home = current_token().native_token
+        self.home: Any = home
         self.is_trio = hasattr(home, "run_sync_soon")
         # On asyncio a future of its own: waiting for an event costs twice as much.
         self._answer: Any = anyio.Event() if self.is_trio else home.create_future()
@@ -57,12 +62,9 @@ class Waiter:
         elif not self._answer.done():  # else the task was cancelled while it waited
             self._answer.set_result(None)
 
-    async def wait(self) -> None:
-        """Return once the writer has answered; to be called once."""
-        if self.is_trio:
-            await self._answer.wait()
-        else:
-            await self._answer
+    def wait(self) -> Awaitable[Any]:
+        """What returns once the writer has answered; to be called once."""
+        return self._answer.wait() if self.is_trio else self._answer
 
 
 def _set_all(waiters: Iterable[Waiter]) -> None:
@@ -178,14 +180,14 @@ class Writer:
         self._is_asleep = False
         self._signals.put(True)
 
-    async def do(self, job: Job) -> None:
+    async def do(self, job: Job, waiter: Waiter | None = None) -> None:
         """Queue a job, wait until it is done, and raise its error.
 
         Cancelling the caller does not take the job back.
         """
         if self._closed is not None:
             raise self._closed
-        waiter = job.waiter = Waiter()
+        waiter = job.waiter = waiter or Waiter()
         self._jobs.append(job)
         self.hurry(waiter)
         await waiter.wait()
