@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from treadle.engine import doubts, unneeded
 from treadle.engine.activity import Activity, running
 from treadle.engine.calls import Calls
 from treadle.engine.desk import traced
-from treadle.engine.failures import failure_of, foreign, tell_refusal, where
+from treadle.engine.failures import failure_of, foreign, tell_refusal, tells_to_stop, where
 from treadle.engine.live import Live
 from treadle.engine.money import Account, out_of_time, seconds_left, timed
 from treadle.engine.records import NODE
+from treadle.engine.slot import Slot
 from treadle.engine.stopwatch import CLOCKS_DIFFER, Limits
 from treadle.engine.workspace import Workspace
 from treadle.errors import NodeTimeout, ResultRefused, RunError
@@ -41,12 +43,12 @@ def plain_runner(
     function: Callable[..., Awaitable[Any]],
     gather: Callable[[Workspace], Sequence[Any]],
     callee: Callee,
-) -> Callable[[Live, Workspace, StartAttempt], Awaitable[None]]:
+) -> Callable[[Live, Workspace, StartAttempt, Slot], Awaitable[None]]:
     """Make the runner of a node that needs nothing but its arguments: the engine's fast path."""
 
     pack = callee.result.pack
 
-    async def plain(live: Live, workspace: Workspace, command: StartAttempt) -> None:
+    async def plain(live: Live, workspace: Workspace, command: StartAttempt, _slot: Slot) -> None:
         now, node = live.now, command.node
         started_at = now()
         try:
@@ -95,58 +97,80 @@ class Task:
     is_limited: bool
 
 
-async def run_attempt(task: Task, live: Live, workspace: Workspace, command: StartAttempt) -> None:
+async def run_attempt(
+    task: Task, live: Live, workspace: Workspace, command: StartAttempt, slot: Slot
+) -> None:
     """Run a node's body with all that its declaration asks for, and feed how it ended."""
-    attempt = Attempt(task, live, workspace, command)
+    attempt = Attempt(task, live, workspace, command, slot)
+    slot.command = None  # where it is stopped, the attempt says so
     live.running[attempt.node] = attempt
     if command.only_settles:
         attempt.let_go()
     try:
         await attempt.run()
+        if slot.stopped is None:
+            await attempt.end()
     finally:
-        if live.running.get(attempt.node) is attempt:
-            del live.running[attempt.node]
-        attempt.calls.close()
+        if slot.stopped is None:
+            attempt.close()
 
 
 class Attempt:
     """One try at a node.
 
+    Args:
+        slot: The worker it runs in, which is stopped with it.
+
     Attributes:
-        reason: Why its scope was cancelled by us, if it was.
+        reason: Why it was stopped by us, if it was.
         calls: The calls inside it.
     """
 
-    def __init__(self, task: Task, live: Live, workspace: Workspace, command: StartAttempt) -> None:
+    def __init__(
+        self, task: Task, live: Live, workspace: Workspace, command: StartAttempt, slot: Slot
+    ) -> None:
         self.live = live
         self.task = task
         self.workspace = workspace
         self.node: NodeId = command.node
         self.number = command.attempt
         self.started_at: float = live.now()
-        self.scope = anyio.CancelScope()
         self.reason: Reason = ""
         self.span: Span | None = None
         self.calls = Calls(live, self.node, task.node, self.number, self.started_at, park=self._park)
         self._limits: Limits | None = None
+        self._slot: Slot | None = slot
+        self._settling: anyio.CancelScope | None = None
+        self._result: Payload | None = None
+        self._error: Exception | None = None
+        self._is_cut_off = False
 
     async def run(self) -> None:
-        """Run to an outcome and feed it; never raises what the body raised."""
-        live, error, result = self.live, None, None
+        """Run to an outcome, for ``end``; never raises what the body raised."""
+        live = self.live
         self.span = live.open_span(self.node, self.task.node, self.number, self.started_at)
         try:
-            with self.scope:
-                accounts = live.accounts.path(self.node)
-                if self.task.is_limited:
-                    result = await self._within_limits(accounts)
-                else:
-                    result = await self._perform(Activity(), accounts)
+            accounts = live.accounts.path(self.node)
+            if self.task.is_limited:
+                self._result = await self._within_limits(accounts)
+            else:
+                self._result = await self._perform(Activity(), accounts)
         except Exception as raised:
-            error = raised
+            self._error = raised
         except BaseException as raised:
-            error = foreign(raised)
-            if error is None:
+            if self.reason and not tells_to_stop(raised):
+                self._is_cut_off = True  # what else it raises then is of no account
+                return
+            self._error = foreign(raised)
+            if self._error is None:
                 raise
+
+    async def end(self) -> None:
+        """Feed the outcome: outside of the worker's scope, where it was stopped."""
+        self._slot = None
+        if self._is_cut_off:
+            await checkpoint_if_cancelled()  # the whole run may be stopped too: then nothing more is fed
+        result, error = self._result, self._error
         if not self.reason and self._limits is not None:
             self.reason = self._limits.broken
         if result is not None and (not self.reason or self._counts_late()):
@@ -159,10 +183,21 @@ class Attempt:
             await self._end(None, self._timed_out(error) if self.reason in _LATE else error)
 
     def cancel(self, reason: Reason = "cancelled") -> None:
-        """Stop it; ``run`` then feeds how it ended."""
-        if not self.reason:
-            self.reason = reason
-            self.scope.cancel()
+        """Stop it; it then feeds how it ended."""
+        if self.reason:
+            return
+        self.reason = reason
+        if self._slot is not None:
+            self._slot.stop(self)
+        elif self._settling is not None:
+            self._settling.cancel()
+
+    def close(self) -> None:
+        """Let go of it, now that it is over."""
+        if self.live.running.get(self.node) is self:
+            del self.live.running[self.node]
+        self.calls.close()
+        self._error = None
 
     def let_go(self) -> None:
         """Stop it, because nobody needs it any more, once nothing acts in it that must not be cut off."""
@@ -321,10 +356,10 @@ class Attempt:
 
     async def _is_cancelled_while_settling(self) -> bool:
         """Settle what needs nobody, out of the time of the attempt, which is over."""
-        self.reason, self.scope = "", anyio.CancelScope()
-        with self.scope:
+        self.reason, self._settling = "", anyio.CancelScope()
+        with self._settling:
             await self.calls.settle_doubts()
-        return self.scope.cancelled_caught
+        return self._settling.cancelled_caught
 
     def _failed(self, error: Exception | None) -> None:
         if error is None:

@@ -15,6 +15,7 @@ not, nothing is chosen, and the doubt is reported.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -62,10 +63,7 @@ class Claims:
     Attributes:
         site: The edited plan that claims; ``None`` where the plan was never edited.
         told: What a person said: for the path of a call that of the record it takes, or ``FRESH``.
-        tries: Nodes that were between two tries when a plan was left.
-        former: What people were asked under plans that are left.
         report: Told of each call that cannot be told apart; by default it raises.
-        left: The effects that were done under earlier plans.
     """
 
     def __init__(self, is_gone: Callable[[NodeId], bool]) -> None:
@@ -79,10 +77,24 @@ class Claims:
         self._by_seq: dict[int, StepRecord] = {}
         self._keys: set[str] = set()
         self._origins: defaultdict[Identity, dict[Spot, Origin]] = defaultdict(dict)
-        self.tries = Tries()
-        self.left = Leftovers()
-        self.former = FormerQuestions()
         self._doubts: defaultdict[NodeId, list[StepRecord]] = defaultdict(list)
+
+    # -- what most runs do without: made by the first who asks ----------------------------------------------
+
+    @functools.cached_property
+    def tries(self) -> Tries:
+        """Nodes that were between two tries when a plan was left."""
+        return Tries()
+
+    @functools.cached_property
+    def left(self) -> Leftovers:
+        """The effects that were done under earlier plans."""
+        return Leftovers()
+
+    @functools.cached_property
+    def former(self) -> FormerQuestions:
+        """What people were asked under plans that are left."""
+        return FormerQuestions()
 
     # -- what is on offer ------------------------------------------------------------------------------
 

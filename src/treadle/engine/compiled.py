@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from treadle.engine.attempt import Task, plain_runner, run_attempt
 from treadle.engine.requests import bind
+from treadle.engine.slot import Slot
 from treadle.engine.workspace import UNSET, Workspace
 from treadle.errors import PlanError
 from treadle.plan.parts import WORK, Callee, Planned, PlanNode, Wire
@@ -23,7 +24,7 @@ from treadle.scheduler.program import Program, compile_plan
 if TYPE_CHECKING:
     from treadle.engine.live import Live
 
-Runner = Callable[["Live", Workspace, StartAttempt], Awaitable[None]]
+Runner = Callable[["Live", Workspace, StartAttempt, Slot], Awaitable[None]]
 _INDIRECT: Final = frozenset({"when", "match", "and", "or", "fallback", "do", "race"})
 
 

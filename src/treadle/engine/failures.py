@@ -112,9 +112,9 @@ def foreign(error: BaseException) -> Exception | None:
 
     ``None`` where the error goes on its way: the body is cancelled itself, or the process is told to stop.
     """
-    inside, cancelled = tuple(_leaves(error)), anyio.get_cancelled_exc_class()
-    if any(isinstance(one, KeyboardInterrupt | SystemExit | GeneratorExit) for one in inside):
+    if tells_to_stop(error):
         return None
+    inside, cancelled = tuple(_leaves(error)), anyio.get_cancelled_exc_class()
     if not any(isinstance(one, cancelled) for one in inside):
         failed = RuntimeError(f"the body raised {type(error).__name__}, which is no Exception: {said(error)}")
     elif inside == (error,) and anyio.current_effective_deadline() != -math.inf:
@@ -123,6 +123,11 @@ def foreign(error: BaseException) -> Exception | None:
         return None
     failed.__cause__ = error
     return failed
+
+
+def tells_to_stop(error: BaseException) -> bool:
+    """Whether an error, alone or among others, tells the process to stop, or closes a coroutine."""
+    return any(isinstance(one, KeyboardInterrupt | SystemExit | GeneratorExit) for one in _leaves(error))
 
 
 def said(error: BaseException) -> str:

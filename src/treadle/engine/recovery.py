@@ -8,6 +8,7 @@ from typing import Final
 
 from treadle.engine.compiled import Compiled, Runner
 from treadle.engine.live import Live
+from treadle.engine.slot import Slot
 from treadle.engine.taking_up import Past
 from treadle.engine.workspace import Workspace
 from treadle.errors import ConfigurationError, WorkerLost
@@ -81,7 +82,7 @@ async def recovered(log: RunLog, before: Past, resumed: RunResumed) -> tuple[Run
 def giving_up(compiled: Compiled, run_id: str, deaths: int) -> Compiled:
     """Give a plan whose every attempt fails at once, and nobody takes the failure: ``WorkerLost``."""
 
-    async def refuse(live: Live, _workspace: Workspace, command: StartAttempt) -> None:
+    async def refuse(live: Live, _workspace: Workspace, command: StartAttempt, _slot: Slot) -> None:
         error = WorkerLost(
             f"the process that worked on run {run_id!r} died {deaths} times in a row, and nothing was "
             f"finished in between; node {command.node!r} was under way. It is not taken up by itself any "

@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from treadle.engine import unneeded
 from treadle.engine.live import Cancellable, Live
 from treadle.engine.sites import Sites
+from treadle.engine.slot import Slot
 from treadle.errors import InternalError
 from treadle.ids import NodeId
 from treadle.interfaces import Clock
@@ -37,26 +38,6 @@ class Run(Live, Protocol):
     def nobody_left(self) -> None:
         """Note that the last worker goes."""
         ...
-
-
-class Slot:
-    """A worker, or a backoff, as something that can be stopped."""
-
-    __slots__ = ("command", "is_cancelled", "scope")
-
-    def __init__(self, scope: anyio.CancelScope) -> None:
-        self.scope = scope
-        self.command: StartAttempt | None = None
-        self.is_cancelled = False
-
-    def cancel(self) -> None:
-        """Stop it; it feeds that the attempt was cancelled."""
-        self.is_cancelled = True
-        self.scope.cancel()
-
-    def let_go(self) -> None:
-        """Stop it: nothing in it must not be cut off."""
-        self.cancel()
 
 
 class _Backoff(Slot):
@@ -208,6 +189,16 @@ class Workers:
     async def work(self) -> None:
         """Take attempts from the queue until it is empty, or until this worker is cancelled; then go."""
         slot = Slot(anyio.CancelScope())
+        try:
+            await self._take_turns(slot)
+            if slot.stopped is not None:
+                await slot.stopped.end()
+        finally:
+            if slot.stopped is not None:
+                slot.stopped.close()
+        self._go(slot)
+
+    async def _take_turns(self, slot: Slot) -> None:
         with slot.scope:
             running, run = self.running, self._run
             root, inner = self._sites.root, self._sites.by_part
@@ -224,7 +215,7 @@ class Workers:
                 running[command.node] = slot
                 if watch is not None:
                     watch(command)
-                await runner(run, site.workspace, command)
+                await runner(run, site.workspace, command, slot)
                 if running.get(command.node) is slot:  # else its next attempt waits there by now
                     del running[command.node]
                 taken += 1
@@ -234,7 +225,6 @@ class Workers:
                 if copy_context() != context:
                     break  # a body set context variables: they must not reach the next node
             slot.command = None
-        self._go(slot)
 
     def _go(self, slot: Slot) -> None:
         """Leave in good order."""
