@@ -344,29 +344,33 @@ class Body:
             place: Where it stands in a graph that this body goes through.
         """
         await checkpoint_if_cancelled()
-        definition = callee.definition.digest
-        payload, inputs = self._written(callee, definition, arguments)
+        definition = callee.definition
+        if definition.kind == "model":
+            payload, inputs = self._written(callee, definition.digest, arguments)
+        else:
+            payload, inputs = pack_and_digest(callee, arguments)
         name = (callee.name if place is None else place.name).replace("/", "~")
         step = self._step_at(place, f"{name}#{inputs[:10]}")
-        call = Call(self, callee, arguments, step, Identity(definition, inputs))
+        call = Call(self, callee, arguments, step, Identity(definition.digest, inputs))
         if place is not None:
             call.was_stopped, place.step = place.step == step, step
             await place.begun(call, has_ended=self._turns is not None and self._turns.has(step))
         self.maker.made += 1
         if not self.maker.made % CALLS_PER_PASS:
             await self.maker.live.let_others_run()
-        if self._turns is not None:
-            once = callee.policies.effect == "once"
-            record = await self._turns.take(step, call.identity, once=once)
-            if record is not None:
-                return self._outcome(callee, record)
-            call.step = self._turns.stands_for(step)
+        if self._turns is None:
+            return await self.begin(call, payload)
+        once = callee.policies.effect == "once"
+        record = await self._turns.take(step, call.identity, once=once)
+        if record is not None:
+            return self._outcome(callee, record)
+        call.step = self._turns.stands_for(step)
         try:
             value = await self.begin(call, payload)
         except TreadleError:
-            await self.reach(math.inf)
+            await self._turns.reach(math.inf)
             raise
-        await self.reach(math.inf)
+        await self._turns.reach(math.inf)
         return value
 
     def past_of(self, callee: Callee, arguments: Mapping[str, Any]) -> Past:
@@ -429,10 +433,8 @@ class Body:
         return StepId(f"{self._prefix}{name}:{number}")
 
     def _written(self, callee: Callee, definition: str, arguments: Mapping[str, Any]) -> tuple[Payload, str]:
-        """Write the arguments down, and give the digest that stands for them in the call's identity."""
+        """Write what a model is asked, and give the digest that stands for it in the call's identity."""
         request = arguments.get("request")
-        if callee.definition.kind != "model":
-            return pack_and_digest(callee, arguments)
         if isinstance(request, ModelRequest):
             payload = self.maker.conversations.pack(definition, request)
         else:
