@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
-from treadle import Budget, Engine, graph, node
+from treadle import Budget, Engine, graph, node, tool
 from treadle.engine.deadlines import Deadlines
+from treadle.engine.loop import RunLoop
 from treadle.ids import QuestionId, RunId
 from treadle.testing import JumpingClock
 
@@ -20,9 +26,46 @@ async def echo(x: int) -> int:
     return x
 
 
+@tool(effect="once")
+async def act(x: int) -> int:
+    """Act."""
+    await checkpoint()
+    return x
+
+
 @graph
 def only(x: int) -> int:
     return echo(x)
+
+
+@graph
+def acting(x: int) -> int:
+    return echo(act(x))
+
+
+def _loops() -> list[RunLoop]:
+    """The runs that anybody, other tests among them, still has in memory."""
+    return [one for one in gc.get_objects() if type(one) is RunLoop]
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Nothing is taken away but what nobody refers to any more."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("url", ["memory:", "sqlite:///{}/runs.db"])
+async def test_a_run_that_is_over_goes_before_garbage_is_collected(url: str, tmp_path: Path) -> None:
+    before = _loops()
+    async with Engine(url.format(tmp_path)) as engine:
+        for x in range(3):
+            assert await (await engine.start(acting, x)).result() == x
+        await checkpoint()  # the task that worked on it ends
+        assert not [one for one in _loops() if one not in before]
 
 
 async def test_the_deadlines_of_runs_that_have_ended_are_forgotten() -> None:

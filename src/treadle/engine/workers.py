@@ -111,8 +111,9 @@ class Workers:
         self._count = 1
 
     def close(self) -> None:
-        """Start nothing any more."""
+        """Start nothing any more, and forget the run: else both would stay until garbage is collected."""
         self._group = None
+        del self._run
 
     def stop(self) -> None:
         """Cancel everything at once."""

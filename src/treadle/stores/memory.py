@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 
@@ -28,12 +28,14 @@ _CHECKED: Final = frozenset({RunStarted, QuestionAsked})
 class MemoryLog:
     """The one way to append to a run kept in memory."""
 
-    __slots__ = ("_error", "_history", "_put", "fence")
+    __slots__ = ("_error", "_events", "_history", "_is_released", "_refuses", "fence")
 
     def __init__(self, history: _History) -> None:
         self._history = history
-        self._put: Callable[[Iterable[Event]], None] = history.events.extend
+        self._events = history.events
         self._error: StoreError | None = None
+        self._is_released = False
+        self._refuses = False
         self.fence = history.fence
 
     @property
@@ -61,7 +63,9 @@ class MemoryLog:
         for event in events:
             if type(event) in _CHECKED:
                 self._check(event)
-        self._put(events)
+        if self._refuses:
+            self._refuse()
+        self._events.extend(events)
         if self._history.watchers:
             self._history.wake()
 
@@ -75,18 +79,18 @@ class MemoryLog:
 
     async def release(self) -> None:
         """Give the ownership up; raises ``StoreError`` where something appended was refused."""
-        if self._put != self._refuse:
+        if not self._is_released:
             self.let_go()
             await self.flush()
 
     def let_go(self) -> None:
         """Give the ownership up."""
-        self._put = self._refuse
+        self._is_released = self._refuses = True
         self._history.let_go(self)
 
     def fail(self, error: StoreError) -> None:
         """Take nothing more: it would stand on an event that is missing."""
-        self._error, self._put = error, self._fail_again
+        self._error, self._refuses = error, True
 
     def _check(self, event: Event) -> None:
         """Refuse what no history may hold."""
@@ -100,11 +104,10 @@ class MemoryLog:
         if refused:
             self.fail(StoreError(f"{refused}; resume run {self.run_id!r} from what is recorded"))
 
-    def _fail_again(self, _events: Iterable[Event]) -> None:
-        if self._error is not None:
+    def _refuse(self) -> NoReturn:
+        """Say why nothing is taken any more."""
+        if self._error is not None and not self._is_released:
             raise StoreError(*self._error.args) from self._error
-
-    def _refuse(self, _events: Iterable[Event]) -> None:
         raise OwnershipLost(f"run {self.run_id!r} was released, so nothing can be appended; own it again")
 
 
