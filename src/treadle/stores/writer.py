@@ -64,7 +64,8 @@ class Waiter:
 
     def wait(self) -> Awaitable[Any]:
         """What returns once the writer has answered; to be called once."""
-        return self._answer.wait() if self.is_trio else self._answer
+        answer: Awaitable[Any] = self._answer.wait() if self.is_trio else self._answer
+        return answer
 
 
 def _set_all(waiters: Iterable[Waiter]) -> None:
