@@ -79,14 +79,14 @@ def test_a_full_disk_is_told_and_the_process_goes_on_once_there_is_room(
     workshop: Workshop, case: str, long_form: bool
 ) -> None:
     most = undisturbed(workshop, case)[1]["most"]
-    rooms = range(most * 3 // 4, most * 9 // 10, 2_000) if long_form else (most * 4 // 5,)
+    rooms = range(most * 3 // 4, most * 9 // 10, 2_000) if long_form else (most * 7 // 10,)
     benches = [fail(workshop, case, f"room-{room}", room=room, refusals=3) for room in rooms]
     assert_told(benches, "the disk is full; make room, then resume the runs")
 
 
 def test_a_disk_that_stays_full_ends_the_process_and_the_next_one_goes_on(workshop: Workshop) -> None:
     bench, (_, counts) = workshop.bench("claim", "full-for-good"), undisturbed(workshop, "claim")
-    with mounted(bench.home, room=counts["most"] * 4 // 5) as mount:
+    with mounted(bench.home, room=counts["most"] * 7 // 10) as mount:
         bench.database = mount.database
         assert bench.process(tries=3) == {"code": 1}
     bench.database = mount.left
