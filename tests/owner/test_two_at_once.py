@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import anyio
+import apsw
 import pytest
 from tests.owner.conftest import RUN, Start, Worker, count, events, kinds, open_gate, question
 from tests.owner.process import GRAPHS
@@ -77,18 +78,28 @@ def owner(worker: Start, database: str) -> Worker:
     return one
 
 
-def stop(one: Worker) -> None:
-    """Stop a process as a debugger would, and wait until it stands."""
-    one.process.send_signal(signal.SIGSTOP)
+def stop(one: Worker, database: str) -> None:
+    """Stop a process as a debugger would, in a moment in which it writes nothing: whoever stands then keeps
+    the file locked, for everybody."""
     status = Path(f"/proc/{one.pid}/stat")
-    while status.read_text().rpartition(")")[2].split()[0] != "T":
-        pass
+    connection = apsw.Connection(database.removeprefix("sqlite:///"))
+    while True:
+        one.process.send_signal(signal.SIGSTOP)
+        while status.read_text().rpartition(")")[2].split()[0] != "T":
+            pass
+        try:
+            connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+        except apsw.BusyError:
+            one.process.send_signal(signal.SIGCONT)
+        else:
+            connection.close()
+            return
 
 
 def test_a_stopped_owner_keeps_its_run_and_finishes_it_when_it_wakes(
     owner: Worker, worker: Start, database: str, folder: Path
 ) -> None:
-    stop(owner)
+    stop(owner, database)
     other = worker("resume")
     [said] = at_once(other)
     assert said.startswith(f"OwnedElsewhere: run 'r' is owned by process {owner.pid} ")
@@ -108,7 +119,7 @@ def test_a_stopped_owner_keeps_its_run_and_finishes_it_when_it_wakes(
 def test_a_stopped_owner_that_was_overtaken_can_append_nothing_when_it_wakes(
     owner: Worker, database: str, folder: Path
 ) -> None:
-    stop(owner)
+    stop(owner, database)
     Path(f"{folder / 'runs.db'}-locks").unlink()  # what must not be done: now nobody sees its lock
     heads: list[str] = []
 
