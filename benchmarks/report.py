@@ -55,9 +55,13 @@ def against_bars(
         reached,
         _met(unpaid, "us_per_node"),
     )
-    reached = f"{once['ratio']:.2f} ({once['us_per_step']:.0f} us; bare {once['bare_us_per_commit']:.0f})"
     bar = f"at most {once['bar']} of a bare insert and FULL commit"
-    yield "chain on SQLite, CPU a `once` step", bar, reached, _met(once, "ratio")
+    for log, ratio, alone in (
+        ("a log that grows", once["ratio_growing"], once["bare_us_growing"]),
+        ("a log that is written over", once["ratio"], once["bare_us_overwritten"]),
+    ):
+        reached = f"{ratio:.2f} ({once['us_per_step']:.0f} us; bare {alone:.0f})"
+        yield f"chain on SQLite, CPU a `once` step, beside {log}", bar, reached, ratio <= once["bar"]
     yield from _syncs(store)
     for name, row in engine["runs"].items():
         yield f"{name} at once, every step flushed", *_speed(row["steps_per_second"], row["bar"])

@@ -6,11 +6,14 @@ import dataclasses
 import math
 import os
 import sqlite3
+import threading
 from pathlib import Path
+from typing import Annotated
 
 import anyio
 import apsw
 import pytest
+from pydantic import PlainSerializer
 
 from treadle.errors import (
     ConfigurationError,
@@ -299,6 +302,24 @@ async def test_runs_that_end_together_are_over_before_anybody_asks(path: str) ->
     await store.submit(cancel(run_id=RunId("a")))
     assert await store.requests() == []
     assert [await store.verify(RunId(name)) for name in ("a", "b")] == [[], []]
+    await store.aclose()
+
+
+async def test_the_events_of_a_run_alone_are_written_as_text_where_they_were_made(path: str) -> None:
+    written_by: list[int] = []
+
+    def note(value: int) -> int:
+        written_by.append(threading.get_ident())
+        return value
+
+    noting = codec(Annotated[int, PlainSerializer(note)])
+    store = SqliteStore(path)
+    await store.open()
+    log = await store.create(started())
+    written_by.clear()
+    log.append(dataclasses.replace(completed(1), result=noting.pack(7)))
+    await log.flush()
+    assert written_by == [threading.get_ident()]
     await store.aclose()
 
 

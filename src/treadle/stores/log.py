@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final, Protocol, cast
 
@@ -46,6 +47,12 @@ class Entry(Job):
             except NOT_JSON as error:
                 raise as_store_error(error, self) from error
         return self.encoded
+
+    def prepare(self) -> None:
+        """Write the events as text where they were made, while the processor has them at hand: a thread that
+        has just been woken finds nothing in its caches.  What cannot be written the thread will tell."""
+        with suppress(StoreError):
+            self.encode()
 
     def fail(self, error: Exception) -> None:
         """Close the log too: what comes after would stand on an event that is missing."""
@@ -162,7 +169,10 @@ class WriterLog:
         if self.error is not None:
             raise again(self.error)
         if events:
-            self._writer.put(Entry(self, events))
+            entry = Entry(self, events)
+            if self._writer.is_lonely:
+                entry.prepare()
+            self._writer.put(entry)
             self.appended += len(events)
 
     async def flush(self) -> None:

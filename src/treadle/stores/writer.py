@@ -137,14 +137,18 @@ class Database(Protocol):
 
 
 class Writer:
-    """The queue and the thread."""
+    """The queue and the thread.
+
+    Attributes:
+        is_lonely: Whether one task at most waited for the last batch: then the thread sleeps between batches.
+    """
 
     def __init__(self, database: Database, name: str) -> None:
         self._database = database
         self._jobs: deque[Job] = deque()
         self._signals: SimpleQueue[bool] = SimpleQueue()
         self._is_asleep = False
-        self._is_lonely = True
+        self.is_lonely = True
         self._ringing: object = None
         self._closed: Exception | None = None
         self._last: Stop | None = None
@@ -170,7 +174,7 @@ class Writer:
         Where nobody else waited for the last batch, a pass through the event loop would gather nothing.
         """
         home = waiter.home
-        if self._is_lonely or waiter.is_trio:
+        if self.is_lonely or waiter.is_trio:
             self._ring()
         elif self._ringing is not home:
             self._ringing = home
@@ -261,7 +265,7 @@ class Writer:
             return []
         others = self._database.commit(jobs)
         woken = [job.waiter for job in jobs if job.waiter is not None]
-        self._is_lonely = len(woken) < 2
+        self.is_lonely = len(woken) < 2
         return [*woken, *others]
 
     def _give_up(self, jobs: Iterable[Job], error: Exception) -> None:
