@@ -11,6 +11,7 @@ import pytest
 import sniffio
 
 from treadle import Context, Engine, fallback, graph, node, tool
+from treadle.engine.workers import NODES_PER_PASS
 from treadle.events import AttemptCancelled, NodeCompleted
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +45,7 @@ async def _is_cancelled_by_others_too() -> None:
 async def _waits_on() -> None:
     with anyio.CancelScope(shield=True):
         try:
-            await anyio.sleep(0.05)
+            await anyio.sleep(0.3)  # longer than it takes to record that the run is to be cancelled
         finally:
             await anyio.lowlevel.checkpoint()
     await anyio.sleep_forever()
@@ -52,7 +53,7 @@ async def _waits_on() -> None:
 
 async def _returns() -> None:
     with anyio.CancelScope(shield=True):
-        await anyio.sleep(0.05)
+        await anyio.sleep(0.3)
 
 
 _WAYS = [_goes, _fails, _fails_beside, _is_cancelled_by_others_too, _waits_on]
@@ -67,6 +68,11 @@ async def refuse() -> str:
 @node
 async def join(a: str, b: str) -> str:
     return a + b
+
+
+@node
+async def following(ctx: Context, number: int) -> int:
+    return number + 1
 
 
 @node
@@ -141,6 +147,34 @@ async def test_of_a_run_that_is_left_while_it_is_being_cancelled_nothing_more_is
         assert await again.settled() == "cancelled"
         kinds = [one.event.kind for one in await again.history()]
     assert kinds == ["run_started", "cancel_requested", "run_resumed", "run_ended"]
+
+
+@pytest.mark.parametrize("place", [NODES_PER_PASS - 1, NODES_PER_PASS, NODES_PER_PASS + 1])
+async def test_an_effect_that_returns_is_done_in_a_run_that_is_left_while_it_is_cancelled_too(
+    tmp_path: Path, place: int
+) -> None:
+    @tool(effect="once")
+    async def act(number: int) -> str:
+        """Act once."""
+        entered.set()
+        await _returns()
+        return "done"
+
+    @graph
+    def only() -> str:
+        number = following(0)
+        for _ in range(place - 2):
+            number = following(number)
+        return louder(act(number))
+
+    entered, url = anyio.Event(), f"sqlite:///{tmp_path / 'runs.db'}"
+    async with Engine(url, graphs=[only]) as engine:
+        handle = await engine.start(only, run_id="r")
+        await entered.wait()
+        await handle.cancel()
+    async with Engine(url, graphs=[only]) as engine:
+        events = [one.event for one in await engine.store.read(handle.id)]
+    assert [e.node for e in events if isinstance(e, NodeCompleted) and e.node == "act"] == ["act"]
 
 
 async def test_an_effect_that_returns_though_it_was_stopped_is_done() -> None:

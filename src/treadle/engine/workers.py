@@ -219,6 +219,8 @@ class Workers:
                 await runner(run, site.workspace, command, slot)
                 if running.get(command.node) is slot:  # else its next attempt waits there by now
                     del running[command.node]
+                if slot.is_cancelled:
+                    break  # before anything is waited for: what it came to is told outside of the scope
                 taken += 1
                 if not taken % NODES_PER_PASS:
                     slot.command = None
