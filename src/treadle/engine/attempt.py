@@ -235,16 +235,18 @@ class Attempt:
         callee, span = self.task.callee, self.span
         arguments = self.task.arguments(self.workspace)
         body = self.calls.open(activity, accounts, span=span)
-        is_once = callee.policies.effect == "once"
-        if is_once:
-            work = self.calls.perform_once(body, callee, arguments)
-        else:
-            work = callee.perform(body, arguments)
-        value = await work if span is None else await traced(span, work)
         result = None
-        if is_once:
+        if callee.policies.effect == "once":
+            once = self.calls.perform_once
+            value = await (
+                once(body, callee, arguments) if span is None else traced(span, once, body, callee, arguments)
+            )
             result = self.calls.result  # what the call was recorded with
         else:
+            perform = callee.perform
+            value = await (
+                perform(body, arguments) if span is None else traced(span, perform, body, arguments)
+            )
             body.check_all_claimed()
         if result is None:
             result = self._packed(value)

@@ -340,7 +340,7 @@ class Calls:
     def _perform(self, callee: Callee, inner: Body, arguments: Mapping[str, Any]) -> Awaitable[Any]:
         if inner.span is None:
             return callee.perform(inner, arguments)
-        return traced(inner.span, callee.perform(inner, arguments))
+        return traced(inner.span, callee.perform, inner, arguments)
 
     async def _ask_model(self, call: Call, callee: ModelCall, desk: Desk) -> ModelResponse:
         request: ModelRequest = call.arguments["request"]

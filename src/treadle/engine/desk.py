@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ParamSpec
 
 from treadle.engine.activity import Activity
 from treadle.engine.body import Call
@@ -12,6 +12,8 @@ from treadle.engine.live import Live
 from treadle.engine.purse import note
 from treadle.events import CircuitActed, Event
 from treadle.interfaces import Span
+
+P = ParamSpec("P")
 
 
 class Desk:
@@ -46,10 +48,10 @@ class Desk:
         return activity_of(self._call).waiting()
 
 
-async def traced(span: Span, work: Awaitable[Any]) -> Any:
-    """Do something in a span."""
+async def traced(span: Span, act: Callable[P, Awaitable[Any]], *args: P.args, **kwargs: P.kwargs) -> Any:
+    """Do something in a span, what it does before it first waits included."""
     with span.current():
-        return await work
+        return await act(*args, **kwargs)
 
 
 def activity_of(call: Call) -> Activity:
