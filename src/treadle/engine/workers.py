@@ -205,7 +205,7 @@ class Workers:
             root, inner = self._sites.root, self._sites.by_part
             copy_context = contextvars.copy_context
             context, taken, watch = self._clean, 0, self._watch
-            while (self._next or self._take_ready()) and not slot.is_cancelled:
+            while self._next or self._take_ready():
                 slot.command = command = self._next.pop()
                 if not self._has_spare and (self._next or self.ready):
                     self.start_spare()
