@@ -106,12 +106,15 @@ async def run_attempt(
     live.running[attempt.node] = attempt
     if command.only_settles:
         attempt.let_go()
+    is_left = False
     try:
         await attempt.run()
         if slot.stopped is None:
             await attempt.end()
+        else:
+            is_left = True  # to the worker, which concludes it outside of its scope
     finally:
-        if slot.stopped is None:
+        if not is_left:
             attempt.close()
 
 

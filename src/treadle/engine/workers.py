@@ -18,7 +18,7 @@ from anyio.abc import TaskGroup
 from treadle.engine import unneeded
 from treadle.engine.live import Cancellable, Live
 from treadle.engine.sites import Sites
-from treadle.engine.slot import Slot
+from treadle.engine.slot import Slot, Stopped
 from treadle.errors import InternalError
 from treadle.ids import NodeId
 from treadle.interfaces import Clock
@@ -190,16 +190,6 @@ class Workers:
     async def work(self) -> None:
         """Take attempts from the queue until it is empty, or until this worker is cancelled; then go."""
         slot = Slot(anyio.CancelScope())
-        try:
-            await self._take_turns(slot)
-            if slot.stopped is not None:
-                await slot.stopped.end()
-        finally:
-            if slot.stopped is not None:
-                slot.stopped.close()
-        self._go(slot)
-
-    async def _take_turns(self, slot: Slot) -> None:
         with slot.scope:
             running, run = self.running, self._run
             root, inner = self._sites.root, self._sites.by_part
@@ -228,6 +218,9 @@ class Workers:
                 if copy_context() != context:
                     break  # a body set context variables: they must not reach the next node
             slot.command = None
+        if slot.stopped is not None:
+            await _conclude(slot.stopped)
+        self._go(slot)
 
     def _go(self, slot: Slot) -> None:
         """Leave in good order."""
@@ -266,3 +259,10 @@ class Workers:
         else:
             self.ready.append(backoff.waiting)
         await self.work()
+
+
+async def _conclude(attempt: Stopped) -> None:
+    try:
+        await attempt.end()
+    finally:
+        attempt.close()
