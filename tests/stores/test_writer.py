@@ -11,7 +11,8 @@ import pytest
 
 from treadle.ids import RunId
 from treadle.stores import SqliteStore
-from treadle.stores.writer import Job, Stop, Waiter, Writer, wake
+from treadle.stores.bell import Waiter
+from treadle.stores.writer import Job, Stop, Writer
 from treadle.testing.store_samples import completed, started
 
 
@@ -65,15 +66,6 @@ async def test_jobs_that_tasks_queue_in_one_turn_are_one_batch() -> None:
 def open_files() -> int:
     """How many this process has open."""
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@pytest.mark.anyio
-async def test_a_waiter_that_was_cancelled_is_woken_in_vain() -> None:
-    early, late = Waiter(), Waiter()
-    with anyio.move_on_after(0):
-        await early.wait()
-    await anyio.to_thread.run_sync(wake, [early, late])
-    await late.wait()
 
 
 @pytest.mark.anyio

@@ -29,6 +29,14 @@ def link(previous: bytes, text: bytes, digests: Mapping[str, str]) -> bytes:
         text: The event as ``encoding.encode`` wrote it.
         digests: SHA-256 of each payload in hexadecimal, by name, in the event's order.
     """
-    if digests:
-        return hashlib.sha256(previous + text + b"\n" + to_json(digests)).digest()
-    return hashlib.sha256(previous + text).digest()
+    return after(previous, bound(text, digests))
+
+
+def after(previous: bytes, bound: bytes) -> bytes:
+    """Give the hash of an event from that of the event before, and from what else it is taken over."""
+    return hashlib.sha256(previous + bound).digest()
+
+
+def bound(text: bytes, digests: Mapping[str, str]) -> bytes:
+    """Give what the hash of an event is taken over, behind the hash of the event before."""
+    return text + b"\n" + to_json(digests) if digests else text

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from treadle.errors import OwnershipLost, StoreError
 from treadle.events import Event
 from treadle.ids import RunId
-from treadle.stores.contents import LARGEST_BYTES, too_large
-from treadle.stores.encoding import NOT_JSON, encode
-from treadle.stores.writer import Job, Waiter, Writer
-
-Encoded = tuple[Event, bytes, Mapping[str, str], Sequence[bytes | None]]
-"""An event, its text, and of its payloads the digests by name and the data, ``None`` where it was erased."""
-
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+from treadle.stores.bell import Bell, Waiter
+from treadle.stores.encoding import NOT_JSON
+from treadle.stores.rows import Row, row_of
+from treadle.stores.writer import Job, Writer
 
 _NOBODY: Final = cast("dict[Waiter, int]", MappingProxyType({}))
 """Who waits for a queue to get shorter: mostly nobody, and thousands of logs are open at once."""
@@ -26,33 +21,35 @@ _NOBODY: Final = cast("dict[Waiter, int]", MappingProxyType({}))
 class Entry(Job):
     """The events of one ``append``: all of them are recorded, or none."""
 
-    __slots__ = ("encoded", "events", "log")
+    __slots__ = ("events", "log", "rows")
 
     def __init__(self, log: WriterLog, events: tuple[Event, ...]) -> None:
         self.waiter = None
         self.error = None
         self.log = log
         self.events = events
-        self.encoded: list[Encoded] | None = None
+        self.rows: list[Row] | None = None
 
-    def encode(self) -> list[Encoded]:
+    def encode(self) -> list[Row]:
         """Write the events as text, once.
 
         Raises:
             StoreError: One of them is not JSON data.
         """
-        if self.encoded is None:
+        if self.rows is None:
             try:
-                self.encoded = [_encoded(event) for event in self.events]
+                self.rows = list(map(row_of, self.events))
             except NOT_JSON as error:
                 raise as_store_error(error, self) from error
-        return self.encoded
+        return self.rows
 
     def prepare(self) -> None:
         """Write the events as text where they were made, while the processor has them at hand: a thread that
         has just been woken finds nothing in its caches.  What cannot be written the thread will tell."""
-        with suppress(StoreError):
-            self.encode()
+        try:
+            self.rows = list(map(row_of, self.events))
+        except NOT_JSON:
+            self.rows = None
 
     def fail(self, error: Exception) -> None:
         """Close the log too: what comes after would stand on an event that is missing."""
@@ -104,7 +101,7 @@ class WriterLog:
     """
 
     __slots__ = (
-        "_home",
+        "_bell",
         "_progress",
         "_writer",
         "appended",
@@ -135,7 +132,7 @@ class WriterLog:
     ) -> None:
         self._writer = writer
         self._progress = progress
-        self._home: Any = None
+        self._bell: Bell | None = None
         self.run_id = run_id
         self.number = number
         self.fence = fence
@@ -181,23 +178,26 @@ class WriterLog:
         Raises:
             StoreError: A commit failed.
         """
-        if self.queued == 0:
+        if self.appended == self.settled:
             if self.error is not None and not self.is_clean:
                 raise again(self.error)
             if self.commit <= self._progress.synced:
                 return
-        waiter = Waiter(self._home)
-        self._home = waiter.home
-        await self._writer.do(Flush(self), waiter)
+        if self._bell is None:
+            self._bell = self._writer.bells.here()
+        job = Flush(self)
+        await self._writer.submit(job, self._bell)
+        if job.error is not None:
+            raise job.error
 
     async def drained(self, below: int) -> None:
         """Return when fewer than ``below`` events are queued, or nothing can be committed any more."""
         while self.queued >= max(below, 1) and self.error is None:
-            waiter = Waiter()
+            waiter = Waiter(self._writer.bells.here())
             if self.slack is _NOBODY:
                 self.slack = {}
             self.slack[waiter] = below
-            self._writer.hurry(waiter)
+            self._writer.hurry(waiter.bell)
             if self.queued < max(below, 1):
                 self.slack.pop(waiter, None)
                 return
@@ -235,23 +235,6 @@ class WriterLog:
         for waiter in ready:
             self.slack.pop(waiter, None)
         return ready
-
-
-def _encoded(event: Event) -> Encoded:
-    text, payloads = encode(event)
-    if len(text) > LARGEST_BYTES:
-        raise too_large(text, event.kind)
-    if not payloads:
-        return event, text, _NOTHING, ()
-    digests: dict[str, str] = {}
-    contents: list[bytes | None] = []
-    for name, payload in payloads.items():
-        data = None if payload.is_erased else payload.data
-        if data is not None and len(data) > LARGEST_BYTES:
-            raise too_large(data, name)
-        contents.append(data)
-        digests[name] = payload.digest
-    return event, text, digests, contents
 
 
 def again(error: StoreError) -> StoreError:

@@ -1,7 +1,6 @@
 """SQL as named text: each statement stands in ``sql/queries.sql`` under its name, with a sentence above.
 
-Statements are run by name through the functions here, which also give their rows a type (the
-driver's own depends on a ``Buffer`` that type checkers do not know on Python 3.11).
+Statements are run by name through the functions here, which also give their rows a type.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final, cast
 
@@ -25,6 +24,9 @@ Bindings = Sequence[Any] | Mapping[str, Any]
 
 MOST_ROWS: Final = 64
 """Rows in one statement at most."""
+
+_run: Final[Callable[..., Any]] = cast("Any", apsw.Connection).execute
+"""The driver's own types depend on a ``Buffer`` that type checkers do not know on Python 3.11."""
 
 _ROW: Final = re.compile(r"VALUES (\([?, ]+\))")
 _NAME: Final = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
@@ -48,7 +50,7 @@ def migrations() -> Mapping[int, str]:
 
 def execute(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> None:
     """Run a statement that gives nothing."""
-    cast("Any", connection).execute(queries()[name], bindings)
+    _run(connection, queries()[name], bindings)
 
 
 def execute_rows(connection: apsw.Connection, name: str, rows: Sequence[Row]) -> None:
@@ -61,7 +63,7 @@ def execute_rows(connection: apsw.Connection, name: str, rows: Sequence[Row]) ->
         left = len(rows) - start
         size = left if left < 16 else 16 if left < MOST_ROWS else MOST_ROWS
         values = tuple(itertools.chain.from_iterable(rows[start : start + size]))
-        cast("Any", connection).execute(_repeated(name, size), values)
+        _run(connection, _repeated(name, size), values)
         start += size
 
 
@@ -77,19 +79,19 @@ def _repeated(name: str, size: int) -> str:
 
 def fetch_one(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> Row | None:
     """Run a statement and give its first row, or ``None``."""
-    row: Row | None = cast("Any", connection).execute(queries()[name], bindings).fetchone()
+    row: Row | None = _run(connection, queries()[name], bindings).fetchone()
     return row
 
 
 def fetch_all(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> list[Row]:
     """Run a statement and give its rows."""
-    rows: list[Row] = cast("Any", connection).execute(queries()[name], bindings).fetchall()
+    rows: list[Row] = _run(connection, queries()[name], bindings).fetchall()
     return rows
 
 
 def fetch_each(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> Iterator[Row]:
     """Run a statement and give its rows one by one, for callers that stop early."""
-    yield from cast("Any", connection).execute(queries()[name], bindings)
+    yield from _run(connection, queries()[name], bindings)
 
 
 def fetch_column(connection: apsw.Connection, name: str, bindings: Bindings = ()) -> list[str]:
@@ -99,7 +101,7 @@ def fetch_column(connection: apsw.Connection, name: str, bindings: Bindings = ()
 
 def run_text(connection: apsw.Connection, text: str) -> Any:
     """Run SQL that is no named statement (a pragma, a migration), and give its value if it has one."""
-    return cast("Any", connection).execute(text).get
+    return _run(connection, text).get
 
 
 def _without_comments(text: str) -> str:

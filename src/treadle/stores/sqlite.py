@@ -16,13 +16,14 @@ from treadle.events import Recorded, RunStarted
 from treadle.ids import QuestionId, RunId
 from treadle.interfaces import DueRun, Fault, LedgerLine, Question, Request, RunLog, RunSummary
 from treadle.stores import reading, schema, verify
+from treadle.stores.bell import Waiter
 from treadle.stores.calls import Create, Submit, Take
 from treadle.stores.log import Release, WriterLog
 from treadle.stores.ownership import Locks, open_locks, require_locks
 from treadle.stores.reading import Readers
 from treadle.stores.transaction import SqliteDatabase
 from treadle.stores.watchers import Watchers
-from treadle.stores.writer import Waiter, Writer, forked
+from treadle.stores.writer import Writer, forked
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -136,7 +137,7 @@ class SqliteStore:
         """Return when there is an event above ``after``; raises ``UnknownRun``."""
         parts = self._opened()
         while True:
-            waiter = Waiter()
+            waiter = Waiter(parts.writer.bells.here())
             parts.watchers.add(run_id, waiter)
             try:
                 if await self._is_past(parts, run_id, after):

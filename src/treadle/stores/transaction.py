@@ -17,7 +17,7 @@ would not tell of what is missing, so the log is written again first (``rewritin
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import apsw
 from pydantic_core import to_json
@@ -26,13 +26,15 @@ from treadle.errors import FormatMismatch, OwnershipLost, StoreError, TreadleErr
 from treadle.events import Event, RunEnded, RunStarted
 from treadle.ids import RunId
 from treadle.stores import chain, contents, schema, tables
+from treadle.stores.bell import Waiter
 from treadle.stores.encoding import NOT_JSON
-from treadle.stores.log import Encoded, Entry, Flush, Release, WriterLog, again, as_store_error
+from treadle.stores.log import Entry, Flush, Release, WriterLog, again, as_store_error
 from treadle.stores.ownership import Locks, close_locks
 from treadle.stores.queries import execute, execute_rows, fetch_one, run_text
 from treadle.stores.rewriting import write_again
+from treadle.stores.rows import Row
 from treadle.stores.watchers import Watchers
-from treadle.stores.writer import Job, Waiter
+from treadle.stores.writer import Job
 
 CHECKPOINT_PAGES: Final = 2000
 """Pages in the WAL (8 MB) from which the next idle moment is used to move them to the database."""
@@ -123,36 +125,24 @@ class Batch:
         head = self.heads.get(log)
         if head is None:
             head = self.heads[log] = _Head(entry)
+        number, before_all = log.number, tables.event_row(log.number, 0)
         try:
-            for item in entry.encode():
-                self._write(log.number, head, item)
+            for row in entry.encode():
+                head.seq = seq = head.seq + 1
+                head.hash = hashed = chain.after(head.hash, row.bound)
+                parts = self._parts(row) if row.large else row.parts
+                self.rows.append((before_all + seq, hashed, row.text, parts, row.inline))
+                if type(row.event) in _DERIVING:
+                    self._derive(number, seq, row.event)
         except StoreError as error:
             raise _Refused(entry, error) from error
         except _OWN_FAULT as error:
             raise _Refused(entry, as_store_error(error, entry)) from error
         head.at = entry.events[-1].at
 
-    def _write(self, number: int, head: _Head, item: Encoded) -> None:
-        event, text, digests, payloads = item
-        head.seq = seq = head.seq + 1
-        head.hash = linked = chain.link(head.hash, text, digests)
-        row = tables.event_row(number, seq)
-        if not payloads:
-            self.rows.append((row, linked, text, None, None))
-        else:
-            parts: dict[str, Any] = {}
-            inline = b""
-            for (name, digest), data in zip(digests.items(), payloads, strict=True):
-                if data is None:
-                    parts[name] = digest
-                elif len(data) <= contents.INLINE_BYTES:
-                    parts[name] = [len(data)]
-                    inline += data
-                else:
-                    parts[name] = self._content(digest, data)
-            self.rows.append((row, linked, text, to_json(parts), inline or None))
-        if type(event) in _DERIVING:
-            self._derive(number, seq, event)
+    def _parts(self, row: Row) -> bytes:
+        """Put its large payloads in rows of their own, and say where all stand."""
+        return to_json({**row.places, **{name: self._content(key, data) for name, key, data in row.large}})
 
     def _derive(self, number: int, seq: int, event: Event) -> None:
         """Bring the derived tables up to an event that is being recorded."""
@@ -275,11 +265,11 @@ class SqliteDatabase:
         """Do a batch of jobs in one transaction."""
         if self._pages >= self._limit + BUSY_PAGES:
             self._checkpoint()
-        dead = {job.log for job in jobs if type(job) is Entry and job.log.error is not None}
+        dead, full, is_idle = self._look(jobs)
         one_by_one = False
-        while True:
+        while not is_idle:
             try:
-                self._attempt(jobs, dead, one_by_one=one_by_one)
+                self._attempt(jobs, dead, full=full, one_by_one=one_by_one)
                 break
             except _Unclear:
                 self._roll_back()
@@ -305,10 +295,26 @@ class SqliteDatabase:
         self.connection.close()
         close_locks(self._locks)
 
-    def _attempt(self, jobs: Sequence[Job], dead: set[WriterLog], *, one_by_one: bool) -> None:
-        full = self._must_sync(jobs)
-        if not full and all(type(job) is Flush for job in jobs):
-            return
+    def _look(self, jobs: Sequence[Job]) -> tuple[set[WriterLog], bool, bool]:
+        """Say whose entries cannot be written, whether the commit is to be synced, and whether none is."""
+        dead: set[WriterLog] = set()
+        written: set[WriterLog] = set()
+        full, is_idle = False, True
+        for job in jobs:
+            if type(job) is Entry:
+                is_idle = False
+                written.add(job.log)
+                if job.log.error is not None:
+                    dead.add(job.log)
+            elif isinstance(job, Flush):
+                full = full or job.log in written or job.log.commit > self.synced
+                is_idle = is_idle and type(job) is Flush
+            else:
+                is_idle = False
+                full = full or (isinstance(job, Call) and job.flushes)
+        return dead, full, is_idle and not full
+
+    def _attempt(self, jobs: Sequence[Job], dead: set[WriterLog], *, full: bool, one_by_one: bool) -> None:
         if full is not self._is_full:
             run_text(self.connection, f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
             self._is_full = full
@@ -321,41 +327,18 @@ class SqliteDatabase:
         batch.left += self._owed
         stopped = set(dead)
         for job in jobs:
-            self._do(job, batch, stopped)
+            if type(job) is Entry:
+                if job.error is not None:  # refused in an attempt before: nothing may follow it
+                    stopped.add(job.log)
+                if job.log not in stopped:
+                    batch.write(job)
+            elif type(job) is not Flush:
+                _do(job, batch)
         batch.finish(one_by_one=one_by_one)
         if full and self.connection.total_changes() == before:
             execute(self.connection, "touch")
         run_text(self.connection, "COMMIT")
         self._committed(batch, full=full)
-
-    def _do(self, job: Job, batch: Batch, stopped: set[WriterLog]) -> None:
-        if type(job) is Entry:
-            if job.error is not None:  # refused in an attempt before: nothing may follow it
-                stopped.add(job.log)
-            if job.log not in stopped:
-                batch.write(job)
-        elif type(job) is Release:
-            batch.left.append((job.log.number, job.log.fence))
-        elif isinstance(job, Call):
-            job.error = None
-            try:
-                job.run(batch)
-            except TreadleError as error:
-                job.fail(error)
-            except _OWN_FAULT as error:  # such as text that is not Unicode, from whoever answers
-                job.fail(StoreError(f"what was asked of the store cannot be written: {error}"))
-
-    def _must_sync(self, jobs: Sequence[Job]) -> bool:
-        written: set[WriterLog] = set()
-        for job in jobs:
-            if type(job) is Entry:
-                written.add(job.log)
-            elif isinstance(job, Flush):
-                if job.log in written or job.log.commit > self.synced:
-                    return True
-            elif isinstance(job, Call) and job.flushes:
-                return True
-        return False
 
     def _committed(self, batch: Batch, *, full: bool) -> None:
         self._commits += 1
@@ -371,6 +354,7 @@ class SqliteDatabase:
     def _after(self, jobs: Sequence[Job], dead: set[WriterLog]) -> list[Waiter]:
         """Tell everybody what has become of their jobs; a flush fails with what was appended before it."""
         counts: dict[WriterLog, int] = {}
+        left: list[WriterLog] = []
         for job in jobs:
             if type(job) is Entry:
                 counts[job.log] = counts.get(job.log, 0) + len(job.events)
@@ -381,15 +365,16 @@ class SqliteDatabase:
                 error = None if job.log.is_clean else job.log.error
                 if error is not None and (job.log in dead or counts[job.log] == 0):
                     job.fail(again(error))
+                if type(job) is Release and not job.log.released and job.log not in left:
+                    left.append(job.log)
         woken: list[Waiter] = []
         for log, count in counts.items():
             woken += log.settle(count)
-        for job in jobs:
-            if type(job) is Release and not job.log.released:
-                self._locks.give(job.log.number)
-                self._held.pop(job.log.run_id, None)
-                job.log.let_go()
-        return woken + self._watchers.take(log.run_id for log in counts)
+        for log in left:
+            self._locks.give(log.number)
+            self._held.pop(log.run_id, None)
+            log.let_go()
+        return woken + self._watchers.take(counts)
 
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
@@ -413,6 +398,20 @@ class SqliteDatabase:
     def _suspect(self, error: Exception) -> None:
         """Take note where a sync may have failed."""
         self._is_suspect = self._is_suspect or isinstance(error, apsw.IOError)
+
+
+def _do(job: Job, batch: Batch) -> None:
+    """Do what is neither an entry nor a flush; what is refused has written nothing."""
+    if type(job) is Release:
+        batch.left.append((job.log.number, job.log.fence))
+    elif isinstance(job, Call):
+        job.error = None
+        try:
+            job.run(batch)
+        except TreadleError as error:
+            job.fail(error)
+        except _OWN_FAULT as error:  # such as text that is not Unicode, from whoever answers
+            job.fail(StoreError(f"what was asked of the store cannot be written: {error}"))
 
 
 def _overtaken(log: WriterLog) -> OwnershipLost:

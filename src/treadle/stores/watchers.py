@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterable
 
 from treadle.ids import RunId
-from treadle.stores.writer import Waiter
+from treadle.stores.bell import Waiter
+from treadle.stores.log import WriterLog
 
 
 class Watchers:
@@ -32,9 +33,9 @@ class Watchers:
             if not waiting:
                 self._by_run.pop(run_id, None)
 
-    def take(self, runs: Iterable[RunId]) -> list[Waiter]:
-        """Give who waits for these runs, to be woken."""
+    def take(self, logs: Iterable[WriterLog]) -> list[Waiter]:
+        """Give who waits for the runs of these logs, to be woken."""
         if not self._by_run:
             return []
         with self._guard:
-            return [waiter for run_id in runs for waiter in self._by_run.pop(run_id, ())]
+            return [waiter for log in logs for waiter in self._by_run.pop(log.run_id, ())]

@@ -5,8 +5,7 @@ database as one batch, and wakes all waiting tasks with one call to each event l
 nobody waits for gives the thread ``LINGER`` seconds to let more come together; one that somebody
 waits for starts it at once.
 
-It runs under asyncio and under trio: both offer one function that may be called from another thread,
-and that is all of them that is used here.
+It runs under asyncio and under trio: how their tasks are woken stands in ``bell.py``.
 """
 
 from __future__ import annotations
@@ -15,12 +14,13 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
 from queue import Empty, SimpleQueue
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import anyio
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint
 
 from treadle.errors import InternalError, StoreUnavailable
+from treadle.stores.bell import Bell, Bells, Waiter, wake
 
 LINGER: Final = 0.003
 """Seconds that jobs nobody waits for may stay queued for others to join them."""
@@ -33,58 +33,6 @@ LARGEST_BATCH: Final = 2048
 """Jobs in one transaction at most, so that nobody waits for long behind a flood."""
 
 T = TypeVar("T")
-
-
-class Waiter:
-    """A task that waits for the writer; made in the event loop, woken from the thread.
-
-    Args:
-        home: The event loop it is made in, where one made there before has told.
-
-    Attributes:
-        home: The event loop it lives in: asyncio's loop, or trio's token (then ``is_trio``).
-    """
-
-    __slots__ = ("_answer", "home", "is_trio")
-
-    def __init__(self, home: Any = None) -> None:
-        if home is None:
-            home = current_token().native_token
-        self.home: Any = home
-        self.is_trio = hasattr(home, "run_sync_soon")
-        # On asyncio a future of its own: waiting for an event costs twice as much.
-        self._answer: Any = anyio.Event() if self.is_trio else home.create_future()
-
-    def set(self) -> None:
-        """Let the task go on; only within its event loop."""
-        if self.is_trio:
-            self._answer.set()
-        elif not self._answer.done():  # else the task was cancelled while it waited
-            self._answer.set_result(None)
-
-    def wait(self) -> Awaitable[Any]:
-        """What returns once the writer has answered; to be called once."""
-        answer: Awaitable[Any] = self._answer.wait() if self.is_trio else self._answer
-        return answer
-
-
-def _set_all(waiters: Iterable[Waiter]) -> None:
-    for waiter in waiters:
-        waiter.set()
-
-
-def wake(waiters: Iterable[Waiter]) -> None:
-    """Wake tasks from the thread: one call to each event loop they live in."""
-    homes: dict[Any, list[Waiter]] = {}
-    for waiter in waiters:
-        homes.setdefault(waiter.home, []).append(waiter)
-    for home, group in homes.items():
-        post = home.run_sync_soon if group[0].is_trio else home.call_soon_threadsafe
-        try:
-            post(_set_all, group)
-        except RuntimeError:
-            # That event loop has ended, and its tasks with it: nobody is left to be told.
-            continue
 
 
 class Job:
@@ -140,10 +88,12 @@ class Writer:
     """The queue and the thread.
 
     Attributes:
+        bells: Those of the event loops that wait for it.
         is_lonely: Whether one task at most waited for the last batch: then the thread sleeps between batches.
     """
 
     def __init__(self, database: Database, name: str) -> None:
+        self.bells = Bells()
         self._database = database
         self._jobs: deque[Job] = deque()
         self._signals: SimpleQueue[bool] = SimpleQueue()
@@ -167,35 +117,38 @@ class Writer:
             self._is_asleep = False
             self._signals.put(False)
 
-    def hurry(self, waiter: Waiter) -> None:
+    def hurry(self, bell: Bell) -> None:
         """Have the thread start once all tasks that can run now have had their turn.
 
         So it gets what they have to say in one batch, and does not fight with them for the interpreter.
         Where nobody else waited for the last batch, a pass through the event loop would gather nothing.
         """
-        home = waiter.home
-        if self.is_lonely or waiter.is_trio:
+        if self.is_lonely or bell.is_trio:
             self._ring()
-        elif self._ringing is not home:
-            self._ringing = home
-            home.call_soon(self._ring)
+        elif self._ringing is not bell:
+            self._ringing = bell
+            bell.home.call_soon(self._ring)
 
     def _ring(self) -> None:
         self._ringing = None
         self._is_asleep = False
         self._signals.put(True)
 
-    async def do(self, job: Job, waiter: Waiter | None = None) -> None:
+    def submit(self, job: Job, bell: Bell) -> Awaitable[None]:
+        """Queue a job, and give what returns once it is done; to be awaited once, and at once."""
+        if self._closed is not None:
+            raise self._closed
+        waiter = job.waiter = Waiter(bell)
+        self._jobs.append(job)
+        self.hurry(bell)
+        return waiter.wait()
+
+    async def do(self, job: Job) -> None:
         """Queue a job, wait until it is done, and raise its error.
 
         Cancelling the caller does not take the job back.
         """
-        if self._closed is not None:
-            raise self._closed
-        waiter = job.waiter = waiter or Waiter()
-        self._jobs.append(job)
-        self.hurry(waiter)
-        await waiter.wait()
+        await self.submit(job, self.bells.here())
         if job.error is not None:
             raise job.error
 
@@ -205,11 +158,14 @@ class Writer:
             if self._closed is None:
                 self._last = Stop()
                 await self.do(self._last)
-        self._thread.join()
+            self._thread.join()
+            self.bells.close()
+            await checkpoint()  # in which the event loop lets go of its bell
 
     def orphan(self) -> None:
         """Refuse everything from now on: this is a forked child, which has no thread."""
         self._closed = forked()
+        self.bells = Bells()  # what the event loop listens to is listened to by the parent's too
 
     def _run(self) -> None:
         jobs: list[Job] = []
