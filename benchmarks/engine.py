@@ -26,6 +26,7 @@ from typing import Any
 
 import anyio
 import apsw
+from anyio.to_thread import run_sync
 
 from treadle import Engine, graph, node, run, tool
 
@@ -168,51 +169,56 @@ def bare_commits(connection: apsw.Connection, count: int) -> None:
 
 async def sqlite() -> dict[str, Any]:
     """A chain of unpaid nodes, and a chain of ``once`` steps beside bare commits: to a log that grows, as
-    that of a young file does, and to one that is written over, as ours is after a while."""
+    that of a young file does; to one that is written over, as ours is by then; and to that from a thread, as one
+    does by hand where no other task may stand still."""
     folder = Path(tempfile.mkdtemp(prefix="treadle-bench-"))
-    unpaid: list[float] = []
-    steps: list[float] = []
-    growing: list[float] = []
-    overwritten: list[float] = []
+    times: dict[str, list[float]] = {name: [] for name in ("unpaid", "step", "growing", "over", "thread")}
     kept = bare(folder / "kept.db")
-    bare_commits(kept, 2000)  # its log has been written from the beginning again
     try:
         async with Engine(f"sqlite:///{folder / 'runs.db'}") as engine:
 
             async def one(declared: Any) -> None:
                 await (await engine.start(declared, 1)).result()
 
-            async def grow(number: int) -> None:
-                connection = bare(folder / f"{number}.db")
-                growing.append(await cpu(lambda: _in_turn(connection)) * 1e4)
-                connection.close()
+            async def measure(name: str, work: Callable[[], Awaitable[Any]]) -> None:
+                times[name].append(await cpu(work) * 1e6)
 
-            await one(chain)
-            await one(once_chain)
+            async def at_once(connection: apsw.Connection) -> None:
+                bare_commits(connection, 100)
+
+            async def in_thread() -> None:
+                for _ in range(100):
+                    await run_sync(bare_commits, kept, 1)
+
+            for _ in range(10):  # till both logs have been written from the beginning again
+                await one(once_chain)
+                bare_commits(kept, 200)
             for number in range(ROUNDS):
-                unpaid.append(await cpu(lambda: one(chain)) / NODES * 1e6)
-                steps.append(await cpu(lambda: one(once_chain)) * 1e4)
-                await grow(number)
-                overwritten.append(await cpu(lambda: _in_turn(kept)) * 1e4)
+                await measure("unpaid", lambda: one(chain))
+                await measure("step", lambda: one(once_chain))
+                young = bare(folder / f"{number}.db")
+                await measure("growing", lambda young=young: at_once(young))
+                young.close()
+                await measure("over", lambda: at_once(kept))
+                await measure("thread", in_thread)
     finally:
         kept.close()
         shutil.rmtree(folder)
-    step_us, young, old = (statistics.median(found) for found in (steps, growing, overwritten))
+    unpaid = statistics.median(times.pop("unpaid")) / NODES
+    step, growing, over, thread = (statistics.median(found) / 100 for found in times.values())
     return {
-        "unpaid chain": {"us_per_node": round(statistics.median(unpaid), 1), "bar": 40},
+        "unpaid chain": {"us_per_node": round(unpaid, 1), "bar": 40},
         "once steps": {
-            "us_per_step": round(step_us, 1),
-            "bare_us_growing": round(young, 1),
-            "bare_us_overwritten": round(old, 1),
-            "ratio_growing": round(step_us / young, 2),
-            "ratio": round(step_us / old, 2),
+            "us_per_step": round(step, 1),
+            "bare_us_growing": round(growing, 1),
+            "bare_us_overwritten": round(over, 1),
+            "bare_us_in_thread": round(thread, 1),
+            "ratio_growing": round(step / growing, 2),
+            "ratio_overwritten": round(step / over, 2),
+            "ratio_in_thread": round(step / thread, 2),
             "bar": 3,
         },
     }
-
-
-async def _in_turn(connection: apsw.Connection) -> None:
-    bare_commits(connection, 100)
 
 
 async def runs() -> dict[str, Any]:

@@ -57,11 +57,12 @@ def against_bars(
     )
     bar = f"at most {once['bar']} of a bare insert and FULL commit"
     for log, ratio, alone in (
-        ("a log that grows", once["ratio_growing"], once["bare_us_growing"]),
-        ("a log that is written over", once["ratio"], once["bare_us_overwritten"]),
+        ("to a log that grows", once["ratio_growing"], once["bare_us_growing"]),
+        ("to a log that is written over", once["ratio_overwritten"], once["bare_us_overwritten"]),
+        ("to that, from a thread", once["ratio_in_thread"], once["bare_us_in_thread"]),
     ):
         reached = f"{ratio:.2f} ({once['us_per_step']:.0f} us; bare {alone:.0f})"
-        yield f"chain on SQLite, CPU a `once` step, beside {log}", bar, reached, ratio <= once["bar"]
+        yield f"chain on SQLite, CPU a `once` step, beside one {log}", bar, reached, ratio <= once["bar"]
     yield from _syncs(store)
     for name, row in engine["runs"].items():
         yield f"{name} at once, every step flushed", *_speed(row["steps_per_second"], row["bar"])
