@@ -169,8 +169,8 @@ def bare_commits(connection: apsw.Connection, count: int) -> None:
 
 async def sqlite() -> dict[str, Any]:
     """A chain of unpaid nodes, and a chain of ``once`` steps beside bare commits: to a log that grows, as
-    that of a young file does; to one that is written over, as ours is by then; and to that from a thread, as one
-    does by hand where no other task may stand still."""
+    that of a young file does; to one that is written over, as ours is by then; and to that from a thread, as
+    one does by hand where no other task may stand still."""
     folder = Path(tempfile.mkdtemp(prefix="treadle-bench-"))
     times: dict[str, list[float]] = {name: [] for name in ("unpaid", "step", "growing", "over", "thread")}
     kept = bare(folder / "kept.db")

@@ -10,8 +10,9 @@ the run then must not take it for one whose owner died.
 
 Durability: a batch is committed with ``synchronous=FULL`` if one of its jobs asks for it, which is one
 fdatasync of the WAL and makes all earlier commits durable too; else with ``NORMAL``, which syncs
-nothing.  Checkpoints are made in moments when nothing waits.  Where a sync has failed, the next one
-would not tell of what is missing, so the log is written again first (``rewriting.py``).
+nothing.  Checkpoints are made in moments when nothing waits, and the log is made longer before it has
+to grow (``room.py``).  Where a sync has failed, the next one would not tell of what is missing, so the
+log is written again first (``rewriting.py``).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from treadle.stores.log import Entry, Flush, Release, WriterLog, again, as_store
 from treadle.stores.ownership import Locks, close_locks
 from treadle.stores.queries import execute, execute_rows, fetch_one, run_text
 from treadle.stores.rewriting import write_again
+from treadle.stores.room import AHEAD, Room
 from treadle.stores.rows import Row
 from treadle.stores.watchers import Watchers
 from treadle.stores.writer import Job
@@ -257,6 +259,7 @@ class SqliteDatabase:
         self._is_suspect = False
         self._owed: list[tuple[int, int]] = []
         self._pages = 0
+        self._room = Room(connection)
         self._limit = CHECKPOINT_PAGES
         connection.wal_autocheckpoint(0)
         connection.set_wal_hook(self._count_pages)
@@ -322,6 +325,8 @@ class SqliteDatabase:
         if self._is_suspect:
             write_again(self.connection.filename_wal)
             self._is_suspect = False
+        if full and self._pages + AHEAD > self._room.pages:
+            self._room.make(self._pages)
         before = self.connection.total_changes()
         batch = Batch(self.connection, self._known)
         batch.left += self._owed

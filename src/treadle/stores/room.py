@@ -1,0 +1,64 @@
+"""Room for the log ahead of its need: SQLite's log is given zeros to write over, before it has to grow.
+
+A file that grows is dear to sync: where it ends, and which blocks it has got, must reach the disk with
+its content, so the file system commits its own journal too (fdatasync(2); with ext4 on Linux 6 that is three
+requests to the disk instead of two).  A log that is written over pays none of that, and after its first
+8 MB ours is; but each process begins with an empty one.  So it is made longer by many pages at once.
+
+SQLite takes what stands behind its newest frame for leftovers of an earlier round: a frame counts only with
+the salt and the checksum of this one, and zeros have neither
+(https://www.sqlite.org/fileformat2.html#the_write_ahead_log, 4.1).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, cast
+
+import apsw
+
+AHEAD: Final = 32
+"""Pages that the log must have room for when a commit begins: more than most commits write."""
+
+CHUNK: Final = 64
+"""Pages that it is made longer by: a quarter of a megabyte, which most disks write in a millisecond."""
+
+_HEADER: Final = 32
+_FRAME_HEADER: Final = 24
+
+
+class Room:
+    """The pages that the log of a database has room for.
+
+    Attributes:
+        pages: How many, as far as this process knows.
+    """
+
+    __slots__ = ("_frame", "_path", "pages")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._path = connection.filename_wal
+        self._frame = _FRAME_HEADER + cast("int", connection.pragma("page_size"))
+        self.pages = 0
+
+    def make(self, used: int) -> None:
+        """See to it that there is room, in a log of so many pages.
+
+        The caller holds SQLite's write lock: nobody else makes the log longer meanwhile.  Its locks are
+        not on the log, so closing this file frees none of them.
+        """
+        self.pages = used + CHUNK
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # there is none yet, or no file is left to be opened: SQLite will say so
+            return
+        try:
+            size = os.fstat(file).st_size
+            missing = _HEADER + (used + AHEAD + CHUNK) * self._frame - size
+            if missing > 0:
+                os.pwrite(file, bytes(missing), size)
+            self.pages = (max(missing, 0) + size - _HEADER) // self._frame
+        except OSError:  # a disk that is full or broken: the commit finds out, where somebody can be told
+            return
+        finally:
+            os.close(file)
