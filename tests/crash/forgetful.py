@@ -161,7 +161,7 @@ class Disk:
             raise OSError(errno.EIO, "a write fails")
         file.write(data, offset)
         if name.endswith("-wal"):
-            self.most = max(self.most, self.size)
+            self.most = max(self.most, self.size - len(file.seen) + len(file.seen.rstrip(b"\0")))
 
     def cut(self, name: str, length: int) -> None:
         """Set the length of a file."""

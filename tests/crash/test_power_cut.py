@@ -27,12 +27,12 @@ SEED = 20261122
 
 
 @cache
-def undisturbed(workshop: Workshop, case: str) -> tuple[Outcome, int]:
+def undisturbed(workshop: Workshop, case: str, *, syncs: bool = True) -> tuple[Outcome, int]:
     """What a run comes to, and how many changes it makes to the disk."""
-    bench = workshop.bench(case, f"{case}-undimmed")
+    bench = workshop.bench(case, f"{case}-undimmed-{syncs}")
     with mounted(bench.home) as mount:
         bench.database = mount.database
-        assert bench.process() == {"code": 0}
+        assert bench.process(syncs=syncs) == {"code": 0}
         wanted = bench.outcome()
     return wanted, mount.counts["changes"]
 
@@ -74,7 +74,7 @@ def test_what_was_acknowledged_is_there_after_a_power_cut(
 
 
 def test_without_syncs_the_same_cuts_lose_what_was_acknowledged(workshop: Workshop, long_form: bool) -> None:
-    _, last = undisturbed(workshop, "claim")
+    _, last = undisturbed(workshop, "claim", syncs=False)
     count = CUTS if long_form else CONTROLS
     for at in range(last // 2, last * 2 // 3, max(1, last // 6 // count)):
         bench, mount = cut(workshop, "claim", at, keeps=False, syncs=False)

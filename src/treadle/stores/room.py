@@ -47,18 +47,17 @@ class Room:
         The caller holds SQLite's write lock: nobody else makes the log longer meanwhile.  Its locks are
         not on the log, so closing this file frees none of them.
         """
-        self.pages = used + CHUNK
+        self.pages = used + CHUNK  # where nothing comes of it, SQLite lets the log grow, and tells what fails
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # there is none yet, or no file is left to be opened: SQLite will say so
+        except OSError:
             return
         try:
             size = os.fstat(file).st_size
             missing = _HEADER + (used + AHEAD + CHUNK) * self._frame - size
-            if missing > 0:
-                os.pwrite(file, bytes(missing), size)
-            self.pages = (max(missing, 0) + size - _HEADER) // self._frame
-        except OSError:  # a disk that is full or broken: the commit finds out, where somebody can be told
+            if missing <= 0 or os.pwrite(file, bytes(missing), size) == missing:
+                self.pages = (size + max(missing, 0) - _HEADER) // self._frame
+        except OSError:
             return
         finally:
             os.close(file)

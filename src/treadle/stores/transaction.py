@@ -268,11 +268,11 @@ class SqliteDatabase:
         """Do a batch of jobs in one transaction."""
         if self._pages >= self._limit + BUSY_PAGES:
             self._checkpoint()
-        dead, full, is_idle = self._look(jobs)
+        dead = {job.log for job in jobs if type(job) is Entry and job.log.error is not None}
         one_by_one = False
-        while not is_idle:
+        while True:
             try:
-                self._attempt(jobs, dead, full=full, one_by_one=one_by_one)
+                self._attempt(jobs, dead, one_by_one=one_by_one)
                 break
             except _Unclear:
                 self._roll_back()
@@ -298,35 +298,11 @@ class SqliteDatabase:
         self.connection.close()
         close_locks(self._locks)
 
-    def _look(self, jobs: Sequence[Job]) -> tuple[set[WriterLog], bool, bool]:
-        """Say whose entries cannot be written, whether the commit is to be synced, and whether none is."""
-        dead: set[WriterLog] = set()
-        written: set[WriterLog] = set()
-        full, is_idle = False, True
-        for job in jobs:
-            if type(job) is Entry:
-                is_idle = False
-                written.add(job.log)
-                if job.log.error is not None:
-                    dead.add(job.log)
-            elif isinstance(job, Flush):
-                full = full or job.log in written or job.log.commit > self.synced
-                is_idle = is_idle and type(job) is Flush
-            else:
-                is_idle = False
-                full = full or (isinstance(job, Call) and job.flushes)
-        return dead, full, is_idle and not full
-
-    def _attempt(self, jobs: Sequence[Job], dead: set[WriterLog], *, full: bool, one_by_one: bool) -> None:
-        if full is not self._is_full:
-            run_text(self.connection, f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
-            self._is_full = full
-        run_text(self.connection, "BEGIN IMMEDIATE")
-        if self._is_suspect:
-            write_again(self.connection.filename_wal)
-            self._is_suspect = False
-        if full and self._pages + AHEAD > self._room.pages:
-            self._room.make(self._pages)
+    def _attempt(self, jobs: Sequence[Job], dead: set[WriterLog], *, one_by_one: bool) -> None:
+        full = self._must_sync(jobs)
+        if not full and all(type(job) is Flush for job in jobs):
+            return
+        self._begin(full=full)
         before = self.connection.total_changes()
         batch = Batch(self.connection, self._known)
         batch.left += self._owed
@@ -344,6 +320,29 @@ class SqliteDatabase:
             execute(self.connection, "touch")
         run_text(self.connection, "COMMIT")
         self._committed(batch, full=full)
+
+    def _begin(self, *, full: bool) -> None:
+        if full is not self._is_full:
+            run_text(self.connection, f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+            self._is_full = full
+        run_text(self.connection, "BEGIN IMMEDIATE")
+        if self._is_suspect:
+            write_again(self.connection.filename_wal)
+            self._is_suspect = False
+        if full and self._pages + AHEAD > self._room.pages:
+            self._room.make(self._pages)
+
+    def _must_sync(self, jobs: Sequence[Job]) -> bool:
+        written: set[WriterLog] = set()
+        for job in jobs:
+            if type(job) is Entry:
+                written.add(job.log)
+            elif isinstance(job, Flush):
+                if job.log in written or job.log.commit > self.synced:
+                    return True
+            elif isinstance(job, Call) and job.flushes:
+                return True
+        return False
 
     def _committed(self, batch: Batch, *, full: bool) -> None:
         self._commits += 1
