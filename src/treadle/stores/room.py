@@ -13,9 +13,11 @@ the salt and the checksum of this one, and zeros have neither
 from __future__ import annotations
 
 import os
-from typing import Final, cast
+from typing import Final
 
 import apsw
+
+from treadle.stores.queries import run_text
 
 AHEAD: Final = 32
 """Pages that the log must have room for when a commit begins: more than most commits write."""
@@ -38,7 +40,7 @@ class Room:
 
     def __init__(self, connection: apsw.Connection) -> None:
         self._path = connection.filename_wal
-        self._frame = _FRAME_HEADER + cast("int", connection.pragma("page_size"))
+        self._frame = _FRAME_HEADER + int(run_text(connection, "PRAGMA page_size"))
         self.pages = 0
 
     def make(self, used: int) -> None:
