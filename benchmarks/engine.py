@@ -168,56 +168,59 @@ def bare_commits(connection: apsw.Connection, count: int) -> None:
 
 
 async def sqlite() -> dict[str, Any]:
-    """A chain of unpaid nodes, and a chain of ``once`` steps beside bare commits: to a log that grows, as
-    that of a young file does; to one that is written over, as ours is by then; and to that from a thread, as
-    one does by hand where no other task may stand still."""
+    """A chain of unpaid nodes, and a chain of ``once`` steps beside bare commits: both to fresh files; both
+    to logs that are written over, as those of a process are after a while; and beside such commits from a
+    thread, as one makes them by hand where no other task may stand still."""
     folder = Path(tempfile.mkdtemp(prefix="treadle-bench-"))
-    times: dict[str, list[float]] = {name: [] for name in ("unpaid", "step", "growing", "over", "thread")}
+    times: dict[str, list[float]] = {}
     kept = bare(folder / "kept.db")
+
+    async def measure(name: str, work: Callable[[], Awaitable[Any]]) -> None:
+        times.setdefault(name, []).append(await cpu(work) * 1e6)
+
+    async def once_steps(engine: Engine, declared: Any = once_chain) -> None:
+        await (await engine.start(declared, 1)).result()
+
+    async def commits(connection: apsw.Connection) -> None:
+        bare_commits(connection, 100)
+
+    async def commits_in_thread() -> None:
+        for _ in range(100):
+            await run_sync(bare_commits, kept, 1)
+
     try:
         async with Engine(f"sqlite:///{folder / 'runs.db'}") as engine:
-
-            async def one(declared: Any) -> None:
-                await (await engine.start(declared, 1)).result()
-
-            async def measure(name: str, work: Callable[[], Awaitable[Any]]) -> None:
-                times[name].append(await cpu(work) * 1e6)
-
-            async def at_once(connection: apsw.Connection) -> None:
-                bare_commits(connection, 100)
-
-            async def in_thread() -> None:
-                for _ in range(100):
-                    await run_sync(bare_commits, kept, 1)
-
             for _ in range(10):  # till both logs have been written from the beginning again
-                await one(once_chain)
+                await once_steps(engine)
                 bare_commits(kept, 200)
             for number in range(ROUNDS):
-                await measure("unpaid", lambda: one(chain))
-                await measure("step", lambda: one(once_chain))
-                young = bare(folder / f"{number}.db")
-                await measure("growing", lambda young=young: at_once(young))
-                young.close()
-                await measure("over", lambda: at_once(kept))
-                await measure("thread", in_thread)
+                await measure("unpaid", lambda: once_steps(engine, chain))
+                async with Engine(f"sqlite:///{folder}/fresh-{number}.db") as other:
+                    await measure("fresh", lambda other=other: once_steps(other))
+                fresh = bare(folder / f"bare-{number}.db")
+                await measure("bare fresh", lambda fresh=fresh: commits(fresh))
+                fresh.close()
+                await measure("over", lambda: once_steps(engine))
+                await measure("bare over", lambda: commits(kept))
+                await measure("in thread", commits_in_thread)
     finally:
         kept.close()
         shutil.rmtree(folder)
     unpaid = statistics.median(times.pop("unpaid")) / NODES
-    step, growing, over, thread = (statistics.median(found) / 100 for found in times.values())
+    us = {name: statistics.median(found) / 100 for name, found in times.items()}
+
+    def beside(ours: str, theirs: str) -> dict[str, Any]:
+        return {
+            "us_per_step": round(us[ours], 1),
+            "bare_us": round(us[theirs], 1),
+            "ratio": round(us[ours] / us[theirs], 2),
+        }
+
     return {
         "unpaid chain": {"us_per_node": round(unpaid, 1), "bar": 40},
-        "once steps": {
-            "us_per_step": round(step, 1),
-            "bare_us_growing": round(growing, 1),
-            "bare_us_overwritten": round(over, 1),
-            "bare_us_in_thread": round(thread, 1),
-            "ratio_growing": round(step / growing, 2),
-            "ratio_overwritten": round(step / over, 2),
-            "ratio_in_thread": round(step / thread, 2),
-            "bar": 3,
-        },
+        "once steps": beside("fresh", "bare fresh") | {"bar": 3},
+        "once steps, logs written over": beside("over", "bare over"),
+        "once steps, beside a thread": beside("over", "in thread"),
     }
 
 
