@@ -37,7 +37,7 @@ class Finder:
         self._policies = DEFAULT if node is None else node.policies
         self.name = function.__name__
 
-    @property
+    @functools.cached_property
     def definition(self) -> Definition:
         """What it is."""
         parameters, result = self._signature.digests

@@ -89,7 +89,7 @@ class Graph(Generic[P, R]):
         """The plain function."""
         return self._function
 
-    @property
+    @functools.cached_property
     def definition(self) -> Definition:
         """What it is as a step of a body, or as a tool: half of the identity of its results."""
         parameters, result = self._signature.digests

@@ -30,12 +30,14 @@ class GraphStep:
 
     Attributes:
         graph: The graph.
+        policies: Those that hold for the graph as a whole.
     """
 
-    __slots__ = ("graph",)
+    __slots__ = ("graph", "policies")
 
     def __init__(self, graph: Graph[..., Any]) -> None:
         self.graph = graph
+        self.policies: Policies = replace(graph.policies, retry=None, timeout=None, idle=None, model=None)
 
     def __repr__(self) -> str:
         return repr(self.graph)
@@ -58,11 +60,6 @@ class GraphStep:
     def definition(self) -> Definition:
         """What it is: half of the identity of its results."""
         return self.graph.definition
-
-    @property
-    def policies(self) -> Policies:
-        """Those that hold for the graph as a whole."""
-        return replace(self.graph.policies, retry=None, timeout=None, idle=None, model=None)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
