@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import NoReturn
 
+import apsw
 import pytest
 
 from treadle.ids import RunId
@@ -71,6 +72,39 @@ async def test_two_who_write_in_turn_leave_each_others_steps_alone(path: Path) -
     for number, store in enumerate(stores):
         assert await store.verify(RunId(f"r-{number}")) == []
         await store.aclose()
+
+
+async def test_the_log_of_a_database_that_was_put_in_its_place_is_left_alone(path: Path) -> None:
+    store = SqliteStore(str(path))
+    await store.open()
+    log = await store.create(started())
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink()
+    other = apsw.Connection(str(path))
+    other.execute("PRAGMA journal_mode = WAL")
+    other.execute("CREATE TABLE t (x)")
+    size = size_of_log(path)
+    await steps(log, 1, 200)
+    assert size_of_log(path) == size
+    other.close()
+    await store.aclose()
+
+
+@pytest.mark.parametrize("count", [1, 20, 21, 60])
+async def test_a_log_that_another_program_cuts_off_is_given_room_from_its_beginning(
+    path: Path, count: int
+) -> None:
+    store = SqliteStore(str(path))
+    await store.open()
+    log = await store.create(started())
+    await steps(log, 1, count)
+    other = apsw.Connection(str(path))
+    assert other.pragma("user_version")
+    other.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    assert size_of_log(path) == 0
+    await steps(log, count + 1, 3)
+    assert 30 * 4120 < size_of_log(path) < 110 * 4120
+    await store.aclose()
 
 
 @pytest.mark.parametrize("call", ["open", "pwrite"])

@@ -34,14 +34,17 @@ class Finder:
             )
         self._function = function if node is None else node.function
         self._signature = Signature(self._function)
+        self._definition: Definition | None = None
         self._policies = DEFAULT if node is None else node.policies
         self.name = function.__name__
 
-    @functools.cached_property
+    @property
     def definition(self) -> Definition:
         """What it is."""
-        parameters, result = self._signature.digests
-        return Definition(kind="finder", name=self.name, parameters=parameters, result=result)
+        if self._definition is None:
+            parameters, result = self._signature.digests
+            self._definition = Definition(kind="finder", name=self.name, parameters=parameters, result=result)
+        return self._definition
 
     @property
     def policies(self) -> Policies:

@@ -7,15 +7,21 @@ everywhere: asyncio's ``call_soon_threadsafe``, trio's ``run_sync_soon``.
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
 from anyio.lowlevel import current_token
 
 _HAS_EVENTFD: Final = hasattr(os, "eventfd")
+
+_SELECTABLE: Final = 1024
+"""Files with numbers from here on an event loop that uses select() could not listen to."""
 
 
 class Waiter:
@@ -69,6 +75,11 @@ class Bell:
         except RuntimeError:  # it has ended
             return
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the event loop is known to have ended."""
+        return False
+
     def close(self) -> None:
         """Let go of the event loop, from any thread."""
 
@@ -77,37 +88,47 @@ class _EventBell(Bell):
     """Wakes tasks of an asyncio loop through an ``eventfd``."""
 
     def __init__(self, home: Any) -> None:
+        self._fd = -1
         super().__init__(home)
         self._rung: deque[Waiter] = deque()
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        try:
-            home.add_reader(self._fd, self._answer)
-        except BaseException:
-            os.close(self._fd)
-            raise
+        if self._fd >= _SELECTABLE:
+            raise OSError(errno.EMFILE, "select() cannot listen to so many files")
+        home.add_reader(self._fd, self._answer)
 
     def ring(self, waiters: Sequence[Waiter]) -> None:
         self._rung.extend(waiters)
         os.eventfd_write(self._fd, 1)
 
+    @property
+    def is_over(self) -> bool:
+        return bool(self.home.is_closed())
+
     def close(self) -> None:
-        try:
+        with suppress(RuntimeError):  # it has ended, and listens no more
             self.home.call_soon_threadsafe(self._leave)
-        except RuntimeError:  # it is closed, and reads nothing any more
+
+    def __del__(self) -> None:
+        # Not before: who is about to ring must not find another file under this number.
+        if self._fd >= 0:
             os.close(self._fd)
 
     def _answer(self) -> None:
-        os.eventfd_read(self._fd)  # before the queue is read: each write comes after its waiters
-        self._set_rung()
+        try:
+            os.eventfd_read(self._fd)  # before the queue is read: each write comes after its waiters
+        finally:  # a handler of signals may raise here
+            self._set_rung()
 
     def _set_rung(self) -> None:
         rung = self._rung
         while rung:
-            rung.popleft().set()
+            rung[0].set()
+            rung.popleft()
 
     def _leave(self) -> None:
-        self.home.remove_reader(self._fd)
-        os.close(self._fd)
+        fd, self._fd = self._fd, -1
+        self.home.remove_reader(fd)
+        os.close(fd)
         self._set_rung()
 
 
@@ -115,21 +136,30 @@ class Bells:
     """The bells of a thread, one for each event loop that waits for it."""
 
     def __init__(self) -> None:
+        self._guard = threading.Lock()
         self._by_home: dict[Any, Bell] = {}
+        self._is_closed = False
 
     def here(self) -> Bell:
         """Give the bell of the event loop this is called in."""
         home = current_token().native_token
         bell = self._by_home.get(home)
         if bell is None:
-            bell = self._by_home[home] = _bell_for(home)
+            with self._guard:
+                if self._is_closed:  # nobody rings any more
+                    return Bell(home)
+                for ended in [one for one, bell in self._by_home.items() if bell.is_over]:
+                    del self._by_home[ended]
+                bell = self._by_home[home] = _bell_for(home)
         return bell
 
     def close(self) -> None:
         """Let go of all event loops, once the thread rings no more."""
-        for bell in self._by_home.values():
+        with self._guard:
+            self._is_closed = True
+            bells, self._by_home = list(self._by_home.values()), {}
+        for bell in bells:
             bell.close()
-        self._by_home.clear()
 
 
 def wake(waiters: Iterable[Waiter]) -> None:
@@ -150,6 +180,6 @@ def _bell_for(home: Any) -> Bell:
     if _HAS_EVENTFD and hasattr(home, "add_reader"):
         try:
             return _EventBell(home)
-        except (OSError, NotImplementedError):  # no file is left to be opened; no such event loop
+        except (OSError, NotImplementedError):  # no file is left; an event loop that listens to none
             return Bell(home)
     return Bell(home)

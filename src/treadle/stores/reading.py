@@ -9,10 +9,12 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Concatenate, Final, ParamSpec, TypeVar, cast
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
 import apsw
+from anyio.lowlevel import RunVar
 from pydantic_core import from_json, to_json
 
 from treadle.budget import Amounts
@@ -37,6 +39,9 @@ T = TypeVar("T")
 AT_ONCE: Final = 4
 """Reads that go on at the same time."""
 
+_limiters: Final[RunVar[WeakKeyDictionary[Readers, anyio.CapacityLimiter]]] = RunVar("treadle readers")
+"""Of each event loop how many may read at once, by the store they read from."""
+
 _NOT_OURS: Final = (TypeError, ValueError, AttributeError, ArithmeticError, LookupError)
 """What reading a row ends in whose columns are not of their types."""
 
@@ -48,20 +53,30 @@ class Readers:
         self._path = path
         self._idle: list[apsw.Connection] = []
         self._is_open = False
-        self._limiter: anyio.CapacityLimiter | None = None
 
     def open(self) -> None:
-        """Begin, in an event loop."""
+        """Begin."""
         self._is_open = True
-        self._limiter = anyio.CapacityLimiter(AT_ONCE)
 
     async def read(
         self, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run a function on a worker thread, with one state of the database throughout."""
         return await anyio.to_thread.run_sync(
-            lambda: self._read(function, *args, **kwargs), limiter=self._limiter
+            lambda: self._read(function, *args, **kwargs), limiter=self._limiter()
         )
+
+    def _limiter(self) -> anyio.CapacityLimiter:
+        """That of the event loop this is called in: none serves two."""
+        try:
+            limiters = _limiters.get()
+        except LookupError:
+            limiters = WeakKeyDictionary[Readers, anyio.CapacityLimiter]()
+            _limiters.set(limiters)
+        limiter = limiters.get(self)
+        if limiter is None:
+            limiter = limiters[self] = anyio.CapacityLimiter(AT_ONCE)
+        return limiter
 
     def close(self) -> None:
         """Close the connections; one that is in use closes when it is done."""

@@ -56,6 +56,8 @@ class Room:
             return
         try:
             size = os.fstat(file).st_size
+            if size < _HEADER + used * self._frame:  # somebody has cut it off: it begins anew
+                used = 0
             missing = _HEADER + (used + AHEAD + CHUNK) * self._frame - size
             if missing <= 0 or os.pwrite(file, bytes(missing), size) == missing:
                 self.pages = (size + max(missing, 0) - _HEADER) // self._frame

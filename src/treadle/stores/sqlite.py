@@ -137,6 +137,7 @@ class SqliteStore:
         """Return when there is an event above ``after``; raises ``UnknownRun``."""
         parts = self._opened()
         while True:
+            parts.writer.check()
             waiter = Waiter(parts.writer.bells.here())
             parts.watchers.add(run_id, waiter)
             try:

@@ -17,7 +17,9 @@ log is written again first (``rewriting.py``).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 import apsw
@@ -260,6 +262,7 @@ class SqliteDatabase:
         self._owed: list[tuple[int, int]] = []
         self._pages = 0
         self._room = Room(connection)
+        self._file = Path(connection.filename).stat()
         self._limit = CHECKPOINT_PAGES
         connection.wal_autocheckpoint(0)
         connection.set_wal_hook(self._count_pages)
@@ -292,6 +295,13 @@ class SqliteDatabase:
         """Move pages from the WAL to the database, where enough have gathered."""
         if self._pages >= self._limit:
             self._checkpoint()
+
+    def give_up(self, error: Exception) -> Iterable[Waiter]:
+        """Fail every log, and say who waits for its queue or for an event."""
+        logs = list(self._held.values())
+        for log in logs:
+            log.fail(error)
+        return [waiter for log in logs for waiter in log.settle(0)] + self._watchers.take(logs)
 
     def close(self) -> None:
         """Close the connection and the lock file."""
@@ -327,10 +337,19 @@ class SqliteDatabase:
             self._is_full = full
         run_text(self.connection, "BEGIN IMMEDIATE")
         if self._is_suspect:
-            write_again(self.connection.filename_wal)
+            if self._is_in_place():
+                write_again(self.connection.filename_wal)
             self._is_suspect = False
-        if full and self._pages + AHEAD > self._room.pages:
+        if full and self._pages + AHEAD > self._room.pages and self._is_in_place():
             self._room.make(self._pages)
+
+    def _is_in_place(self) -> bool:
+        """Whether the database at our path is the one that is open here: somebody may have put another in its
+        place, whose log is not ours to write to, for we do not hold its lock."""
+        try:
+            return os.path.samestat(Path(self.connection.filename).stat(), self._file)
+        except FileNotFoundError:
+            return False
 
     def _must_sync(self, jobs: Sequence[Job]) -> bool:
         written: set[WriterLog] = set()
@@ -358,7 +377,7 @@ class SqliteDatabase:
     def _after(self, jobs: Sequence[Job], dead: set[WriterLog]) -> list[Waiter]:
         """Tell everybody what has become of their jobs; a flush fails with what was appended before it."""
         counts: dict[WriterLog, int] = {}
-        left: list[WriterLog] = []
+        left: dict[WriterLog, None] = {}
         for job in jobs:
             if type(job) is Entry:
                 counts[job.log] = counts.get(job.log, 0) + len(job.events)
@@ -369,8 +388,8 @@ class SqliteDatabase:
                 error = None if job.log.is_clean else job.log.error
                 if error is not None and (job.log in dead or counts[job.log] == 0):
                     job.fail(again(error))
-                if type(job) is Release and not job.log.released and job.log not in left:
-                    left.append(job.log)
+                if type(job) is Release and not job.log.released:
+                    left[job.log] = None
         woken: list[Waiter] = []
         for log, count in counts.items():
             woken += log.settle(count)
@@ -387,6 +406,7 @@ class SqliteDatabase:
     def _count_pages(self, _connection: apsw.Connection, _name: str, pages: int) -> int:
         if pages < self._pages:  # the WAL was started anew
             self._limit = CHECKPOINT_PAGES
+            self._room.pages = 0
         self._pages = pages
         return apsw.SQLITE_OK
 

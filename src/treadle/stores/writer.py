@@ -79,6 +79,10 @@ class Database(Protocol):
         """Use a moment in which nothing waits."""
         ...
 
+    def give_up(self, error: Exception) -> Iterable[Waiter]:
+        """Refuse everything from now on, and say who waits for what will never come."""
+        ...
+
     def close(self) -> None:
         """Let everything go."""
         ...
@@ -108,10 +112,14 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    def put(self, job: Job) -> None:
-        """Queue a job that nobody waits for."""
+    def check(self) -> None:
+        """Raise the reason why nothing is done any more, where there is one."""
         if self._closed is not None:
             raise self._closed
+
+    def put(self, job: Job) -> None:
+        """Queue a job that nobody waits for."""
+        self.check()
         self._jobs.append(job)
         if self._is_asleep:
             self._is_asleep = False
@@ -136,8 +144,7 @@ class Writer:
 
     def submit(self, job: Job, bell: Bell) -> Awaitable[None]:
         """Queue a job, and give what returns once it is done; to be awaited once, and at once."""
-        if self._closed is not None:
-            raise self._closed
+        self.check()
         waiter = job.waiter = Waiter(bell)
         self._jobs.append(job)
         self.hurry(bell)
@@ -159,13 +166,11 @@ class Writer:
                 self._last = Stop()
                 await self.do(self._last)
             self._thread.join()
-            self.bells.close()
             await checkpoint()  # in which the event loop lets go of its bell
 
     def orphan(self) -> None:
         """Refuse everything from now on: this is a forked child, which has no thread."""
         self._closed = forked()
-        self.bells = Bells()  # what the event loop listens to is listened to by the parent's too
 
     def _run(self) -> None:
         jobs: list[Job] = []
@@ -185,10 +190,12 @@ class Writer:
             self._closed = InternalError(f"the store's writer has stopped: {error!r}; please report this")
             self._closed.__cause__ = error
             self._give_up(jobs, self._closed)
+            wake(self._database.give_up(self._closed))
             raise
         finally:
             self._database.close()
             self._give_up(self._jobs, self._closed or StoreUnavailable("the store is closed"))
+            self.bells.close()
 
     def _wait(self) -> None:
         for _ in range(WATCHFUL):
