@@ -48,11 +48,13 @@ async def follow(store: SqliteStore) -> None:
         await store.changed(RUN, after=99)
 
 
-@pytest.fixture(params=["as it is", "without a file", "on another system"])
+@pytest.fixture(params=["as it is", "without a file", "with too many files", "on another system"])
 def bells(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bells]:
     """Bells, under all that they may find."""
     if request.param == "without a file":
         monkeypatch.setattr(os, "eventfd", no_file, raising=False)
+    if request.param == "with too many files":
+        monkeypatch.setattr("treadle.stores.bell._SELECTABLE", 0)
     if request.param == "on another system":
         monkeypatch.setattr("treadle.stores.bell._HAS_EVENTFD", False)
     found = Bells()
