@@ -154,7 +154,7 @@ class Disk:
         file = self.names[name]
         grows = max(0, offset + len(data) - len(file.seen))
         if grows and self.is_full(grows):
-            self.refused += 1
+            self.refused += any(data)  # zeros only make room ahead of need, and nobody is told
             raise OSError(errno.ENOSPC, "no room is left")
         self.writes += name.endswith("-wal")
         if name.endswith("-wal") and self.writes in self.settings.failing_writes:
