@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from treadle.errors import StoreUnavailable
 from treadle.ids import RunId
 from treadle.stores import SqliteStore
 from treadle.stores.bell import Waiter
@@ -31,6 +32,10 @@ class Noting:
 
     def rest(self) -> None:
         """Nothing is to be tidied up."""
+
+    def give_up(self, error: Exception) -> list[Waiter]:
+        """Nobody waits for anything but jobs."""
+        return []
 
     def close(self) -> None:
         """Nothing is open."""
@@ -61,6 +66,22 @@ async def test_jobs_that_tasks_queue_in_one_turn_are_one_batch() -> None:
     await writer.stop()
     assert len(database.batches[0]) == len(jobs)
     assert set(database.batches[0]) == set(jobs)
+
+
+@pytest.mark.anyio
+async def test_a_job_that_comes_while_the_thread_leaves_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, check = [False, True], Writer.check
+
+    def look(writer: Writer) -> None:
+        if looks.pop(0):  # at the first look it has not left yet
+            check(writer)
+
+    writer = Writer(Noting(), "a test")
+    writer.start()
+    await writer.stop()
+    monkeypatch.setattr(Writer, "check", look)
+    with anyio.fail_after(10), pytest.raises(StoreUnavailable, match="closed"):
+        await writer.do(Job())
 
 
 def open_files() -> int:

@@ -198,7 +198,7 @@ class WriterLog:
                 self.slack = {}
             self.slack[waiter] = below
             self._writer.hurry(waiter.bell)
-            if self.queued < max(below, 1):
+            if self.queued < max(below, 1) or self.error is not None:
                 self.slack.pop(waiter, None)
                 return
             await waiter.wait()

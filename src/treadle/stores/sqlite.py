@@ -137,10 +137,10 @@ class SqliteStore:
         """Return when there is an event above ``after``; raises ``UnknownRun``."""
         parts = self._opened()
         while True:
-            parts.writer.check()
             waiter = Waiter(parts.writer.bells.here())
             parts.watchers.add(run_id, waiter)
             try:
+                parts.writer.check()  # after it was added: who gives up wakes all that were by then
                 if await self._is_past(parts, run_id, after):
                     return
                 log = parts.held.get(run_id)

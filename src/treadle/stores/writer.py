@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final, Protocol, TypeVar
 
@@ -106,6 +107,7 @@ class Writer:
         self._ringing: object = None
         self._closed: Exception | None = None
         self._last: Stop | None = None
+        self._has_left = False
         self._thread = threading.Thread(target=self._run, name=f"treadle writer of {name}", daemon=True)
 
     def start(self) -> None:
@@ -147,6 +149,10 @@ class Writer:
         self.check()
         waiter = job.waiter = Waiter(bell)
         self._jobs.append(job)
+        if self._has_left:  # in between: where the job is still there, nobody will look at it
+            with suppress(ValueError):
+                self._jobs.remove(job)
+                self.check()
         self.hurry(bell)
         return waiter.wait()
 
@@ -194,7 +200,12 @@ class Writer:
             raise
         finally:
             self._database.close()
-            self._give_up(self._jobs, self._closed or StoreUnavailable("the store is closed"))
+            self._has_left = True  # before the queue is read: who comes later sees to it alone
+            left: list[Job] = []
+            with suppress(IndexError):
+                while True:
+                    left.append(self._jobs.popleft())
+            self._give_up(left, self._closed or StoreUnavailable("the store is closed"))
             self.bells.close()
 
     def _wait(self) -> None:
