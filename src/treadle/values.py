@@ -108,14 +108,6 @@ class Payload:
             self._digest = digest(self.data)
         return self._digest
 
-    def written(self) -> tuple[str, bytes | None]:
-        """The digest and the data, ``None`` where the content was erased."""
-        if self._data is None and self._codec is not None:
-            self._data = self._codec.encode(self._value)
-        if self._digest is None:
-            self._digest = digest(self.data)
-        return self._digest, self._data
-
     @property
     def is_erased(self) -> bool:
         """Whether only the digest is left."""

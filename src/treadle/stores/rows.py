@@ -55,8 +55,8 @@ def row_of(event: Event) -> Row:
     large: list[tuple[str, str, bytes]] = []
     inline = b""
     for name, payload in payloads.items():
-        digest, data = payload.written()
-        digests[name] = digest
+        digests[name] = digest = payload.digest
+        data = None if payload.is_erased else payload.data
         if data is None:
             places[name] = digest
         elif len(data) <= INLINE_BYTES:
