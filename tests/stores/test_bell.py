@@ -167,6 +167,22 @@ async def test_who_waits_when_the_writer_dies_is_told(
     join_writers()
 
 
+def test_an_event_loop_that_listens_to_no_files_wakes_its_tasks_too() -> None:
+    class Deaf(asyncio.SelectorEventLoop):
+        """An event loop as it may be: ``add_reader`` is not for every one."""
+
+        def add_reader(self, *_: object) -> NoReturn:
+            raise NotImplementedError
+
+    async def wait() -> None:
+        waiter = Waiter(Bells().here())
+        await run_sync(wake, [waiter])
+        await asyncio.wait_for(waiter.wait(), 10)
+
+    with asyncio.Runner(loop_factory=Deaf) as runner:
+        runner.run(wait())
+
+
 @pytest.mark.skipif(not hasattr(os, "eventfd"), reason="the system has no eventfd")
 def test_a_handler_of_signals_that_raises_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     read, bells = os.eventfd_read, Bells()
